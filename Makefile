@@ -1,0 +1,45 @@
+# Set-up, the demonstration cluster, and the checks. `make cluster` and `make test` need nothing
+# but Debian with Python 3.11; as a user other than root they call sudo for system packages.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+INSTALLED := $(VENV)/installed
+
+.PHONY: cluster test quick lint types
+
+cluster: $(INSTALLED) system-packages  ## Start three agents on 127.0.0.2-4 and show what to dig.
+	$(BIN)/python examples/local-cluster/cluster.py
+
+test: $(INSTALLED) system-packages lint types  ## Every check, real counterparts included.
+	$(BIN)/pytest -n 2 -m "not interop and not slow"
+	$(BIN)/pytest -m "interop or slow"
+
+quick: $(INSTALLED)  ## The tests that take seconds.
+	$(BIN)/pytest -n 2
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+$(INSTALLED): pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq python3-venv; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m compileall -q cli dnsserver gossip svcmesh
+	touch $@
+
+# The real programs that the interop tests talk to.
+.PHONY: system-packages
+system-packages:
+	@for program in serf dig nslookup; do command -v $$program >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then \
+		$(SUDO) apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq serf bind9-dnsutils; \
+	fi

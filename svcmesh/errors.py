@@ -1,0 +1,21 @@
+"""What can go wrong in the product, by whose fault it is."""
+
+
+class SvcmeshError(Exception):
+    """Root of every error of the product; the libraries have roots of their own."""
+
+
+class ConfigError(SvcmeshError, ValueError):
+    """A setting or definition is wrong. The text names the field and what was expected."""
+
+
+class DecodeError(SvcmeshError, ValueError):
+    """Bytes from a peer or from disk are not what they should be. `reason` names the metric."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+
+
+class StorageError(SvcmeshError):
+    """The data directory cannot be read or written; the `OSError` is its cause."""
