@@ -1,0 +1,72 @@
+"""Virtual time: a heap of callbacks that run in order, as fast as the machine can.
+
+Equal instants run in the order in which they were scheduled, so one seed gives one history.
+"""
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+
+class Timer:
+    """A scheduled callback. Cancelling one that has run does nothing."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Do not run it."""
+        self.callback = None
+
+
+class VirtualClock:
+    """Seconds since the start of a simulation, moved on by running what is due.
+
+    Invariant: `now` never goes back; nothing in the heap is due before it.
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        self.now = start
+        self.events_run = 0
+        self._heap: list[tuple[float, int, Timer]] = []
+        self._order = count()
+
+    def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
+        """Schedule `callback`; an instant in the past means at once, after what is due now."""
+        timer = Timer(callback)
+        heapq.heappush(self._heap, (max(when, self.now), next(self._order), timer))
+        return timer
+
+    def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
+        """Schedule `callback` for `delay_s` seconds from now."""
+        return self.call_at(self.now + delay_s, callback)
+
+    def run_until(self, end: float) -> None:
+        """Run everything due up to and including `end`, then stand at `end`."""
+        while self._heap and self._heap[0][0] <= end:
+            self._step()
+        self.now = max(self.now, end)
+
+    def run_for(self, duration_s: float) -> None:
+        """Run the next `duration_s` seconds."""
+        self.run_until(self.now + duration_s)
+
+    def run_until_true(self, condition: Callable[[], bool], *, limit_s: float) -> bool:
+        """Run until `condition` holds, looking after every event; False after `limit_s` seconds."""
+        end = self.now + limit_s
+        while not condition():
+            if not self._heap or self._heap[0][0] > end:
+                self.now = end
+                return condition()
+            self._step()
+        return True
+
+    def _step(self) -> None:
+        when, _, timer = heapq.heappop(self._heap)
+        self.now = when
+        callback, timer.callback = timer.callback, None
+        if callback is not None:
+            self.events_run += 1
+            callback()
