@@ -1,0 +1,1 @@
+"""The shells of the product: clocks, tasks and threads around its cores."""

@@ -1,0 +1,253 @@
+"""The agent's own state on disk: identity, epoch, services, keyring, known peers, index blocks.
+
+Every file is small and replaced whole: written beside the old one, fsynced, renamed, the folder
+fsynced. A crash at any instant leaves the old or the new content. A file that cannot be read as
+what it should be is set aside as `NAME.corrupt`, and the rest loads.
+
+With no folder (`-dev`) everything stays in memory. Blocking: the asyncio side is in
+`runtime/writer.py`.
+"""
+
+import base64
+import binascii
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Final, TypeVar
+from uuid import UUID
+
+from svcmesh.errors import StorageError
+
+T = TypeVar("T")
+
+INCARNATION_MAX: Final = 2**32 - 2**24
+"""A start never uses a higher incarnation, so that refuting always has room above it."""
+
+INDEX_BLOCK: Final = 1 << 20
+"""Catalog indexes reserved on disk at a time."""
+
+JsonObject = dict[str, object]
+
+
+class DataDir:
+    """One agent's data directory, held under a lock from opening to closing.
+
+    Writes are plans first (`service_file` and kin give a name and content), so that a group of them
+    can be committed with one pass: `commit`.
+    """
+
+    def __init__(self, root: Path | None) -> None:
+        """Open, creating what is missing.
+
+        Raises:
+            StorageError: Not writable, or in use by another agent.
+        """
+        self.root = root
+        self.warnings: list[str] = []
+        """What was set aside while loading, for the log."""
+        self._memory: dict[str, bytes] = {}
+        self._lock_fd: int | None = None
+        if root is None:
+            return
+        try:
+            for folder in (root, root / "services", root / "serf"):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock_fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StorageError(f"data_dir {root}: in use by another agent") from error
+        except OSError as error:
+            raise StorageError(f"data_dir {root}: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Release the lock. Nothing may be written afterwards."""
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    # -- identity ---------------------------------------------------------------------------
+
+    def node_id(self) -> str | None:
+        """The node id of earlier runs, in lower case."""
+        return self._load("node-id", lambda raw: str(UUID(raw.decode("ascii").strip())))
+
+    def save_node_id(self, node_id: str) -> None:
+        """Keep the node id for all later runs."""
+        self.commit({"node-id": node_id.encode()})
+
+    def next_epoch(self, *, wall_ms: int) -> int:
+        """Reserve the epoch of this run: above every earlier one, at least the wall clock."""
+        epoch = max(wall_ms, self._read_int("epoch") + 1)
+        self.save_epoch(epoch)
+        return epoch
+
+    def save_epoch(self, epoch: int) -> None:
+        """Keep a raised epoch; it must be on disk before it is used."""
+        self.commit({"epoch": b"%d" % epoch})
+
+    def next_incarnation(self, *, wall_s: int) -> int:
+        """Reserve the first incarnation of this run: above every earlier one."""
+        incarnation = min(max(wall_s, self._read_int("incarnation") + 1, 1), INCARNATION_MAX)
+        self.commit(self.incarnation_file(incarnation))
+        return incarnation
+
+    def incarnation_file(self, incarnation: int) -> dict[str, bytes | None]:
+        """The plan that keeps an incarnation in use."""
+        return {"incarnation": b"%d" % incarnation}
+
+    # -- catalog index ----------------------------------------------------------------------
+
+    def next_index_block(self, *, wall_ms: int) -> int:
+        """Reserve a block of catalog indexes; the number returned is the first unused one.
+
+        In memory it starts at the wall clock in milliseconds, above what an earlier run gave out.
+        """
+        start = max(self._read_int("index"), 1) if self.root else wall_ms
+        self.commit(self.index_file(start + INDEX_BLOCK))
+        return start
+
+    def index_file(self, reserved: int) -> dict[str, bytes | None]:
+        """The plan that reserves every index below `reserved`."""
+        return {"index": b"%d" % reserved}
+
+    # -- services ---------------------------------------------------------------------------
+
+    def service_file(
+        self, service_id: str, definition: JsonObject | None
+    ) -> dict[str, bytes | None]:
+        """The plan that keeps a service, or with None forgets it."""
+        name = (
+            f"services/{hashlib.sha256(service_id.encode('utf-8', 'surrogateescape')).hexdigest()}"
+        )
+        return {name: None if definition is None else json.dumps(definition, indent=1).encode()}
+
+    def services(self, parse: Callable[[object, str], T]) -> list[T]:
+        """Load every kept service; `parse(object, where)` raises ValueError for a bad one."""
+        found = []
+        for name in self._list("services"):
+            service = self._load(name, lambda raw, name=name: parse(json.loads(raw), name))  # type: ignore[misc]  # mypy cannot type a lambda's default
+            if service is not None:
+                found.append(service)
+        return found
+
+    # -- keyring ----------------------------------------------------------------------------
+
+    def keyring(self) -> list[bytes]:
+        """The gossip keys, primary first; empty when there is no keyring file."""
+
+        def parse(raw: bytes) -> list[bytes]:
+            keys = json.loads(raw)
+            if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+                raise ValueError("expected a list of base64 keys")
+            try:
+                return [base64.b64decode(key, validate=True) for key in keys]
+            except binascii.Error as error:
+                raise ValueError("expected a list of base64 keys") from error
+
+        return self._load("serf/local.keyring", parse) or []
+
+    def save_keyring(self, keys: Iterable[bytes]) -> None:
+        """Keep the gossip keys, primary first."""
+        encoded = [base64.b64encode(key).decode() for key in keys]
+        self.commit({"serf/local.keyring": json.dumps(encoded).encode()})
+
+    # -- known peers ------------------------------------------------------------------------
+
+    def peers(self) -> tuple[list[str], bool]:
+        """Addresses of members known in the last run, and whether that run ended by leaving."""
+
+        def parse(raw: bytes) -> tuple[list[str], bool]:
+            content = json.loads(raw)
+            if not isinstance(content, dict) or not isinstance(content.get("peers"), list):
+                raise ValueError("expected an object with a list of peers")
+            peers = [peer for peer in content["peers"] if isinstance(peer, str)]
+            return peers, bool(content.get("left"))
+
+        return self._load("serf/peers.json", parse) or ([], False)
+
+    def peers_file(self, peers: list[str], *, left: bool = False) -> dict[str, bytes | None]:
+        """The plan that keeps the addresses to rejoin by."""
+        return {"serf/peers.json": json.dumps({"peers": peers, "left": left}).encode()}
+
+    # -- files ------------------------------------------------------------------------------
+
+    def commit(self, plan: Mapping[str, bytes | None]) -> None:
+        """Make every file of `plan` durable: bytes replace it, None removes it.
+
+        Raises:
+            StorageError: The disk refused. Each file has its old or its new content.
+        """
+        if self.root is None:
+            self._memory.update({k: v for k, v in plan.items() if v is not None})
+            for name in [k for k, v in plan.items() if v is None]:
+                self._memory.pop(name, None)
+            return
+        folders = {(self.root / name).parent for name in plan}
+        try:
+            for name, content in plan.items():
+                target = self.root / name
+                if content is None:
+                    target.unlink(missing_ok=True)
+                    continue
+                beside = target.with_name(target.name + ".tmp")
+                fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                with open(fd, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                beside.replace(target)
+            for folder in sorted(folders):
+                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+        except OSError as error:
+            raise StorageError(f"cannot write below {self.root}: {error.strerror}") from error
+
+    def _read(self, name: str) -> bytes | None:
+        if self.root is None:
+            return self._memory.get(name)
+        try:
+            return (self.root / name).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"cannot read {self.root / name}: {error.strerror}") from error
+
+    def _read_int(self, name: str) -> int:
+        return self._load(name, int) or 0
+
+    def _load(self, name: str, parse: Callable[[bytes], T]) -> T | None:
+        """Parse a file; a bad one is set aside. None when there is none or it was bad."""
+        raw = self._read(name)
+        if raw is None:
+            return None
+        try:
+            return parse(raw)
+        except ValueError as error:
+            self._set_aside(name, error)
+            return None
+
+    def _set_aside(self, name: str, why: ValueError) -> None:
+        self.warnings.append(f"{name} is not readable ({why}); set aside as {name}.corrupt")
+        if self.root is None:
+            self._memory.pop(name, None)
+            return
+        path = self.root / name
+        try:
+            path.replace(path.with_name(path.name + ".corrupt"))
+        except OSError as error:
+            raise StorageError(f"cannot set aside {path}: {error.strerror}") from error
+
+    def _list(self, folder: str) -> list[str]:
+        if self.root is None:
+            return sorted(name for name in self._memory if name.startswith(f"{folder}/"))
+        return sorted(
+            f"{folder}/{path.name}"
+            for path in (self.root / folder).iterdir()
+            if path.suffix not in (".tmp", ".corrupt")
+        )
