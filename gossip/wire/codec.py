@@ -1,0 +1,247 @@
+"""memberlist's messages with their type byte (gossip protocol, 2 and 5).
+
+What a stream adds (headers, following bytes) is in `stream_encoder.py` and `stream_decoder.py`,
+the layers around packets in `packet.py`, Serf's messages in `serf.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, assert_never
+
+from gossip.errors import DecodeError
+from gossip.types import Incarnation, MemberName, SeqNo
+from gossip.wire import limits, numbers, reasons
+from gossip.wire.body import (
+    blob,
+    fields_untrusted,
+    flag,
+    nullable_blob,
+    pack,
+    text,
+    u16,
+    u32,
+    unpack_untrusted,
+)
+from gossip.wire.messages import (
+    Ack,
+    Alive,
+    Dead,
+    ErrorReply,
+    IndirectPing,
+    Nack,
+    PacketMessage,
+    Ping,
+    Suspect,
+    UserMessage,
+)
+
+
+def encode_message(message: PacketMessage | ErrorReply) -> bytes:
+    """Encode one message, type byte first, as a datagram or a compound's part has it."""
+    match message:
+        case Ping():
+            body: dict[str, object] = {"Node": message.node, "SeqNo": message.seq_no}
+            _add_source(body, message)
+            return b"\x00" + pack(body)
+        case Ack():
+            return b"\x02" + pack({"Payload": message.payload, "SeqNo": message.seq_no})
+        case UserMessage():
+            return b"\x08" + message.payload
+        case Alive():
+            return b"\x04" + pack(
+                {
+                    "Addr": message.addr,
+                    "Incarnation": message.incarnation,
+                    "Meta": message.meta,
+                    "Node": message.node,
+                    "Port": message.port,
+                    "Vsn": message.vsn,
+                }
+            )
+        case Suspect():
+            return b"\x03" + pack(_accusation(message))
+        case Dead():
+            return b"\x05" + pack(_accusation(message))
+        case IndirectPing():
+            body = {
+                "Nack": message.nack,
+                "Node": message.node,
+                "Port": message.port,
+                "SeqNo": message.seq_no,
+            }
+            _add_source(body, message)
+            body["Target"] = message.target
+            return b"\x01" + pack(body)
+        case Nack():
+            return b"\x0b" + pack({"SeqNo": message.seq_no})
+        case ErrorReply():
+            return b"\x0d" + pack({"Error": message.error})
+        case _:
+            assert_never(message)
+
+
+def _add_source(body: dict[str, object], message: Ping | IndirectPing) -> None:
+    """The three fields that are left out when empty."""
+    if message.source_addr:
+        body["SourceAddr"] = message.source_addr
+    if message.source_node:
+        body["SourceNode"] = message.source_node
+    if message.source_port:
+        body["SourcePort"] = message.source_port
+
+
+def _accusation(message: Suspect | Dead) -> dict[str, object]:
+    return {
+        "From": message.from_node,
+        "Incarnation": message.incarnation,
+        "Node": message.node,
+    }
+
+
+def decode_message_untrusted(data: bytes) -> PacketMessage:
+    """Read one message that has no layers left around it. Bytes after its body are ignored.
+
+    Raises:
+        DecodeError: It is empty, of a type that datagrams do not carry, or breaks a rule.
+    """
+    if not data:
+        raise DecodeError(reasons.EMPTY)
+    kind = data[0]
+    if kind == numbers.USER:
+        return UserMessage(data[1:])
+    decode = _DECODERS.get(kind)
+    if decode is None:
+        raise DecodeError(reasons.UNKNOWN_TYPE, f"type {kind} in a packet")
+    return decode(unpack_untrusted(data[1:]))
+
+
+_PING: Final = (b"SeqNo", b"Node", b"SourceAddr", b"SourcePort", b"SourceNode")
+_INDIRECT_PING: Final = (
+    b"SeqNo",
+    b"Target",
+    b"Port",
+    b"Node",
+    b"Nack",
+    b"SourceAddr",
+    b"SourcePort",
+    b"SourceNode",
+)
+_ACK: Final = (b"SeqNo", b"Payload")
+_NACK: Final = (b"SeqNo",)
+_ACCUSATION: Final = (b"Incarnation", b"Node", b"From")
+_ALIVE: Final = (b"Incarnation", b"Node", b"Addr", b"Port", b"Meta", b"Vsn")
+
+
+def ping_from_body(body: object) -> Ping:
+    """Check an unpacked ping body, from a datagram or a stream."""
+    values = fields_untrusted(body, _PING)
+    return Ping(
+        SeqNo(u32(values[0])),
+        member_name(values[1]),
+        _source_addr(values[2]),
+        u16(values[3]),
+        member_name(values[4]),
+    )
+
+
+def ack_from_body(body: object) -> Ack:
+    """Check an unpacked ack body, from a datagram or a stream."""
+    values = fields_untrusted(body, _ACK)
+    return Ack(SeqNo(u32(values[0])), nullable_blob(values[1]))
+
+
+def _indirect_ping(body: object) -> IndirectPing:
+    values = fields_untrusted(body, _INDIRECT_PING)
+    return IndirectPing(
+        SeqNo(u32(values[0])),
+        wire_address(values[1]),
+        u16(values[2]),
+        member_name(values[3]),
+        flag(values[4]),
+        _source_addr(values[5]),
+        u16(values[6]),
+        member_name(values[7]),
+    )
+
+
+def _nack(body: object) -> Nack:
+    return Nack(SeqNo(u32(fields_untrusted(body, _NACK)[0])))
+
+
+def _suspect(body: object) -> Suspect:
+    values = fields_untrusted(body, _ACCUSATION)
+    return Suspect(Incarnation(u32(values[0])), member_name(values[1]), member_name(values[2]))
+
+
+def _dead(body: object) -> Dead:
+    values = fields_untrusted(body, _ACCUSATION)
+    return Dead(Incarnation(u32(values[0])), member_name(values[1]), member_name(values[2]))
+
+
+def _alive(body: object) -> Alive:
+    values = fields_untrusted(body, _ALIVE)
+    return Alive(
+        Incarnation(u32(values[0])),
+        given_name(values[1]),
+        wire_address(values[2]),
+        u16(values[3]),
+        wire_meta(values[4]),
+        full_vsn(values[5]),
+    )
+
+
+_DECODERS: Final[Mapping[int, Callable[[object], PacketMessage]]] = {
+    numbers.PING: ping_from_body,
+    numbers.INDIRECT_PING: _indirect_ping,
+    numbers.ACK: ack_from_body,
+    numbers.SUSPECT: _suspect,
+    numbers.ALIVE: _alive,
+    numbers.DEAD: _dead,
+    numbers.NACK: _nack,
+}
+
+
+# Fields with a rule of this protocol beyond their kind (14.2 and 14.3).
+
+
+def member_name(value: object) -> MemberName:
+    """A node name, possibly empty, of bounded length."""
+    if type(value) is bytes and len(value) > limits.NAME_BYTES_MAX:
+        raise DecodeError(reasons.BAD_NAME, f"{len(value)} bytes")
+    return MemberName(text(value))
+
+
+def given_name(value: object) -> MemberName:
+    """The name of a member that is being announced: never empty."""
+    name = member_name(value)
+    if not name:
+        raise DecodeError(reasons.BAD_NAME, "an announced member without a name")
+    return name
+
+
+def wire_address(value: object) -> bytes:
+    """An IP address of 4 or 16 bytes."""
+    address = blob(value)
+    if len(address) not in (4, 16):
+        raise DecodeError(reasons.BAD_ADDRESS, f"{len(address)} bytes")
+    return address
+
+
+def _source_addr(value: object) -> bytes:
+    """Where to answer; empty means the packet's own source (5.1)."""
+    return b"" if value is None or value == b"" else wire_address(value)
+
+
+def wire_meta(value: object) -> bytes:
+    """A member's metadata, of bounded length."""
+    meta = blob(value)
+    if len(meta) > limits.META_BYTES_MAX:
+        raise DecodeError(reasons.BAD_META, f"{len(meta)} bytes")
+    return meta
+
+
+def full_vsn(value: object) -> bytes:
+    """All six versions. Fewer would poison the members that take them over (section 7)."""
+    vsn = blob(value)
+    if len(vsn) != 6:
+        raise DecodeError(reasons.BAD_VSN, f"{len(vsn)} versions")
+    return vsn
