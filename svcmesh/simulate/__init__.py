@@ -2,5 +2,13 @@
 
 from svcmesh.simulate.clock import Timer, VirtualClock
 from svcmesh.simulate.network import Link, SimulatedNetwork
+from svcmesh.simulate.pool import SimulatedMember, SimulatedPool
 
-__all__ = ["Link", "SimulatedNetwork", "Timer", "VirtualClock"]
+__all__ = [
+    "Link",
+    "SimulatedMember",
+    "SimulatedNetwork",
+    "SimulatedPool",
+    "Timer",
+    "VirtualClock",
+]

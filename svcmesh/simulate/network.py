@@ -33,11 +33,13 @@ class SimulatedNetwork:
         self.link = link or Link()
         self.sent = 0
         self.delivered = 0
-        self._clock, self._rng = clock, rng
+        self.clock, self._rng = clock, rng
         self._receivers: dict[Endpoint, Callable[[Endpoint, Payload], None]] = {}
         self._servers: dict[Endpoint, Callable[[Endpoint, Payload], Payload]] = {}
         self._blocked: set[tuple[Endpoint, Endpoint]] = set()
+        self._blocked_datagrams: set[tuple[Endpoint, Endpoint]] = set()
         self._islands: list[frozenset[Endpoint]] = []
+        self._held: dict[Endpoint, list[Callable[[], None]]] = {}
 
     def attach(
         self,
@@ -54,10 +56,22 @@ class SimulatedNetwork:
         """Crash or stop: what is under way to it is lost, exchanges with it are refused."""
         self._receivers.pop(endpoint, None)
         self._servers.pop(endpoint, None)
+        self._held.pop(endpoint, None)
 
-    def block(self, source: Endpoint, target: Endpoint) -> None:
-        """Cut one direction between two endpoints."""
-        self._blocked.add((source, target))
+    def hold(self, endpoint: Endpoint) -> None:
+        """Stop its process: what arrives waits, in order, and exchanges with it are silent."""
+        self._held.setdefault(endpoint, [])
+
+    def release(self, endpoint: Endpoint) -> None:
+        """Let its process go on: what waited is delivered now."""
+        for arrival in self._held.pop(endpoint, []):
+            arrival()
+
+    def block(self, source: Endpoint, target: Endpoint, *, streams_too: bool = True) -> None:
+        """Cut one direction between two endpoints; without `streams_too` for datagrams only."""
+        self._blocked_datagrams.add((source, target))
+        if streams_too:
+            self._blocked.add((source, target))
 
     def partition(self, *islands: Iterable[Endpoint]) -> None:
         """Only endpoints of the same island reach each other; one that is in none reaches all."""
@@ -66,12 +80,15 @@ class SimulatedNetwork:
     def heal(self) -> None:
         """Undo every `block` and `partition`."""
         self._blocked.clear()
+        self._blocked_datagrams.clear()
         self._islands = []
 
     def reaches(self, source: Endpoint, target: Endpoint) -> bool:
-        """Whether a datagram from `source` to `target` is let through now."""
+        """Whether a stream from `source` to `target` is let through now."""
         if (source, target) in self._blocked:
             return False
+        if not self._islands:
+            return True
         homes = [next((i for i in self._islands if e in i), None) for e in (source, target)]
         return None in homes or homes[0] is homes[1]
 
@@ -79,9 +96,10 @@ class SimulatedNetwork:
         """Send a datagram: it may be lost, doubled or overtaken."""
         self.sent += 1
         copies = 2 if self._rng.random() < self.link.duplicate else 1
+        is_cut = (source, target) in self._blocked_datagrams or not self.reaches(source, target)
         for _ in range(copies):
-            if self._rng.random() >= self.link.loss and self.reaches(source, target):
-                self._clock.call_later(
+            if self._rng.random() >= self.link.loss and not is_cut:
+                self.clock.call_later(
                     self._latency_s(), lambda: self._deliver(source, target, datagram)
                 )
 
@@ -99,33 +117,72 @@ class SimulatedNetwork:
         Streams lose nothing; a cut link is silence until the timeout. A server that answers None
         closes the stream without a reply.
         """
-        start = self._clock.now
-        there = self._latency_s()
-        if not self.reaches(source, target) or there >= timeout_s:
-            self._clock.call_later(timeout_s, lambda: done(None, "timeout"))
-            return
+        end = self.clock.now + timeout_s
+
+        def finish(at: float, reply: Payload | None, why: str | None) -> None:
+            if at > end:
+                at, reply, why = end, None, "timeout"
+            self.clock.call_at(at, lambda: self._arrive(source, lambda: done(reply, why)))
 
         def serve() -> None:
             server = self._servers.get(target)
-            back = self._latency_s()
+            back_at = self.clock.now + self._latency_s()
             if server is None:
-                self._clock.call_later(back, lambda: done(None, "refused"))
+                finish(back_at, None, "refused")
                 return
             reply = server(source, request)
-            if not self.reaches(target, source) or self._clock.now + back > start + timeout_s:
-                self._clock.call_at(start + timeout_s, lambda: done(None, "timeout"))
-            elif reply is None:
-                self._clock.call_later(back, lambda: done(None, "closed"))
+            if not self.reaches(target, source):
+                finish(end, None, "timeout")
             else:
-                self._clock.call_later(back, lambda: done(reply, None))
+                finish(back_at, reply, "closed" if reply is None else None)
 
-        self._clock.call_later(there, serve)
+        def reach() -> None:
+            # Whoever is held accepts the stream and stays silent; the asker's patience may end
+            # first, but what was sent is read all the same once the process goes on.
+            if target in self._held:
+                self.clock.call_at(end, lambda: self._arrive(source, give_up))
+                self._held[target].append(serve_late)
+            else:
+                serve()
+
+        is_over = False
+
+        def give_up() -> None:
+            nonlocal is_over
+            if not is_over:
+                is_over = True
+                done(None, "timeout")
+
+        def serve_late() -> None:
+            nonlocal is_over
+            if is_over:
+                server = self._servers.get(target)
+                if server is not None:
+                    server(source, request)
+                return
+            is_over = True
+            serve()
+
+        there_at = self.clock.now + self._latency_s()
+        if not self.reaches(source, target) or there_at >= end:
+            finish(end, None, "timeout")
+        else:
+            self.clock.call_at(there_at, reach)
 
     def _deliver(self, source: Endpoint, target: Endpoint, datagram: Payload) -> None:
-        receive = self._receivers.get(target)
-        if receive is not None:
-            self.delivered += 1
-            receive(source, datagram)
+        def receive() -> None:
+            receiver = self._receivers.get(target)
+            if receiver is not None:
+                self.delivered += 1
+                receiver(source, datagram)
+
+        self._arrive(target, receive)
+
+    def _arrive(self, target: Endpoint, arrival: Callable[[], None]) -> None:
+        if target in self._held:
+            self._held[target].append(arrival)
+        else:
+            arrival()
 
     def _latency_s(self) -> float:
         return self._rng.uniform(self.link.latency_s_min, self.link.latency_s_max)

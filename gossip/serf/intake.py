@@ -1,0 +1,217 @@
+"""What members say at Serf's level: judged by Lamport time, applied, handed on (10.3-10.12).
+
+Rumors are handed on as the bytes that came, so that members of any version see them unchanged.
+Member statuses are kept in `members.py`; when we leave is decided in `machine.py`.
+"""
+
+from collections.abc import Callable
+
+from gossip.config import SerfConfig
+from gossip.errors import DecodeError
+from gossip.serf import drops
+from gossip.serf.events import Effect, UserPayloadReceived
+from gossip.serf.lamport import LamportClock
+from gossip.serf.members import Members
+from gossip.serf.rings import EventRing, QueryRing, Seen
+from gossip.serf.rumors import SerfRumors
+from gossip.swim.broadcasts import BroadcastQueue, RumorNo
+from gossip.swim.deadlines import Deadlines
+from gossip.swim.effects import MessageDropped, SendPacket
+from gossip.types import Address, LamportTime, MemberName
+from gossip.wire.codec import encode_message
+from gossip.wire.messages import (
+    JoinIntent,
+    LeaveIntent,
+    Query,
+    Relay,
+    SerfState,
+    UserEvent,
+    UserMessage,
+)
+from gossip.wire.serf import decode_serf_untrusted, encode_serf
+
+DIRECT_PAYLOAD_MIN = 0x80
+"""User messages whose first byte is at least this are the user's own, not Serf's."""
+_NO_REBROADCAST = 2
+"""Query flag: only whoever got it directly is asked."""
+
+
+class Intake:
+    """Owns the clocks and what was seen.
+
+    Invariant: whatever is handed on was news here, so no rumor goes round twice.
+    """
+
+    def __init__(
+        self,
+        config: SerfConfig,
+        own_name: MemberName,
+        *,
+        members: Members,
+        rumors: SerfRumors,
+        deadlines: Deadlines,
+        is_member_address: Callable[[Address], bool],
+        emit: Callable[[Effect], None],
+    ) -> None:
+        self.member_clock = LamportClock()
+        self.event_clock = LamportClock()
+        self.query_clock = LamportClock()
+        self.is_leaving = False
+        self._config, self._own_name = config, own_name
+        self._members, self._rumors, self._deadlines = members, rumors, deadlines
+        self._is_member_address, self._emit = is_member_address, emit
+        self._events = EventRing(config.event_buffer)
+        self._queries = QueryRing(config.query_buffer)
+
+    def handle_user_message(self, payload: bytes, *, source: Address, now: float) -> None:
+        """Take a user message: Serf's by its first byte, or the user's own."""
+        if not payload:
+            self._drop(drops.EMPTY_USER_MESSAGE)
+            return
+        if payload[0] >= DIRECT_PAYLOAD_MIN:
+            self._emit(UserPayloadReceived(payload, source))
+            return
+        try:
+            message = decode_serf_untrusted(payload)
+        except DecodeError as error:
+            self._drop(error.reason, str(error))
+            return
+        match message:
+            case JoinIntent():
+                if self._handle_join_intent(message, now=now):
+                    self._hand_on(self._rumors.intents, payload)
+            case LeaveIntent():
+                if self._handle_leave_intent(message, now=now):
+                    self._hand_on(self._rumors.intents, payload)
+            case UserEvent():
+                if self._handle_event(message):
+                    self._hand_on(self._rumors.events, payload)
+            case Query():
+                if self._handle_query(message) and not message.flags & _NO_REBROADCAST:
+                    self._hand_on(self._rumors.queries, payload)
+            case Relay():
+                self._handle_relay(message)
+            case _:
+                self._drop(drops.UNEXPECTED_TYPE, type(message).__name__)
+
+    def local_state(self) -> bytes:
+        """Our part of a push/pull (10.8)."""
+        return encode_serf(
+            SerfState(
+                self.member_clock.time,
+                {record.member.name: record.status_ltime for record in self._members},
+                self._members.left_names,
+                self.event_clock.time,
+                self._events.slots(),
+                self.query_clock.time,
+            )
+        )
+
+    def merge_state(self, payload: bytes, *, own_join: bool, now: float) -> None:
+        """Merge a peer's part of a push/pull (10.8). Nothing of it is handed on."""
+        try:
+            state = decode_serf_untrusted(payload)
+        except DecodeError as error:
+            self._drop(error.reason, str(error))
+            return
+        if not isinstance(state, SerfState):
+            self._drop(drops.UNEXPECTED_TYPE, type(state).__name__)
+            return
+        for clock, time in (
+            (self.member_clock, state.ltime),
+            (self.event_clock, state.event_ltime),
+            (self.query_clock, state.query_ltime),
+        ):
+            if time > 0:
+                self._witness(clock, LamportTime(time - 1))
+        left = set(state.left_members)
+        for name in state.left_members:
+            ltime = LamportTime(state.status_ltimes.get(name, 0) + 1)
+            self._handle_leave_intent(LeaveIntent(ltime, name), now=now)
+        for name, ltime in state.status_ltimes.items():
+            if name not in left:
+                self._handle_join_intent(JoinIntent(ltime, name), now=now)
+        if own_join and self.event_clock.allows(state.event_ltime):
+            self._events.ignore_before(state.event_ltime)
+        for slot in state.events:
+            for entry in slot.events:
+                self._handle_event(UserEvent(slot.ltime, entry.name, entry.payload, False))
+
+    def broadcast_join(self, *, now: float) -> None:
+        """Tell the pool that we are in it, at the present member time (10.5)."""
+        intent = JoinIntent(self.member_clock.time, self._own_name)
+        self._handle_join_intent(intent, now=now)
+        self._hand_on(self._rumors.intents, encode_serf(intent))
+
+    def leave(self, *, spread: bool, now: float) -> RumorNo | None:
+        """Intend to leave, from now on without denying it; the rumor if it is to `spread`."""
+        self.is_leaving = True
+        intent = LeaveIntent(self.member_clock.time, self._own_name)
+        self.member_clock.increment()
+        self._handle_leave_intent(intent, now=now)
+        return self._hand_on(self._rumors.intents, encode_serf(intent)) if spread else None
+
+    def _handle_join_intent(self, intent: JoinIntent, *, now: float) -> bool:
+        if not self._witness(self.member_clock, intent.ltime):
+            return False
+        return self._members.handle_join_intent(intent, now=now)
+
+    def _handle_leave_intent(self, intent: LeaveIntent, *, now: float) -> bool:
+        if not self._witness(self.member_clock, intent.ltime):
+            return False
+        if intent.node == self._own_name and not self.is_leaving:
+            me = self._members.get(self._own_name)
+            if me is not None and intent.ltime > me.status_ltime:
+                self.broadcast_join(now=now)
+            return False
+        is_news = self._members.handle_leave_intent(intent, now=now)
+        if is_news and intent.prune and self._members.get(intent.node) is not None:
+            # It is still alive: it gets the time that a graceful leave takes.
+            delay_s = self._config.broadcast_timeout_s + self._config.leave_propagate_delay_s
+            self._deadlines.arm(now + delay_s, lambda _now: self._members.prune(intent.node))
+        return is_news
+
+    def _handle_event(self, event: UserEvent) -> bool:
+        return self._witness(self.event_clock, event.ltime) and self._is_new(
+            self._events.see(event, clock=self.event_clock.time), event.name
+        )
+
+    def _handle_query(self, query: Query) -> bool:
+        return self._witness(self.query_clock, query.ltime) and self._is_new(
+            self._queries.see(query, clock=self.query_clock.time), query.name
+        )
+
+    def _handle_relay(self, relay: Relay) -> None:
+        """Pass a query's answer on to a member; strangers are not ours to write to (14.3)."""
+        try:
+            to = Address.from_packed(relay.dest_addr, relay.dest_port)
+        except ValueError as error:
+            self._drop(drops.RELAY_UNFIT, str(error))
+            return
+        if not self._is_member_address(to):
+            self._drop(drops.RELAY_TO_STRANGER, str(to))
+        elif not self._rumors.fits(relay.inner) or relay.inner[0] >= DIRECT_PAYLOAD_MIN:
+            self._drop(drops.RELAY_UNFIT, f"{len(relay.inner)} bytes")
+        else:
+            self._emit(SendPacket(to, (encode_message(UserMessage(relay.inner)),)))
+
+    def _witness(self, clock: LamportClock, ltime: LamportTime) -> bool:
+        if not clock.allows(ltime):
+            self._drop(drops.LAMPORT_JUMP, str(ltime))
+            return False
+        clock.witness(ltime)
+        return True
+
+    def _is_new(self, seen: Seen, name: str) -> bool:
+        if seen.drop_reason is not None:
+            self._drop(seen.drop_reason, name)
+        return seen.is_new
+
+    def _hand_on(self, queue: BroadcastQueue, payload: bytes) -> RumorNo | None:
+        if not self._rumors.fits(payload):
+            self._drop(drops.RUMOR_TOO_LARGE, f"{len(payload)} bytes")
+            return None
+        return queue.queue(payload)
+
+    def _drop(self, reason: str, detail: str = "") -> None:
+        self._emit(MessageDropped(reason, detail))

@@ -1,0 +1,29 @@
+"""Lamport clocks: the logical order of intents, events and queries (10.3)."""
+
+from gossip.types import LamportTime
+from gossip.wire.limits import LAMPORT_JUMP_MAX, LAMPORT_TIME_MAX
+
+
+class LamportClock:
+    """One clock, always ahead of every time it has witnessed.
+
+    Invariant: `time` never falls and stays far below 2^64.
+    """
+
+    __slots__ = ("time",)
+
+    def __init__(self) -> None:
+        self.time = LamportTime(1)
+
+    def allows(self, time: LamportTime) -> bool:
+        """Whether `time` is believable; one absurd time would age out all real ones (14.3)."""
+        return time < LAMPORT_TIME_MAX and time <= self.time + LAMPORT_JUMP_MAX
+
+    def witness(self, time: LamportTime) -> None:
+        """Move past a time that `allows` let through."""
+        if time >= self.time:
+            self.time = LamportTime(time + 1)
+
+    def increment(self) -> None:
+        """Move on after using the present time for a message of ours."""
+        self.time = LamportTime(self.time + 1)

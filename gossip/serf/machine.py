@@ -1,0 +1,374 @@
+"""The outermost machine: SWIM's members with Serf's tags, statuses, intents and rumors (10).
+
+The asyncio driver and the simulator drive this class only. It turns SWIM's facts into events,
+rejoins failed members and times a graceful leave.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from random import Random
+from typing import assert_never
+
+from gossip.config import GossipConfig
+from gossip.errors import ConfigError, DecodeError, StateError
+from gossip.serf.departure import Departure, LeaveStep
+from gossip.serf.events import Effect, LeaveFinished, Member, MemberStatus
+from gossip.serf.intake import Intake
+from gossip.serf.members import Members, Record
+from gossip.serf.rumors import SerfRumors
+from gossip.swim import Swim, packet_room_bytes, user_rumor_bytes_max
+from gossip.swim.broadcasts import RumorNo
+from gossip.swim.deadlines import Deadlines
+from gossip.swim.effects import (
+    MessageDropped,
+    NameConflict,
+    OpenPushPull,
+    OpenTcpPing,
+    PushPullFinished,
+    SendPacket,
+)
+from gossip.swim.facts import (
+    Admit,
+    NodeGone,
+    NodeJoined,
+    NodeUpdated,
+    SwimEffect,
+    UserMessageReceived,
+    UserStateReceived,
+)
+from gossip.swim.versions import own_vsn
+from gossip.types import Address, Incarnation, MemberName, MemberState
+from gossip.wire.limits import NAME_BYTES_MAX
+from gossip.wire.messages import Ack, PacketMessage, Ping, PushPull, PushPullNode
+from gossip.wire.serf_values import decode_tags_untrusted, encode_tags
+
+
+class Serf:
+    """One member of a pool.
+
+    Every input takes `now` (monotonic seconds, never falling) and returns effects in order: send
+    what they ask for, report what has become known, then wait for `next_deadline_at` or the next
+    input. Nothing a peer sends makes an input raise.
+    """
+
+    def __init__(
+        self,
+        config: GossipConfig,
+        *,
+        name: MemberName,
+        address: Address,
+        tags: Mapping[str, str],
+        incarnation: Incarnation,
+        rng: Random,
+        now: float,
+        admit: Callable[[Sequence[Member]], str | None] | None = None,
+        keyring_overhead_bytes: int = 0,
+    ) -> None:
+        """Build a member that is not started.
+
+        Args:
+            config: Settings of the pool and of this member.
+            name: Our name, unique in the pool, 1 to 255 bytes.
+            address: Where the others reach us, by UDP and TCP.
+            tags: What we are, at most 512 bytes encoded.
+            incarnation: The first to use, at least 1; above any used before under this name.
+            rng: Chooses partners and phases, and nothing else.
+            now: Monotonic seconds.
+            admit: Given members that want to be known here, the reason to refuse them, or None.
+            keyring_overhead_bytes: What encryption adds to a packet: 29 with a key, else 0.
+
+        Raises:
+            ConfigError: The name is empty or too long, or the tags are too large.
+        """
+        if not 1 <= len(name.encode(errors="surrogateescape")) <= NAME_BYTES_MAX:
+            raise ConfigError(f"name: 1 to {NAME_BYTES_MAX} bytes, got {name!r}")
+        self._config, self._name, self._address = config, name, address
+        self._tags = dict(tags)
+        self._rng = rng
+        self._effects: list[Effect] = []
+        self._deadlines = Deadlines()
+        self._own_joins: set[int] = set()
+        self._departure: Departure | None = None
+        self._intent_rumor: RumorNo | None = None
+        self._members = Members(config.serf, members_max=config.swim.members_max, emit=self._emit)
+        room_bytes = packet_room_bytes(config, keyring_overhead_bytes=keyring_overhead_bytes)
+        self._rumors = SerfRumors(
+            rumor_bytes_max=user_rumor_bytes_max(room_bytes),
+            depth_max=config.serf.queue_depth_max,
+            retransmit_mult=config.swim.retransmit_mult,
+            member_count=self._members.__len__,
+        )
+        self._intake = Intake(
+            config.serf,
+            name,
+            members=self._members,
+            rumors=self._rumors,
+            deadlines=self._deadlines,
+            is_member_address=lambda address: self._swim.has_address(address),
+            emit=self._emit,
+        )
+        self._swim = Swim(
+            config,
+            name=name,
+            address=address,
+            meta=self._encode_meta(tags),
+            incarnation=incarnation,
+            user_rumors=self._rumors,
+            user_state=self._intake.local_state,
+            rng=rng,
+            now=now,
+            admit=None if admit is None else _node_hook(admit),
+            keyring_overhead_bytes=keyring_overhead_bytes,
+        )
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """Our own; to be stored, so that a restart can begin above it."""
+        return self._swim.incarnation
+
+    @property
+    def local(self) -> Member:
+        """Ourselves; status none before `start`."""
+        member = self.member(self._name)
+        if member is not None:
+            return member
+        vsn = own_vsn(self._config.serf.delegate_version)
+        tags, incarnation = dict(self._tags), self.incarnation
+        return Member(self._name, self._address, tags, MemberStatus.NONE, incarnation, vsn)
+
+    @property
+    def next_deadline_at(self) -> float | None:
+        """When `handle_timer` is due; None while nothing is."""
+        own, below = self._deadlines.next_at, self._swim.next_deadline_at
+        if own is None or below is None:
+            return below if own is None else own
+        return min(own, below)
+
+    def members(self) -> list[Member]:
+        """Every member not yet forgotten, ourselves included, in the order they became known."""
+        return [self._current(record) for record in self._members]
+
+    def member(self, name: MemberName) -> Member | None:
+        """The member of that name."""
+        record = self._members.get(name)
+        return None if record is None else self._current(record)
+
+    def stats(self) -> dict[str, int]:
+        """Figures for an operator, by name."""
+        return {
+            "health_score": self._swim.health_score,
+            "member_time": self._intake.member_clock.time,
+            "event_time": self._intake.event_clock.time,
+            "query_time": self._intake.query_clock.time,
+            "intent_queue": len(self._rumors.intents),
+            "event_queue": len(self._rumors.events),
+            "query_queue": len(self._rumors.queries),
+            "members": len(self._members),
+            "failed": self._members.failed_count,
+            "left": self._members.left_count,
+        }
+
+    def start(self, *, now: float) -> list[Effect]:
+        """Become a member, of a pool of one until a join."""
+        self._digest(self._swim.start(now=now), now=now)
+        self._deadlines.arm(now + self._config.serf.reap_interval_s, self._reap)
+        self._deadlines.arm(now + self._config.serf.reconnect_interval_s, self._reconnect)
+        return self._take_effects(now=now)
+
+    def join(self, to: Address, *, now: float) -> tuple[int, list[Effect]]:
+        """Enter the pool of the member at `to`.
+
+        Returns the stream's id; `PushPullFinished` with it follows.
+
+        Raises:
+            StateError: We are leaving or have left.
+        """
+        self._require_present("join")
+        stream_id, effects = self._swim.push_pull(to, own_join=True, now=now)
+        self._own_joins.add(stream_id)
+        self._digest(effects, now=now)
+        return stream_id, self._take_effects(now=now)
+
+    def leave(self, *, now: float) -> list[Effect]:
+        """Leave on purpose; `LeaveFinished` follows. A second call does nothing.
+
+        The machine goes on being driven until then: it answers, and hands on that we leave.
+        """
+        if self._departure is None:
+            self._departure = Departure(self._config.serf, now=now)
+            others = self._swim.others_present > 0
+            self._intent_rumor = self._intake.leave(spread=others, now=now)
+            self._arm_departure()
+        return self._take_effects(now=now)
+
+    def set_tags(self, tags: Mapping[str, str], *, now: float) -> list[Effect]:
+        """Change what we say we are; equal tags change nothing.
+
+        Raises:
+            ConfigError: The tags are too large; nothing was changed.
+            StateError: We are leaving or have left.
+        """
+        self._require_present("set tags")
+        meta = self._encode_meta(tags)
+        if dict(tags) != self._tags:
+            self._tags = dict(tags)
+            self._digest(self._swim.set_meta(meta, now=now), now=now)
+        return self._take_effects(now=now)
+
+    def handle_timer(self, *, now: float) -> list[Effect]:
+        """Do what is due. An early call does nothing."""
+        self._digest(self._swim.handle_timer(now=now), now=now)
+        self._deadlines.run_due(now)
+        return self._take_effects(now=now)
+
+    def handle_message(
+        self, message: PacketMessage, *, source: Address, now: float
+    ) -> list[Effect]:
+        """Take one message of a datagram that came from `source`."""
+        self._digest(self._swim.handle_message(message, source=source, now=now), now=now)
+        return self._take_effects(now=now)
+
+    def handle_push_pull(
+        self, request: PushPull, *, source: Address, now: float
+    ) -> tuple[PushPull, list[Effect]]:
+        """Answer a push/pull that came by stream; the reply is our state from before merging."""
+        reply, effects = self._swim.handle_push_pull(request, source=source, now=now)
+        self._digest(effects, now=now)
+        return reply, self._take_effects(now=now)
+
+    def handle_push_pull_reply(
+        self, stream_id: int, reply: PushPull, *, now: float
+    ) -> list[Effect]:
+        """Merge the answer to an `OpenPushPull`."""
+        self._digest(self._swim.handle_push_pull_reply(stream_id, reply, now=now), now=now)
+        return self._take_effects(now=now)
+
+    def handle_stream_failed(self, stream_id: int, reason: str, *, now: float) -> list[Effect]:
+        """A stream that we asked for came to nothing: "refused", "timeout", "closed" or a text."""
+        self._digest(self._swim.handle_stream_failed(stream_id, reason), now=now)
+        return self._take_effects(now=now)
+
+    def handle_tcp_ping(self, ping: Ping, *, now: float) -> Ack | None:
+        """Answer a ping that came by stream; None closes it without an answer."""
+        return self._swim.handle_tcp_ping(ping)
+
+    def handle_tcp_ack(self, stream_id: int, ack: Ack, *, now: float) -> list[Effect]:
+        """The answer to an `OpenTcpPing`."""
+        self._digest(self._swim.handle_tcp_ack(stream_id, ack), now=now)
+        return self._take_effects(now=now)
+
+    def _digest(self, effects: Sequence[SwimEffect], *, now: float) -> None:
+        """Pass SWIM's requests on and turn its facts into ours."""
+        for effect in effects:
+            match effect:
+                case NodeJoined(node):
+                    self._members.handle_joined(node)
+                case NodeUpdated(node):
+                    self._members.handle_updated(node)
+                case NodeGone(node):
+                    self._members.handle_gone(node, now=now)
+                case UserMessageReceived(payload, source):
+                    self._intake.handle_user_message(payload, source=source, now=now)
+                case UserStateReceived(state, own_join):
+                    self._intake.merge_state(state, own_join=own_join, now=now)
+                case PushPullFinished():
+                    self._effects.append(effect)
+                    self._handle_exchange_finished(effect, now=now)
+                case SendPacket() | OpenPushPull() | OpenTcpPing():
+                    self._effects.append(effect)
+                case MessageDropped() | NameConflict():
+                    self._effects.append(effect)
+                case _:
+                    assert_never(effect)
+
+    def _handle_exchange_finished(self, finished: PushPullFinished, *, now: float) -> None:
+        if finished.stream_id not in self._own_joins:
+            return
+        self._own_joins.remove(finished.stream_id)
+        if finished.error is None and self._departure is None:
+            self._intake.broadcast_join(now=now)
+
+    def _reap(self, now: float) -> None:
+        self._members.reap(now=now)
+        self._deadlines.arm(now + self._config.serf.reap_interval_s, self._reap)
+
+    def _reconnect(self, now: float) -> None:
+        """Now and then try a failed member again, the likelier the more failed (10.7)."""
+        failed = self._members.failed
+        present = len(self._members) - len(failed) - self._members.left_count
+        if failed and self._rng.random() < len(failed) / max(1, present):
+            to = self._rng.choice(failed).address
+            _, effects = self._swim.push_pull(to, own_join=False, now=now)
+            self._digest(effects, now=now)
+        self._deadlines.arm(now + self._config.serf.reconnect_interval_s, self._reconnect)
+
+    def _arm_departure(self) -> None:
+        assert self._departure is not None
+        if self._departure.deadline_at is not None:
+            # Every input looks whether the step is over; this one comes at the latest.
+            self._deadlines.arm(self._departure.deadline_at, lambda _now: None)
+
+    def _advance_departure(self, departure: Departure, *, now: float) -> None:
+        while departure.advance(now=now, is_spread=self._is_spread(departure.step)):
+            if departure.step == LeaveStep.SPREADING_LEAVE:
+                self._digest(self._swim.leave(now=now), now=now)
+            elif departure.step == LeaveStep.FINISHED:
+                self._effects.append(LeaveFinished())
+            self._arm_departure()
+
+    def _is_spread(self, step: LeaveStep) -> bool:
+        if step == LeaveStep.SPREADING_INTENT:
+            return self._intent_rumor is None or self._intent_rumor not in self._rumors.intents
+        return step == LeaveStep.SPREADING_LEAVE and self._swim.is_leave_spread
+
+    def _current(self, record: Record) -> Member:
+        """A member with the incarnation of this moment: refuting raises it without an event."""
+        incarnation = self._swim.incarnation_of(record.member.name)
+        if incarnation is not None and incarnation != record.member.incarnation:
+            record.member = replace(record.member, incarnation=incarnation)
+        return record.member
+
+    def _encode_meta(self, tags: Mapping[str, str]) -> bytes:
+        if self._config.serf.delegate_version < 3:
+            return tags.get("role", "").encode()
+        return encode_tags(tags)
+
+    def _require_present(self, what: str) -> None:
+        if self._departure is not None:
+            raise StateError(f"cannot {what}: this member is leaving or has left")
+
+    def _emit(self, effect: Effect) -> None:
+        self._effects.append(effect)
+
+    def _take_effects(self, *, now: float) -> list[Effect]:
+        if self._departure is not None:
+            self._advance_departure(self._departure, now=now)
+        effects, self._effects = self._effects, []
+        return effects
+
+
+def _node_hook(admit: Callable[[Sequence[Member]], str | None]) -> Admit:
+    """The user's admission hook, shown SWIM's nodes as the members they would be."""
+
+    def admit_nodes(nodes: Sequence[PushPullNode]) -> str | None:
+        return admit([_as_member(node) for node in nodes])
+
+    return admit_nodes
+
+
+_STATUSES = {
+    MemberState.ALIVE: MemberStatus.ALIVE,
+    MemberState.SUSPECT: MemberStatus.ALIVE,
+    MemberState.DEAD: MemberStatus.FAILED,
+    MemberState.LEFT: MemberStatus.LEFT,
+}
+
+
+def _as_member(node: PushPullNode) -> Member:
+    try:
+        tags = decode_tags_untrusted(node.meta)
+    except DecodeError:
+        tags = {}
+    address = Address.from_packed(node.addr, node.port)
+    status = _STATUSES[MemberState(node.state)]
+    return Member(node.name, address, tags, status, node.incarnation, node.vsn)

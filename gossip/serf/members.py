@@ -1,0 +1,215 @@
+"""Serf's view of the members: statuses from SWIM's facts and from intents (10.4 to 10.7).
+
+    status     SWIM: joined   SWIM: gone       join intent   leave intent
+    unknown    alive (1)      -                noted         noted
+    alive      alive          failed           alive         leaving
+    leaving    alive          left             alive         leaving
+    failed     alive          -                failed        left
+    left       alive          -                left          left
+
+(1) or leaving, when a leave intent was noted. An intent counts only if it is newer than the
+member's status time; what happens to intents about ourselves is decided in `machine.py`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from math import inf
+
+from gossip.config import SerfConfig
+from gossip.errors import DecodeError
+from gossip.serf import drops
+from gossip.serf.events import (
+    Effect,
+    Member,
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    MemberReaped,
+    MemberStatus,
+    MemberUpdated,
+)
+from gossip.serf.intents import RecentIntents
+from gossip.swim.effects import MessageDropped
+from gossip.types import Address, LamportTime, MemberName
+from gossip.wire.messages import JoinIntent, LeaveIntent, PushPullNode
+from gossip.wire.serf_values import decode_tags_untrusted
+
+_DEPARTED = (MemberStatus.LEAVING, MemberStatus.LEFT)
+
+
+@dataclass(slots=True)
+class Record:
+    """One member. `member` is what the user sees, replaced whenever it changes."""
+
+    member: Member
+    status_ltime: LamportTime
+    gone_at: float = inf
+    """When it failed or left; meaningful while it is in one of the two lists."""
+
+
+class Members:
+    """Every member not yet forgotten, and which of them failed or left.
+
+    Invariants: exactly the failed and left ones are in the list of their status, which is ordered
+    by when they went. The number of members is bounded by letting the longest gone go early.
+    """
+
+    def __init__(
+        self, config: SerfConfig, *, members_max: int, emit: Callable[[Effect], None]
+    ) -> None:
+        self._config, self._members_max, self._emit = config, members_max, emit
+        self._records: dict[MemberName, Record] = {}
+        self._failed: dict[MemberName, Record] = {}
+        self._left: dict[MemberName, Record] = {}
+        self._intents = RecentIntents(size_max=config.recent_intents_max)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self._records.values())
+
+    @property
+    def failed(self) -> list[Member]:
+        """The failed ones, the longest gone first."""
+        return [record.member for record in self._failed.values()]
+
+    @property
+    def failed_count(self) -> int:
+        return len(self._failed)
+
+    @property
+    def left_count(self) -> int:
+        return len(self._left)
+
+    @property
+    def left_names(self) -> tuple[MemberName, ...]:
+        return tuple(self._left)
+
+    def get(self, name: MemberName) -> Record | None:
+        return self._records.get(name)
+
+    def handle_joined(self, node: PushPullNode) -> None:
+        """SWIM sees a member alive that was unknown or gone."""
+        record = self._records.get(node.name)
+        status, ltime = MemberStatus.ALIVE, LamportTime(0)
+        if record is not None:
+            self._unlist(node.name)
+            ltime = record.status_ltime
+        elif (left_ltime := self._intents.leave_ltime(node.name)) is not None:
+            status, ltime = MemberStatus.LEAVING, left_ltime
+        else:
+            ltime = self._intents.join_ltime(node.name) or ltime
+        member = self._member_of(node, status)
+        self._records[node.name] = Record(member, ltime)
+        self._emit(MemberJoined(member))
+        while len(self._records) > self._members_max and self._forget_longest_gone():
+            pass
+
+    def handle_updated(self, node: PushPullNode) -> None:
+        """SWIM has new metadata of a present member."""
+        record = self._records.get(node.name)
+        if record is None:
+            self._emit(MessageDropped(drops.UNKNOWN_MEMBER, node.name))
+            return
+        record.member = self._member_of(node, record.member.status)
+        self._emit(MemberUpdated(record.member))
+
+    def handle_gone(self, node: PushPullNode, *, now: float) -> None:
+        """SWIM sees a member dead or left: whether it said so to us decides how it is listed."""
+        record = self._records.get(node.name)
+        if record is None:
+            self._emit(MessageDropped(drops.UNKNOWN_MEMBER, node.name))
+            return
+        record.gone_at = now
+        if record.member.status == MemberStatus.LEAVING:
+            record.member = self._member_of(node, MemberStatus.LEFT)
+            self._left[node.name] = record
+            self._emit(MemberLeft(record.member))
+        elif record.member.status == MemberStatus.ALIVE:
+            record.member = self._member_of(node, MemberStatus.FAILED)
+            self._failed[node.name] = record
+            self._emit(MemberFailed(record.member))
+
+    def handle_join_intent(self, intent: JoinIntent, *, now: float) -> bool:
+        """Apply a join intent; True if it is news to hand on (10.5)."""
+        record = self._records.get(intent.node)
+        if record is None:
+            return self._intents.note(intent, now=now)
+        if intent.ltime <= record.status_ltime:
+            return False
+        record.status_ltime = intent.ltime
+        if record.member.status == MemberStatus.LEAVING:
+            record.member = replace(record.member, status=MemberStatus.ALIVE)
+        return True
+
+    def handle_leave_intent(self, intent: LeaveIntent, *, now: float) -> bool:
+        """Apply a leave intent; True if it is news to hand on (10.6).
+
+        With `prune`, a member that has gone is forgotten at once; for one that is still alive the
+        caller waits and calls `prune`.
+        """
+        record = self._records.get(intent.node)
+        if record is None:
+            return self._intents.note(intent, now=now)
+        if intent.ltime <= record.status_ltime:
+            return False
+        record.status_ltime = intent.ltime
+        match record.member.status:
+            case MemberStatus.ALIVE:
+                record.member = replace(record.member, status=MemberStatus.LEAVING)
+                return True
+            case MemberStatus.FAILED:
+                self._unlist(intent.node)
+                record.member = replace(record.member, status=MemberStatus.LEFT)
+                # Differs from Serf: a tombstone's time counts from when it became one.
+                record.gone_at = now
+                self._left[intent.node] = record
+                self._emit(MemberLeft(record.member))
+            case MemberStatus.NONE:
+                return False
+            case MemberStatus.LEAVING | MemberStatus.LEFT:
+                pass
+        if intent.prune:
+            self.prune(intent.node)
+        return True
+
+    def prune(self, name: MemberName) -> None:
+        """Forget a member that leaves or left; one that has come back since stays."""
+        record = self._records.get(name)
+        if record is not None and record.member.status in _DEPARTED:
+            self._erase(name)
+
+    def reap(self, *, now: float) -> None:
+        """Forget who has been gone too long, and intents whose member never came (10.7)."""
+        for gone, timeout_s in (
+            (self._failed, self._config.reconnect_timeout_s),
+            (self._left, self._config.tombstone_timeout_s),
+        ):
+            while gone and now - next(iter(gone.values())).gone_at > timeout_s:
+                self._erase(next(iter(gone)))
+        self._intents.forget_before(now - self._config.recent_intent_timeout_s)
+
+    def _member_of(self, node: PushPullNode, status: MemberStatus) -> Member:
+        try:
+            tags = decode_tags_untrusted(node.meta)
+        except DecodeError as error:
+            self._emit(MessageDropped(error.reason, node.name))
+            tags = {}
+        address = Address.from_packed(node.addr, node.port)
+        return Member(node.name, address, tags, status, node.incarnation, node.vsn)
+
+    def _forget_longest_gone(self) -> bool:
+        oldest = [next(iter(gone.values())) for gone in (self._failed, self._left) if gone]
+        if not oldest:
+            return False
+        self._erase(min(oldest, key=lambda record: record.gone_at).member.name)
+        return True
+
+    def _erase(self, name: MemberName) -> None:
+        self._unlist(name)
+        self._emit(MemberReaped(self._records.pop(name).member))
+
+    def _unlist(self, name: MemberName) -> None:
+        self._failed.pop(name, None)
+        self._left.pop(name, None)

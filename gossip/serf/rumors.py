@@ -1,0 +1,48 @@
+"""Serf's three broadcast queues: what is handed on inside user messages (9.2, 10.1)."""
+
+from collections.abc import Callable
+
+from gossip.swim.broadcasts import BroadcastQueue, retransmit_limit
+
+
+class SerfRumors:
+    """Intents before queries before events, each with its own bounded queue.
+
+    Only what `fits` may be queued: a rumor that no packet carries would stay for ever.
+    """
+
+    def __init__(
+        self,
+        *,
+        rumor_bytes_max: int,
+        depth_max: int,
+        retransmit_mult: int,
+        member_count: Callable[[], int],
+    ) -> None:
+        self.intents = BroadcastQueue(size_max=depth_max)
+        self.queries = BroadcastQueue(size_max=depth_max)
+        self.events = BroadcastQueue(size_max=depth_max)
+        self._rumor_bytes_max = rumor_bytes_max
+        self._retransmit_mult, self._member_count = retransmit_mult, member_count
+
+    def __len__(self) -> int:
+        return len(self.intents) + len(self.queries) + len(self.events)
+
+    def fits(self, payload: bytes) -> bool:
+        """Whether a packet can carry `payload`."""
+        return 0 < len(payload) <= self._rumor_bytes_max
+
+    def draw(self, *, room_bytes: int, overhead_bytes: int, count_max: int) -> list[bytes]:
+        """Take what fits, as `BroadcastQueue.draw` does."""
+        limit = retransmit_limit(self._retransmit_mult, self._member_count())
+        drawn: list[bytes] = []
+        for queue in (self.intents, self.queries, self.events):
+            bodies = queue.draw(
+                room_bytes=room_bytes,
+                overhead_bytes=overhead_bytes,
+                limit=limit,
+                count_max=count_max - len(drawn),
+            )
+            room_bytes -= sum(map(len, bodies)) + overhead_bytes * len(bodies)
+            drawn += bodies
+        return drawn

@@ -1,0 +1,109 @@
+"""Rumors waiting to be handed on, each with a transmit budget (gossip protocol, section 9).
+
+The least transmitted go first, so a new rumor overtakes old ones; within that the largest that
+still fits. Who carries them, and how many bytes a carrier has, is decided by the machines.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from dataclasses import dataclass
+from typing import NewType
+
+RumorNo = NewType("RumorNo", int)
+"""Submission number of a queued rumor; later ones are higher."""
+
+
+def retransmit_limit(mult: int, node_count: int) -> int:
+    """How often a rumor is sent in a pool of `node_count` (9.1)."""
+    # ceil(log10(n + 1)) is the number of decimal digits of n; no rounding at powers of ten.
+    return max(1, mult * (len(str(node_count)) if node_count > 0 else 0))
+
+
+@dataclass(slots=True)
+class _Rumor:
+    body: bytes
+    name: str | None
+    transmits: int = 0
+
+
+class BroadcastQueue:
+    """A bounded queue of rumors.
+
+    Invariants: at most `size_max` rumors; at most one per name; every rumor is in the tier of its
+    number of transmissions, and tiers are not empty. A full queue makes room by forgetting a most
+    transmitted rumor, the smallest and oldest of those.
+    """
+
+    def __init__(self, *, size_max: int) -> None:
+        assert size_max >= 1
+        self._size_max = size_max
+        self._last_no = 0
+        self._rumors: dict[RumorNo, _Rumor] = {}
+        self._by_name: dict[str, RumorNo] = {}
+        # Sorted by (length, number), so that one bisection finds the largest that fits.
+        self._tiers: dict[int, list[tuple[int, RumorNo]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._rumors)
+
+    def __contains__(self, no: RumorNo) -> bool:
+        """Whether the rumor still has transmissions left."""
+        return no in self._rumors
+
+    def queue(self, body: bytes, *, name: str | None = None) -> RumorNo:
+        """Add a rumor; one with a `name` replaces the older one of that name."""
+        if name is not None and (older := self._by_name.get(name)) is not None:
+            self._remove(older)
+        if len(self._rumors) >= self._size_max:
+            self._remove(self._tiers[max(self._tiers)][0][1])
+        self._last_no += 1
+        no = RumorNo(self._last_no)
+        self._rumors[no] = rumor = _Rumor(body, name)
+        if name is not None:
+            self._by_name[name] = no
+        self._insert(no, rumor)
+        return no
+
+    def draw(
+        self, *, room_bytes: int, overhead_bytes: int, limit: int, count_max: int
+    ) -> list[bytes]:
+        """Take up to `count_max` that fit into `room_bytes`, each costing `overhead_bytes` more.
+
+        A rumor sent `limit` times is forgotten; none occurs twice in one draw.
+        """
+        if not self._rumors:
+            return []
+        taken: list[tuple[RumorNo, _Rumor]] = []
+        for transmits in sorted(self._tiers):
+            tier = self._tiers[transmits]
+            while room_bytes > overhead_bytes and len(taken) < count_max:
+                place = bisect_right(tier, (room_bytes - overhead_bytes, self._last_no)) - 1
+                if place < 0:
+                    break
+                length, no = tier.pop(place)
+                room_bytes -= overhead_bytes + length
+                taken.append((no, self._rumors[no]))
+            if not tier:
+                del self._tiers[transmits]
+        for no, rumor in taken:
+            rumor.transmits += 1
+            if rumor.transmits >= limit:
+                self._forget(no)
+            else:
+                self._insert(no, rumor)
+        return [rumor.body for _, rumor in taken]
+
+    def _insert(self, no: RumorNo, rumor: _Rumor) -> None:
+        insort(self._tiers.setdefault(rumor.transmits, []), (len(rumor.body), no))
+
+    def _remove(self, no: RumorNo) -> None:
+        rumor = self._rumors[no]
+        tier = self._tiers[rumor.transmits]
+        del tier[bisect_left(tier, (len(rumor.body), no))]
+        if not tier:
+            del self._tiers[rumor.transmits]
+        self._forget(no)
+
+    def _forget(self, no: RumorNo) -> None:
+        rumor = self._rumors.pop(no)
+        if rumor.name is not None:
+            del self._by_name[rumor.name]

@@ -1,0 +1,117 @@
+"""Datagrams and their freight: rumors ride on every packet that has room (9.2, 9.3).
+
+It knows sizes and overheads; who gets a packet, and why, is decided by its callers.
+"""
+
+from typing import Protocol
+
+from gossip.config import GossipConfig
+from gossip.swim.broadcasts import BroadcastQueue, retransmit_limit
+from gossip.swim.effects import SendPacket
+from gossip.swim.facts import Emit
+from gossip.swim.table import Entry, MemberTable
+from gossip.swim.versions import PMAX_CRC, pmax
+from gossip.types import Address
+from gossip.wire.codec import encode_message
+from gossip.wire.limits import COMPOUND_PARTS_MAX
+from gossip.wire.messages import Ack, IndirectPing, Nack, PacketMessage, Ping
+
+_COMPOUND_HEADER_BYTES = 2
+_PART_BYTES = 2
+"""What a compound's length table adds for each part."""
+_CRC_BYTES = 5
+_USER_TYPE = b"\x08"
+_USER_PART_BYTES = _PART_BYTES + len(_USER_TYPE)
+
+
+class UserRumors(Protocol):
+    """The upper layer's queues; their rumors travel as user messages."""
+
+    def __len__(self) -> int: ...
+
+    def draw(self, *, room_bytes: int, overhead_bytes: int, count_max: int) -> list[bytes]:
+        """Take rumors as `BroadcastQueue.draw` does."""
+        ...
+
+
+def packet_room_bytes(config: GossipConfig, *, keyring_overhead_bytes: int) -> int:
+    """What is left of a datagram for a compound's parts and their lengths, CRC allowed for."""
+    label_bytes = len(config.pool.label.encode())
+    label_overhead = 2 + label_bytes if label_bytes else 0
+    return (
+        config.swim.udp_buffer_bytes
+        - _COMPOUND_HEADER_BYTES
+        - _CRC_BYTES
+        - label_overhead
+        - keyring_overhead_bytes
+    )
+
+
+def rumor_bytes_max(room_bytes: int) -> int:
+    """The largest claim that a packet with `room_bytes` carries."""
+    return room_bytes - _PART_BYTES
+
+
+def user_rumor_bytes_max(room_bytes: int) -> int:
+    """The largest user message that a packet with `room_bytes` carries."""
+    return room_bytes - _USER_PART_BYTES
+
+
+class Carrier:
+    """Fills packets and emits them. It keeps no state of its own."""
+
+    def __init__(
+        self,
+        room_bytes: int,
+        *,
+        retransmit_mult: int,
+        table: MemberTable,
+        rumors: BroadcastQueue,
+        user_rumors: UserRumors,
+        emit: Emit,
+    ) -> None:
+        self._room_bytes, self._retransmit_mult = room_bytes, retransmit_mult
+        self._table, self._rumors, self._user_rumors = table, rumors, user_rumors
+        self._emit = emit
+
+    @property
+    def has_freight(self) -> bool:
+        return len(self._rumors) > 0 or len(self._user_rumors) > 0
+
+    def send(self, to: Address, message: Ping | IndirectPing | Ack | Nack) -> None:
+        """Send a message with whatever rumors fit beside it."""
+        body = encode_message(message)
+        freight = self._draw(self._room_bytes - _PART_BYTES - len(body), COMPOUND_PARTS_MAX - 1)
+        self._emit(SendPacket(to, (body, *freight)))
+
+    def send_exactly(self, to: Entry, *messages: PacketMessage) -> None:
+        """Send these messages to a member in one packet, and nothing else."""
+        parts = tuple(encode_message(message) for message in messages)
+        self._emit(SendPacket(to.address, parts, crc=pmax(to.vsn) >= PMAX_CRC))
+
+    def send_rumors(self, to: Entry) -> bool:
+        """Send a packet of rumors to a member; False when there are none."""
+        freight = self._draw(self._room_bytes, COMPOUND_PARTS_MAX)
+        if not freight:
+            return False
+        self._emit(SendPacket(to.address, tuple(freight), crc=pmax(to.vsn) >= PMAX_CRC))
+        return True
+
+    def _draw(self, room_bytes: int, count_max: int) -> list[bytes]:
+        if not self.has_freight:
+            return []
+        drawn = self._rumors.draw(
+            room_bytes=room_bytes,
+            overhead_bytes=_PART_BYTES,
+            limit=retransmit_limit(self._retransmit_mult, len(self._table)),
+            count_max=count_max,
+        )
+        room_bytes -= sum(map(len, drawn)) + _PART_BYTES * len(drawn)
+        if room_bytes > _USER_PART_BYTES and len(drawn) < count_max:
+            payloads = self._user_rumors.draw(
+                room_bytes=room_bytes,
+                overhead_bytes=_USER_PART_BYTES,
+                count_max=count_max - len(drawn),
+            )
+            drawn += [_USER_TYPE + payload for payload in payloads]
+        return drawn

@@ -1,0 +1,286 @@
+"""The merge rules: what an alive, suspect or dead claim changes, and what is passed on (8.3-8.6).
+
+    state     claim at incarnation i     condition        becomes
+    any       alive                      i > stored       alive
+    alive     suspect                    i >= stored      suspect, and a timed doubt begins
+    suspect   suspect, another accuser   i >= stored      suspect, the doubt shortens
+    present   dead                       i >= stored      dead; left, if said by the member itself
+    gone      suspect, dead              i > stored       unchanged, but the incarnation is stored
+    suspect   the doubt's time is over   -                dead
+
+A claim against ourselves is refuted with a higher incarnation instead. Who is probed and where
+claims come from is decided in `machine.py`.
+"""
+
+from dataclasses import replace
+
+from gossip.config import SwimConfig
+from gossip.swim import drops, versions
+from gossip.swim.awareness import Awareness
+from gossip.swim.broadcasts import BroadcastQueue, RumorNo
+from gossip.swim.deadlines import Deadline, Deadlines
+from gossip.swim.effects import MessageDropped, NameConflict
+from gossip.swim.facts import Admit, Emit, NodeGone, NodeJoined, NodeUpdated
+from gossip.swim.suspicion import Suspicion, confirmations_wanted, suspicion_s_min
+from gossip.swim.table import Entry, MemberTable
+from gossip.types import Incarnation, MemberName, MemberState
+from gossip.wire.codec import encode_message
+from gossip.wire.limits import INCARNATION_MARGIN, META_BYTES_MAX, NAME_BYTES_MAX
+from gossip.wire.messages import Alive, Dead, PushPullNode, Suspect
+
+U32_MAX = (1 << 32) - 1
+
+
+class Claims:
+    """Applies claims to the member table, for ourselves with our own incarnation.
+
+    Invariants: a doubt runs exactly for every suspect member; `local.incarnation` only rises.
+    """
+
+    def __init__(
+        self,
+        config: SwimConfig,
+        local: Alive,
+        *,
+        table: MemberTable,
+        rumors: BroadcastQueue,
+        rumor_bytes_max: int,
+        awareness: Awareness,
+        deadlines: Deadlines,
+        emit: Emit,
+        admit: Admit | None,
+    ) -> None:
+        """`local` is what we claim about ourselves; a rumor above `rumor_bytes_max` is dropped."""
+        self.local = local
+        self.is_leaving = False
+        self._config, self._table, self._rumors = config, table, rumors
+        self._rumor_bytes_max = rumor_bytes_max
+        self._awareness, self._deadlines = awareness, deadlines
+        self._emit, self._admit = emit, admit
+        self._doubts: dict[MemberName, tuple[Suspicion, Deadline]] = {}
+
+    def announce(self, meta: bytes, *, now: float) -> RumorNo | None:
+        """Claim ourselves alive with `meta`, at the next incarnation if we are known already."""
+        known = self._table.get(self.local.node)
+        incarnation = self.local.incarnation
+        if known is not None and incarnation < U32_MAX:
+            incarnation = Incarnation(incarnation + 1)
+        self.local = replace(self.local, incarnation=incarnation, meta=meta)
+        if known is None:
+            known = self._enter(self.local, now=now)
+        return self._accept_alive(known, self.local, now=now)
+
+    def leave(self, *, now: float) -> RumorNo | None:
+        """Declare that we leave on purpose; the rumor that says so, None when we had left."""
+        self.is_leaving = True
+        me = self.local
+        return self.handle_dead(Dead(me.incarnation, me.node, me.node), now=now)
+
+    def handle_node(self, node: PushPullNode, *, now: float) -> None:
+        """Apply one entry of a push/pull (6.1 step 3)."""
+        match MemberState(node.state):
+            case MemberState.ALIVE:
+                self.handle_alive(
+                    Alive(node.incarnation, node.name, node.addr, node.port, node.meta, node.vsn),
+                    now=now,
+                )
+            case MemberState.LEFT:
+                self.handle_dead(Dead(node.incarnation, node.name, node.name), now=now)
+            case MemberState.SUSPECT | MemberState.DEAD:
+                # Also for dead ones: hearsay starts a doubt, which the accused may still refute.
+                self.handle_suspect(Suspect(node.incarnation, node.name, self.local.node), now=now)
+
+    def handle_alive(self, alive: Alive, *, now: float) -> None:
+        """Apply an alive claim (8.4)."""
+        is_us = alive.node == self.local.node
+        if is_us and self.is_leaving:
+            return
+        if alive.port == 0:
+            alive = replace(alive, port=self.local.port)
+        entry = self._table.get(alive.node)
+        is_elsewhere = entry is not None and (entry.addr, entry.port) != (alive.addr, alive.port)
+        is_old = entry is not None and alive.incarnation <= entry.incarnation
+        if is_old and not is_elsewhere and not is_us:
+            # Whatever the hook says could not change this, so it is not asked about old claims.
+            return
+        if (reason := self._alive_flaw(alive)) is not None:
+            self._emit(MessageDropped(reason, alive.node))
+            return
+        # Differs from memberlist: we need nobody's leave to be a member ourselves.
+        if self._admit is not None and not is_us and (why := self._admit([_as_node(alive)])):
+            self._emit(MessageDropped(drops.NOT_ADMITTED, f"{alive.node}: {why}"))
+            return
+        if entry is None:
+            if len(self._table) >= self._config.members_max:
+                self._emit(MessageDropped(drops.MEMBERS_MAX, alive.node))
+                return
+            entry = self._enter(alive, now=now)
+        elif is_elsewhere and not self._may_take_over(entry, now=now):
+            self._emit(NameConflict(alive.node, entry.address, alive))
+            return
+        if not is_us:
+            self._accept_alive(entry, alive, now=now)
+        elif alive.incarnation >= self.local.incarnation and alive != self.local:
+            self._refute(alive.incarnation)
+
+    def handle_suspect(self, suspect: Suspect, *, now: float) -> None:
+        """Apply an accusation (8.5)."""
+        entry = self._table.get(suspect.node)
+        if entry is None or suspect.incarnation < entry.incarnation:
+            return
+        if len(suspect.from_node.encode(errors="surrogateescape")) > NAME_BYTES_MAX:
+            self._emit(MessageDropped(drops.BAD_NAME, "accuser"))
+            return
+        if (doubt := self._doubts.get(suspect.node)) is not None:
+            suspicion, deadline = doubt
+            if suspicion.confirm(suspect.from_node):
+                self._spread(suspect, suspect.node)
+                deadline.cancel()
+                self._arm(entry, suspicion)
+            return
+        if entry.is_gone:
+            # Differs from memberlist: the incarnation is kept, so that an alive claim older than
+            # the accusation cannot revive the member.
+            entry.incarnation = suspect.incarnation
+            return
+        if suspect.node == self.local.node:
+            self._refute(suspect.incarnation)
+            return
+        self._spread(suspect, suspect.node)
+        entry.incarnation = suspect.incarnation
+        self._table.set_state(entry, MemberState.SUSPECT, now=now)
+        self._arm(entry, self._new_suspicion(suspect.from_node, now=now))
+
+    def handle_dead(self, dead: Dead, *, now: float) -> RumorNo | None:
+        """Apply a declaration of death or departure (8.6); the rumor if it is passed on."""
+        entry = self._table.get(dead.node)
+        if entry is None or dead.incarnation < entry.incarnation:
+            return None
+        if len(dead.from_node.encode(errors="surrogateescape")) > NAME_BYTES_MAX:
+            self._emit(MessageDropped(drops.BAD_NAME, "accuser"))
+            return None
+        self._end_doubt(dead.node)
+        if entry.is_gone:
+            # Differs from memberlist: as for an accusation, a higher incarnation is kept.
+            entry.incarnation = dead.incarnation
+            return None
+        if dead.node == self.local.node and not self.is_leaving:
+            self._refute(dead.incarnation)
+            return None
+        rumor = self._spread(dead, dead.node)
+        entry.incarnation = dead.incarnation
+        has_left = dead.from_node == dead.node
+        self._table.set_state(entry, MemberState.LEFT if has_left else MemberState.DEAD, now=now)
+        self._emit(NodeGone(entry.as_node()))
+        return rumor
+
+    def _alive_flaw(self, alive: Alive) -> str | None:
+        """Why an alive claim is not to be believed by anybody (8.4 step 2, 14.3)."""
+        if not alive.node or len(alive.node.encode(errors="surrogateescape")) > NAME_BYTES_MAX:
+            return drops.BAD_NAME
+        if len(alive.meta) > META_BYTES_MAX:
+            return drops.BAD_META
+        if len(alive.addr) not in (4, 16):
+            return drops.BAD_ADDRESS
+        if not versions.is_wellformed(alive.vsn):
+            return drops.BAD_VSN
+        if not versions.are_compatible(self.local.vsn, alive.vsn):
+            # Differs from memberlist: with such a member no state could be merged any more.
+            return drops.INCOMPATIBLE_VERSIONS
+        if alive.incarnation == 0:
+            # Differs from memberlist: an entry that nobody may see is not made.
+            return drops.INCARNATION_ZERO
+        return None
+
+    def _enter(self, alive: Alive, *, now: float) -> Entry:
+        entry = Entry(
+            name=alive.node,
+            addr=alive.addr,
+            port=alive.port,
+            meta=alive.meta,
+            vsn=alive.vsn,
+            incarnation=Incarnation(0),
+            state=MemberState.DEAD,
+            changed_at=now,
+        )
+        self._table.add(entry)
+        return entry
+
+    def _may_take_over(self, entry: Entry, *, now: float) -> bool:
+        if entry.state == MemberState.LEFT:
+            return True
+        reclaim_s = self._config.dead_node_reclaim_s
+        is_dead = entry.state == MemberState.DEAD
+        return is_dead and reclaim_s > 0 and now - entry.changed_at > reclaim_s
+
+    def _accept_alive(self, entry: Entry, alive: Alive, *, now: float) -> RumorNo | None:
+        """Take over a newer claim, or the first one of a name's new holder (8.4 steps 8-11)."""
+        self._end_doubt(alive.node)
+        rumor = self._spread(alive, alive.node)
+        was_gone, old_meta = entry.is_gone, entry.meta
+        entry.vsn, entry.meta, entry.incarnation = alive.vsn, alive.meta, alive.incarnation
+        if (entry.addr, entry.port) != (alive.addr, alive.port):
+            self._table.move(entry, alive.addr, alive.port)
+        if entry.state != MemberState.ALIVE:
+            self._table.set_state(entry, MemberState.ALIVE, now=now)
+        if was_gone:
+            self._emit(NodeJoined(entry.as_node()))
+        elif entry.meta != old_meta:
+            self._emit(NodeUpdated(entry.as_node()))
+        return rumor
+
+    def _refute(self, accused: Incarnation) -> None:
+        """Deny what is claimed of us at incarnation `accused` by a higher one (8.3)."""
+        own = self.local.incarnation
+        if own == U32_MAX or (accused > own and accused > U32_MAX - INCARNATION_MARGIN):
+            self._emit(MessageDropped(drops.INCARNATION_LIMIT, str(accused)))
+            return
+        self.local = replace(self.local, incarnation=Incarnation(max(own, accused) + 1))
+        me = self._table.get(self.local.node)
+        assert me is not None
+        me.incarnation = self.local.incarnation
+        self._awareness.apply(+1)
+        self._spread(self.local, self.local.node)
+
+    def _new_suspicion(self, accuser: MemberName, *, now: float) -> Suspicion:
+        config, count = self._config, len(self._table)
+        s_min = suspicion_s_min(
+            count, mult=config.suspicion_mult, probe_interval_s=config.probe_interval_s
+        )
+        return Suspicion(
+            accuser,
+            wanted=confirmations_wanted(count, mult=config.suspicion_mult),
+            s_min=s_min,
+            s_max=s_min * config.suspicion_max_mult,
+            now=now,
+        )
+
+    def _arm(self, entry: Entry, suspicion: Suspicion) -> None:
+        def declare_dead(now: float) -> None:
+            self.handle_dead(Dead(entry.incarnation, entry.name, self.local.node), now=now)
+
+        deadline = self._deadlines.arm(suspicion.deadline_at, declare_dead)
+        self._doubts[entry.name] = (suspicion, deadline)
+
+    def _end_doubt(self, name: MemberName) -> None:
+        if (doubt := self._doubts.pop(name, None)) is not None:
+            doubt[1].cancel()
+
+    def _spread(self, claim: Alive | Suspect | Dead, about: MemberName) -> RumorNo | None:
+        body = encode_message(claim)
+        if len(body) > self._rumor_bytes_max:
+            self._emit(MessageDropped(drops.RUMOR_TOO_LARGE, about))
+            return None
+        return self._rumors.queue(body, name=about)
+
+
+def _as_node(alive: Alive) -> PushPullNode:
+    return PushPullNode(
+        alive.node,
+        alive.addr,
+        alive.port,
+        alive.meta,
+        alive.incarnation,
+        MemberState.ALIVE,
+        alive.vsn,
+    )

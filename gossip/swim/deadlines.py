@@ -1,0 +1,78 @@
+"""The machines' timers: what is due when, and who is to be told.
+
+The shell sees one number, the earliest deadline; it arms one timer for it.
+"""
+
+import heapq
+from collections.abc import Callable
+from itertools import count
+
+
+class Deadline:
+    """One armed timer."""
+
+    __slots__ = ("_action", "_owner", "at")
+
+    def __init__(self, at: float, action: Callable[[float], None], owner: "Deadlines") -> None:
+        self.at = at
+        self._action: Callable[[float], None] | None = action
+        self._owner = owner
+
+    @property
+    def is_armed(self) -> bool:
+        return self._action is not None
+
+    def cancel(self) -> None:
+        """Do not run it. Cancelling one that has run, or twice, does nothing."""
+        if self._action is not None:
+            self._action = None
+            self._owner.note_cancelled()
+
+    def run(self, now: float) -> None:
+        action, self._action = self._action, None
+        assert action is not None
+        action(now)
+
+
+class Deadlines:
+    """A heap of deadlines; equal instants run in the order in which they were armed.
+
+    Cancelled ones are swept out once they outnumber the armed ones, so the heap stays
+    proportional to what is armed.
+    """
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Deadline]] = []
+        self._order = count()
+        self._cancelled = 0
+
+    def __len__(self) -> int:
+        """How many are held, cancelled ones that are not yet swept out included."""
+        return len(self._heap)
+
+    @property
+    def next_at(self) -> float | None:
+        """The earliest armed instant, None when nothing is armed."""
+        heap = self._heap
+        while heap and not heap[0][2].is_armed:
+            heapq.heappop(heap)
+            self._cancelled -= 1
+        return heap[0][0] if heap else None
+
+    def arm(self, at: float, action: Callable[[float], None]) -> Deadline:
+        """Call `action(now)` at the first `run_due` from `at` on."""
+        deadline = Deadline(at, action, self)
+        heapq.heappush(self._heap, (at, next(self._order), deadline))
+        return deadline
+
+    def run_due(self, now: float) -> None:
+        """Run everything due up to `now`, also what that arms for `now` or before."""
+        while (at := self.next_at) is not None and at <= now:
+            heapq.heappop(self._heap)[2].run(now)
+
+    def note_cancelled(self) -> None:
+        self._cancelled += 1
+        if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].is_armed]
+            heapq.heapify(self._heap)
+            self._cancelled = 0

@@ -1,0 +1,121 @@
+"""Push/pull: exchanging whole states by stream, to join and to repair (6.1, 8.7, 8.8).
+
+The upper layer's part goes through unread. What the entries change is decided in `claims.py`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import ceil, log2
+from random import Random
+
+from gossip.config import SwimConfig
+from gossip.swim import drops
+from gossip.swim.claims import Claims
+from gossip.swim.deadlines import Deadlines
+from gossip.swim.effects import MessageDropped, OpenPushPull, PushPullFinished
+from gossip.swim.facts import Admit, Emit, UserStateReceived
+from gossip.swim.table import Entry, MemberTable
+from gossip.swim.versions import merge_obstacle
+from gossip.types import Address, MemberState
+from gossip.wire.messages import PushPull
+
+
+def push_pull_scale(node_count: int) -> int:
+    """How many intervals lie between two exchanges: more members share the work (8.8)."""
+    return 1 if node_count <= 32 else ceil(log2(node_count) - 5) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenExchange:
+    to: Address
+    own_join: bool
+    """It was asked for by `join`, not by the periodic exchange or a reconnect."""
+
+
+class Exchanges:
+    """Starts, answers and merges push/pulls. The shell reports each one that it was asked for."""
+
+    def __init__(
+        self,
+        config: SwimConfig,
+        *,
+        table: MemberTable,
+        claims: Claims,
+        user_state: Callable[[], bytes],
+        deadlines: Deadlines,
+        stream_ids: Iterator[int],
+        rng: Random,
+        emit: Emit,
+        admit: Admit | None,
+    ) -> None:
+        self._config, self._table, self._claims = config, table, claims
+        self._user_state, self._deadlines = user_state, deadlines
+        self._stream_ids, self._rng = stream_ids, rng
+        self._emit, self._admit = emit, admit
+        self._open: dict[int, _OpenExchange] = {}
+
+    def start(self, *, now: float) -> None:
+        """Exchange with a random member every interval, the first time at random within it."""
+        if self._config.push_pull_interval_s > 0:
+            delay_s = self._rng.random() * self._config.push_pull_interval_s
+            self._deadlines.arm(now + delay_s, self._tick)
+
+    def open(self, to: Address, *, join: bool, own_join: bool, now: float) -> int:
+        """Ask the shell for an exchange; the id of its stream."""
+        stream_id = next(self._stream_ids)
+        self._open[stream_id] = _OpenExchange(to, own_join)
+        deadline_at = now + self._config.tcp_timeout_s
+        self._emit(OpenPushPull(stream_id, to, self._local_state(join=join), deadline_at))
+        return stream_id
+
+    def handle_request(self, request: PushPull, *, source: Address, now: float) -> PushPull:
+        """Merge a peer's state; the reply is our state from before that."""
+        reply = self._local_state(join=request.join)
+        self._merge(request, own_join=False, source=source, now=now)
+        return reply
+
+    def handle_reply(self, stream_id: int, reply: PushPull, *, now: float) -> None:
+        """Merge the answer to an exchange of ours."""
+        exchange = self._open.pop(stream_id, None)
+        if exchange is None:
+            self._emit(MessageDropped(drops.UNKNOWN_STREAM, str(stream_id)))
+            return
+        error = self._merge(reply, own_join=exchange.own_join, source=exchange.to, now=now)
+        self._emit(PushPullFinished(stream_id, exchange.to, error))
+
+    def handle_failure(self, stream_id: int, reason: str) -> None:
+        """An exchange of ours came to nothing. Other streams' failures are not ours to report."""
+        exchange = self._open.pop(stream_id, None)
+        if exchange is not None:
+            self._emit(PushPullFinished(stream_id, exchange.to, reason))
+
+    def _tick(self, now: float) -> None:
+        own_name = self._claims.local.node
+
+        def is_partner(entry: Entry) -> bool:
+            return entry.state == MemberState.ALIVE and entry.name != own_name
+
+        for partner in self._table.sample(1, is_partner):
+            self.open(partner.address, join=False, own_join=False, now=now)
+        interval_s = self._config.push_pull_interval_s * push_pull_scale(len(self._table))
+        self._deadlines.arm(now + interval_s, self._tick)
+
+    def _local_state(self, *, join: bool) -> PushPull:
+        nodes = tuple(entry.as_node() for entry in self._table)
+        return PushPull(join, nodes, self._user_state())
+
+    def _merge(
+        self, remote: PushPull, *, own_join: bool, source: Address, now: float
+    ) -> str | None:
+        """Apply a remote state, or say why not."""
+        if (why := merge_obstacle(self._table, remote.nodes)) is not None:
+            self._emit(MessageDropped(drops.MERGE_INCOMPATIBLE, f"{source}: {why}"))
+            return why
+        if remote.join and self._admit is not None and (why := self._admit(remote.nodes)):
+            self._emit(MessageDropped(drops.MERGE_NOT_ADMITTED, f"{source}: {why}"))
+            return why
+        for node in remote.nodes:
+            self._claims.handle_node(node, now=now)
+        if remote.user_state:
+            self._emit(UserStateReceived(remote.user_state, own_join))
+        return None

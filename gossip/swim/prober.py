@@ -1,0 +1,198 @@
+"""Failure detection: whom to probe when, what to ask of whom, and pinging for others (8.2).
+
+One round runs at a time. A failed one becomes an accusation, which `claims.py` judges.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from gossip.config import SwimConfig
+from gossip.swim import drops
+from gossip.swim.awareness import Awareness
+from gossip.swim.carrier import Carrier
+from gossip.swim.claims import U32_MAX, Claims
+from gossip.swim.deadlines import Deadline, Deadlines
+from gossip.swim.effects import MessageDropped, OpenTcpPing
+from gossip.swim.facts import Emit
+from gossip.swim.probe import ProbeRound, ProbeStep
+from gossip.swim.table import Entry, MemberTable
+from gossip.swim.versions import PMAX_NACK, PMAX_TCP_PING, pmax
+from gossip.types import Address, MemberName, MemberState, SeqNo
+from gossip.wire.messages import Ack, IndirectPing, Nack, Ping, Suspect
+
+RELAYED_PINGS_MAX = 1024
+"""Indirect pings under way at once; more are dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class _RelayedPing:
+    """A ping on behalf of somebody, until its ack comes or `ProbeTimeout` is over."""
+
+    requester: Address
+    seq_no: SeqNo
+    """The requester's."""
+    deadline: Deadline
+
+
+class Prober:
+    """Runs the probe rounds and relays pings.
+
+    Invariants: at most one round at a time; at most `RELAYED_PINGS_MAX` relayed pings, none older
+    than the probe timeout.
+    """
+
+    def __init__(
+        self,
+        config: SwimConfig,
+        *,
+        table: MemberTable,
+        claims: Claims,
+        awareness: Awareness,
+        carrier: Carrier,
+        deadlines: Deadlines,
+        stream_ids: Iterator[int],
+        emit: Emit,
+    ) -> None:
+        self._config, self._table, self._claims = config, table, claims
+        self._awareness, self._carrier = awareness, carrier
+        self._deadlines, self._stream_ids, self._emit = deadlines, stream_ids, emit
+        self._last_seq_no = 0
+        self._next_tick_at = 0.0
+        self._round: ProbeRound | None = None
+        self._round_deadline: Deadline | None = None
+        self._relayed: dict[SeqNo, _RelayedPing] = {}
+
+    def start(self, first_tick_at: float) -> None:
+        """Probe every interval, beginning at `first_tick_at`."""
+        self._next_tick_at = first_tick_at
+        self._deadlines.arm(first_tick_at, self._tick)
+
+    def handle_ack(self, ack: Ack, *, now: float) -> None:
+        """Take proof of life. Late and unknown ones are ordinary."""
+        if self._round is not None and ack.seq_no == self._round.seq_no:
+            self._end_round(-1, now=now)
+        elif (relayed := self._relayed.pop(ack.seq_no, None)) is not None:
+            relayed.deadline.cancel()
+            self._carrier.send(relayed.requester, Ack(relayed.seq_no))
+
+    def handle_nack(self, nack: Nack) -> None:
+        """A relay did its duty without success."""
+        if self._round is not None and nack.seq_no == self._round.seq_no:
+            self._round.handle_nack()
+
+    def handle_tcp_ack(self, stream_id: int, ack: Ack) -> None:
+        """The fallback ping was answered."""
+        probe = self._round
+        if probe is not None and (probe.tcp_stream_id, probe.seq_no) == (stream_id, ack.seq_no):
+            probe.handle_tcp_ack()
+
+    def handle_indirect_ping(
+        self, request: IndirectPing, *, target: Address, requester: Address, now: float
+    ) -> None:
+        """Ping `target` for `requester` and report back."""
+        if len(self._relayed) >= RELAYED_PINGS_MAX:
+            self._emit(MessageDropped(drops.INDIRECT_PINGS_MAX, str(requester)))
+            return
+        seq_no = self._next_seq_no()
+
+        def give_up(_now: float) -> None:
+            del self._relayed[seq_no]
+            if request.nack:
+                self._carrier.send(requester, Nack(request.seq_no))
+
+        deadline = self._deadlines.arm(now + self._config.probe_timeout_s, give_up)
+        self._relayed[seq_no] = _RelayedPing(requester, request.seq_no, deadline)
+        self._carrier.send(target, self._ping(seq_no, request.node))
+
+    def _tick(self, now: float) -> None:
+        # Ticks that passed while a round ran, or while we were asleep, are skipped. Adding at least
+        # one interval keeps rounding from finding the same tick due for ever.
+        interval_s = self._config.probe_interval_s
+        missed = max(0.0, (now - self._next_tick_at) // interval_s)
+        self._next_tick_at += (missed + 1) * interval_s
+        forget_before = now - self._config.gossip_to_the_dead_s
+        target = self._table.next_to_probe(forget_before=forget_before)
+        if target is None:
+            self._deadlines.arm(self._next_tick_at, self._tick)
+        else:
+            self._begin_round(target, now=now)
+
+    def _begin_round(self, target: Entry, *, now: float) -> None:
+        self._round = probe = ProbeRound(
+            target.name,
+            target.incarnation,
+            self._next_seq_no(),
+            timeout_s=self._config.probe_timeout_s,
+            period_s=self._awareness.scaled_s(self._config.probe_interval_s),
+            now=now,
+        )
+        ping = self._ping(probe.seq_no, target.name)
+        if target.state == MemberState.SUSPECT:
+            # The accusation rides along so that the accused can refute at once.
+            self._carrier.send_exactly(target, ping, self._accusation(probe))
+        else:
+            self._carrier.send(target.address, ping)
+        self._round_deadline = self._deadlines.arm(probe.deadline_at, self._handle_round_timer)
+
+    def _handle_round_timer(self, now: float) -> None:
+        probe = self._round
+        assert probe is not None
+        match probe.handle_timer(now=now):
+            case ProbeStep.ASK_OTHERS:
+                self._ask_others(probe, now=now)
+                self._round_deadline = self._deadlines.arm(
+                    probe.deadline_at, self._handle_round_timer
+                )
+            case ProbeStep.PASSED_BY_TCP:
+                self._emit(MessageDropped(drops.TCP_PING_ONLY, probe.target))
+                self._end_round(-1, now=now)
+            case ProbeStep.FAILED:
+                self._end_round(probe.failure_delta, now=now)
+                self._claims.handle_suspect(self._accusation(probe), now=now)
+
+    def _ask_others(self, probe: ProbeRound, *, now: float) -> None:
+        target = self._table.get(probe.target)
+        if target is None:
+            return
+        own_name = self._claims.local.node
+
+        def may_relay(entry: Entry) -> bool:
+            return entry.state == MemberState.ALIVE and entry.name not in (own_name, probe.target)
+
+        relays = self._table.sample(self._config.indirect_count, may_relay)
+        probe.expect_nacks(sum(pmax(relay.vsn) >= PMAX_NACK for relay in relays))
+        local = self._claims.local
+        for relay in relays:
+            request = IndirectPing(
+                probe.seq_no,
+                target.addr,
+                target.port,
+                target.name,
+                pmax(relay.vsn) >= PMAX_NACK,
+                local.addr,
+                local.port,
+                local.node,
+            )
+            self._carrier.send(relay.address, request)
+        if self._config.tcp_pings and pmax(target.vsn) >= PMAX_TCP_PING:
+            probe.tcp_stream_id = next(self._stream_ids)
+            ping = self._ping(probe.seq_no, target.name)
+            self._emit(OpenTcpPing(probe.tcp_stream_id, target.address, ping, probe.deadline_at))
+
+    def _end_round(self, health_delta: int, *, now: float) -> None:
+        assert self._round_deadline is not None
+        self._round_deadline.cancel()
+        self._round = self._round_deadline = None
+        self._awareness.apply(health_delta)
+        self._deadlines.arm(max(now, self._next_tick_at), self._tick)
+
+    def _accusation(self, probe: ProbeRound) -> Suspect:
+        return Suspect(probe.incarnation, probe.target, self._claims.local.node)
+
+    def _ping(self, seq_no: SeqNo, target: MemberName) -> Ping:
+        local = self._claims.local
+        return Ping(seq_no, target, local.addr, local.port, local.node)
+
+    def _next_seq_no(self) -> SeqNo:
+        self._last_seq_no = self._last_seq_no + 1 & U32_MAX
+        return SeqNo(self._last_seq_no)

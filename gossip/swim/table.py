@@ -1,0 +1,159 @@
+"""The member table: what is known of each member, and the ring in which they are probed (8.1, 8.2).
+
+It stores and chooses; when a claim changes an entry is decided in `claims.py`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+
+from gossip.types import Address, Incarnation, MemberName, MemberState
+from gossip.wire.messages import PushPullNode
+
+_GONE = (MemberState.DEAD, MemberState.LEFT)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One member as SWIM knows it. Address bytes and metadata are as they came (8.4).
+
+    Invariant: `incarnation` never falls while the name belongs to the same address.
+    """
+
+    name: MemberName
+    addr: bytes
+    port: int
+    meta: bytes
+    vsn: bytes
+    incarnation: Incarnation
+    state: MemberState
+    changed_at: float
+    """When `state` last changed, monotonic seconds."""
+    address: Address = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.address = Address.from_packed(self.addr, self.port)
+
+    @property
+    def is_gone(self) -> bool:
+        return self.state in _GONE
+
+    def move(self, addr: bytes, port: int) -> None:
+        """Take over another address."""
+        self.addr, self.port = addr, port
+        self.address = Address.from_packed(addr, port)
+
+    def as_node(self) -> PushPullNode:
+        """The entry as a push/pull carries it (6.1)."""
+        return PushPullNode(
+            self.name, self.addr, self.port, self.meta, self.incarnation, self.state, self.vsn
+        )
+
+
+class MemberTable:
+    """Every remembered member, dead and left ones included, in probing order.
+
+    Invariants: ring and index hold the same entries; `present` counts those neither dead nor left;
+    the addresses are those of the entries.
+    """
+
+    def __init__(self, own_name: MemberName, *, rng: Random) -> None:
+        """`rng` orders the ring and chooses partners, and nothing else."""
+        self._own_name, self._rng = own_name, rng
+        self._by_name: dict[MemberName, Entry] = {}
+        self._ring: list[Entry] = []
+        self._ring_at = 0
+        self._addresses: dict[Address, int] = {}
+        self.present = 0
+
+    def __len__(self) -> int:
+        """The node count of the document: n."""
+        return len(self._ring)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._ring)
+
+    def get(self, name: MemberName) -> Entry | None:
+        return self._by_name.get(name)
+
+    def has_address(self, address: Address) -> bool:
+        """Whether some member listens there."""
+        return address in self._addresses
+
+    def add(self, entry: Entry) -> None:
+        """Enter a member that is not known, at a random place of the ring."""
+        assert entry.name not in self._by_name
+        self._by_name[entry.name] = entry
+        ring = self._ring
+        ring.append(entry)
+        place = self._rng.randrange(len(ring))
+        ring[place], ring[-1] = ring[-1], ring[place]
+        self._count_address(entry.address, +1)
+        self.present += not entry.is_gone
+
+    def set_state(self, entry: Entry, state: MemberState, *, now: float) -> None:
+        """Change a member's state and note when."""
+        self.present -= not entry.is_gone
+        entry.state, entry.changed_at = state, now
+        self.present += not entry.is_gone
+
+    def move(self, entry: Entry, addr: bytes, port: int) -> None:
+        """Give a member another address."""
+        self._count_address(entry.address, -1)
+        entry.move(addr, port)
+        self._count_address(entry.address, +1)
+
+    def next_to_probe(self, *, forget_before: float) -> Entry | None:
+        """Walk the ring to the next member that is neither ourselves, dead nor left (8.2).
+
+        At its end the ring forgets who has been gone since before `forget_before` and is shuffled.
+        The wrap-around counts as one look, so in a pool of two a round may find nobody.
+        """
+        looks = 0
+        while looks < len(self._ring):
+            looks += 1
+            if self._ring_at >= len(self._ring):
+                self._forget_gone(forget_before)
+                self._rng.shuffle(self._ring)
+                self._ring_at = 0
+                continue
+            entry = self._ring[self._ring_at]
+            self._ring_at += 1
+            if entry.name != self._own_name and not entry.is_gone:
+                return entry
+        return None
+
+    def sample(self, count: int, eligible: Callable[[Entry], bool]) -> list[Entry]:
+        """Choose up to `count` different eligible members at random."""
+        ring, rng = self._ring, self._rng
+        if len(ring) <= 3 * count:
+            shuffled = rng.sample(ring, len(ring))
+            return [entry for entry in shuffled if eligible(entry)][:count]
+        chosen: list[Entry] = []
+        # Drawing beats filtering the ring: nearly everybody is eligible in a healthy pool.
+        for _ in range(3 * len(ring)):
+            if len(chosen) >= count:
+                break
+            entry = ring[int(rng.random() * len(ring))]
+            if eligible(entry) and entry not in chosen:
+                chosen.append(entry)
+        return chosen
+
+    def _forget_gone(self, before: float) -> None:
+        # Differs from memberlist 0.2: left members are forgotten like dead ones.
+        def is_over(entry: Entry) -> bool:
+            return entry.is_gone and entry.changed_at < before and entry.name != self._own_name
+
+        if self.present == len(self._ring):
+            return
+        for entry in filter(is_over, self._ring):
+            del self._by_name[entry.name]
+            self._count_address(entry.address, -1)
+        self._ring = [entry for entry in self._ring if not is_over(entry)]
+
+    def _count_address(self, address: Address, change: int) -> None:
+        holders = self._addresses.get(address, 0) + change
+        if holders:
+            self._addresses[address] = holders
+        else:
+            del self._addresses[address]
