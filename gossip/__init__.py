@@ -1,0 +1,58 @@
+"""Gossip-based cluster membership: who is in the pool, and who failed or left.
+
+Create a `Gossip`, join others by address, and be called with every `Event`. It speaks the protocol
+of memberlist and Serf, so it shares a pool with their agents.
+"""
+
+from gossip.config import GossipConfig, PoolConfig, SerfConfig, SwimConfig, lan, local, wan
+from gossip.driver import Gossip, JoinResult
+from gossip.errors import ConfigError, GossipError, StateError
+from gossip.serf.events import (
+    Event,
+    LeaveFinished,
+    Member,
+    MemberEvent,
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    MemberReaped,
+    MemberStatus,
+    MemberUpdated,
+    UserPayloadReceived,
+)
+from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished
+from gossip.types import Address, Incarnation, MemberName
+from gossip.wire import Keyring
+
+__all__ = [
+    "Address",
+    "ConfigError",
+    "Event",
+    "Gossip",
+    "GossipConfig",
+    "GossipError",
+    "Incarnation",
+    "JoinResult",
+    "Keyring",
+    "LeaveFinished",
+    "Member",
+    "MemberEvent",
+    "MemberFailed",
+    "MemberJoined",
+    "MemberLeft",
+    "MemberName",
+    "MemberReaped",
+    "MemberStatus",
+    "MemberUpdated",
+    "MessageDropped",
+    "NameConflict",
+    "PoolConfig",
+    "PushPullFinished",
+    "SerfConfig",
+    "StateError",
+    "SwimConfig",
+    "UserPayloadReceived",
+    "lan",
+    "local",
+    "wan",
+]

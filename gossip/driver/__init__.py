@@ -1,0 +1,6 @@
+"""The asyncio driver: real sockets around the sans-IO machines."""
+
+from gossip.driver.joins import JoinResult
+from gossip.driver.shell import Gossip
+
+__all__ = ["Gossip", "JoinResult"]

@@ -1,0 +1,99 @@
+"""The UDP socket: datagrams in bounded batches, and out without ever waiting."""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from gossip.driver.drops import DropLog
+from gossip.driver.sockets import AddressFamily
+from gossip.types import Address
+from gossip.wire import PacketCodec
+from gossip.wire.limits import DATAGRAM_BYTES_MAX
+from gossip.wire.messages import PacketMessage
+
+BATCH_DATAGRAMS_MAX: Final = 64
+BATCH_S_MAX: Final = 0.005
+"""A batch ends after this long: datagrams can be made costly to decode."""
+
+
+class PacketSocket:
+    """Reads and writes the pool's datagrams until it is closed.
+
+    `receive` gets each message, `finish_batch` is called after each batch. A full batch leaves the
+    rest to the loop's next turn, so a flood cannot keep timers and streams from running.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        family: AddressFamily,
+        codec: PacketCodec,
+        *,
+        receive: Callable[[PacketMessage, Address], None],
+        finish_batch: Callable[[], None],
+        counters: Counter[str],
+        drops: DropLog,
+    ) -> None:
+        self._sock, self._family, self._codec = sock, family, codec
+        self._receive, self._finish_batch = receive, finish_batch
+        self._counters, self._drops = counters, drops
+        self._buffer = memoryview(bytearray(DATAGRAM_BYTES_MAX))
+        self._loop = asyncio.get_running_loop()
+        self._is_open = True
+        self._loop.add_reader(sock, self._read_batch)
+
+    def send(self, to: Address, parts: Sequence[bytes], *, crc: bool) -> None:
+        """Send one datagram. What the system refuses is lost, as datagrams may be, and counted."""
+        if not self._is_open:
+            return
+        if not self._family.reaches(to.host) or not to.port:
+            self._counters["send_errors.unreachable"] += 1
+            return
+        datagram = self._codec.encode(parts, crc=crc)
+        try:
+            self._sock.sendto(datagram, self._family.to_sockaddr(to))
+        except BlockingIOError:
+            self._counters["send_errors.full"] += 1
+        except OSError:
+            self._counters["send_errors.refused"] += 1
+        else:
+            self._counters["packets_out"] += 1
+            self._counters["bytes_out"] += len(datagram)
+
+    def close(self) -> None:
+        """Stop reading and give the port back."""
+        if self._is_open:
+            self._is_open = False
+            self._loop.remove_reader(self._sock)
+            self._sock.close()
+
+    def _read_batch(self) -> None:
+        batch_ends_at = self._loop.time() + BATCH_S_MAX
+        for _ in range(BATCH_DATAGRAMS_MAX):
+            try:
+                size, sockaddr = self._sock.recvfrom_into(self._buffer)
+            except BlockingIOError:
+                break
+            except OSError:
+                # An earlier send's error, reported here; the socket goes on working.
+                self._counters["receive_errors"] += 1
+                continue
+            self._take_datagram(bytes(self._buffer[:size]), self._family.from_sockaddr(sockaddr))
+            if not self._is_open:
+                return
+            if self._loop.time() > batch_ends_at:
+                break
+        self._finish_batch()
+
+    def _take_datagram(self, datagram: bytes, source: Address) -> None:
+        self._counters["packets_in"] += 1
+        self._counters["bytes_in"] += len(datagram)
+        decoded = self._codec.decode_untrusted(datagram)
+        for message in decoded.messages:
+            self._receive(message, source)
+        if decoded.drops:
+            now = self._loop.time()
+            for drop in decoded.drops:
+                self._drops.record(drop.reason, now=now, source=source, detail=str(drop))

@@ -1,0 +1,43 @@
+import asyncio
+
+import pytest
+
+from gossip.driver.sockets import AddressFamily
+from gossip.driver.targets import TargetError, resolve_target, split_target
+from gossip.types import Address
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("10.0.0.1", ("10.0.0.1", 8301)),
+        ("10.0.0.1:7946", ("10.0.0.1", 7946)),
+        ("host.example", ("host.example", 8301)),
+        ("n1/host.example:1", ("host.example", 1)),
+        ("::1", ("::1", 8301)),
+        ("[::1]", ("::1", 8301)),
+        ("n1/[fe80::1]:7946", ("fe80::1", 7946)),
+        ("host.example:", ("host.example", 8301)),
+    ],
+)
+def test_a_target_is_a_host_and_perhaps_a_port_and_a_name(
+    target: str, expected: tuple[str, int]
+) -> None:
+    assert split_target(target, default_port=8301) == expected
+
+
+@pytest.mark.parametrize("target", ["", "n1/", ":80", "[]:80", "h:0", "h:65536", "h:x", "h:²"])
+def test_a_target_without_host_or_with_a_bad_port_is_refused(target: str) -> None:
+    with pytest.raises(TargetError):
+        split_target(target, default_port=8301)
+
+
+def test_names_are_looked_up_and_unknown_ones_say_so() -> None:
+    async def resolve(target: str) -> list[Address]:
+        return await resolve_target(
+            target, default_port=1, family=AddressFamily("127.0.0.1"), timeout_s=5
+        )
+
+    assert asyncio.run(resolve("localhost")) == [Address("127.0.0.1", 1)]
+    with pytest.raises(TargetError, match=r"lookup nosuch\.invalid: no such host"):
+        asyncio.run(resolve("nosuch.invalid"))
