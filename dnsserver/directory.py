@@ -1,0 +1,80 @@
+"""What the DNS front asks of whoever knows the cluster.
+
+Names are looked up without regard to letter case; the implementation folds them. Every method
+answers from memory, at once.
+"""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class NodeAnswer:
+    """A node, alive or not: DNS answers for a node whatever its health (as Consul does)."""
+
+    name: str
+    address: str
+    """An IP, or a host name (then answered as CNAME)."""
+    meta: dict[str, str] = field(default_factory=dict)
+    """Answered as TXT records, RFC 1464 encoded."""
+    lan_ipv4: str = ""
+    """The node's tagged address `lan_ipv4`, which A and ANY prefer to `address`. Empty: none."""
+    lan_ipv6: str = ""
+    """The same of `lan_ipv6`: AAAA prefers it, and everything that takes both families."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAnswer:
+    """One healthy enough instance of a service."""
+
+    node: NodeAnswer
+    service: str
+    address: str
+    """The instance's own address; empty means the node's."""
+    port: int
+    weight: int
+    """0 to 65535: Weights.Passing or Weights.Warning, by its health. A warning may weigh 0."""
+    tags: tuple[str, ...] = ()
+    lan_ipv4: str = ""
+    """The instance's own tagged address `lan_ipv4`, as for a node. Its port is not used in DNS."""
+    lan_ipv6: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAnswer:
+    """An alive server agent, for NS and SOA answers."""
+
+    node: str
+    address: str
+
+
+class Directory(Protocol):
+    """The cluster as DNS needs it."""
+
+    @property
+    def datacenter(self) -> str:
+        """Our data center, in lower case."""
+
+    @property
+    def is_ready(self) -> bool:
+        """False until the first synchronisation; an unknown name is SERVFAIL till then."""
+
+    def knows_datacenter(self, name: str) -> bool:
+        """Whether answers for this data center can be given here."""
+
+    def node(self, name: str) -> NodeAnswer | None: ...
+
+    def node_by_address(self, address: str) -> NodeAnswer | None:
+        """The node with this IP, for PTR. `address` is in canonical text form (RFC 5952)."""
+
+    def service(self, name: str, tag: str | None) -> tuple[ServiceAnswer, ...] | None:
+        """Instances that no critical check excludes, in any order.
+
+        None: no such service (NXDOMAIN). Empty: it exists and nothing may be answered, which Consul
+        answers with NXDOMAIN as well; the caller decides.
+        """
+
+    def services_by_address(self, address: str) -> tuple[ServiceAnswer, ...]:
+        """Instances whose own address this is, for PTR; the first one is answered."""
+
+    def servers(self) -> tuple[ServerAnswer, ...]: ...

@@ -1,0 +1,150 @@
+"""Queries from the network: bytes to a `Query`, or a reason why not.
+
+Strict about the header and the question, and about EDNS0 (RFC 6891) with client subnet (RFC 7871);
+other records are skipped. The work for one packet is bounded: one question, at most four records,
+and no compression pointer is ever followed.
+"""
+
+import struct
+from dataclasses import dataclass
+
+from dnsserver.errors import QueryRejectedError
+from dnsserver.labels import NAME_BYTES_MAX
+from dnsserver.records import FORMERR, NOTIMP, OPCODE_NOTIFY, OPCODE_QUERY, OPT
+
+QUERY_BYTES_MAX = 4096
+"""A question and its options never need more."""
+HEADER_BYTES = 12
+OPTION_CLIENT_SUBNET = 8
+
+_HEADER = struct.Struct(">HHHHHH")
+_TYPE_AND_CLASS = struct.Struct(">HH")
+_RECORD_FIXED = struct.Struct(">HHIH")
+_SUBNET_FIXED = struct.Struct(">HBB")
+_SUBNET_PREFIX_MAX = {0: 0, 1: 32, 2: 128}
+
+
+@dataclass(frozen=True, slots=True)
+class Edns:
+    """What the client's OPT record says."""
+
+    udp_bytes: int
+    """The size of UDP responses that it takes, as sent; below 512 counts as 512."""
+    subnet_option: bytes
+    """Its client subnet, made ready to echo with scope 0. Empty: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One well-formed query."""
+
+    id: int
+    flags: int
+    name: bytes
+    """As sent, letter case included."""
+    type: int
+    question: bytes
+    """The whole question section, to be echoed."""
+    edns: Edns | None
+
+    @property
+    def opcode(self) -> int:
+        return self.flags >> 11 & 15
+
+
+def decode_query_untrusted(packet: bytes) -> Query:
+    """Return the query in `packet`.
+
+    Raises:
+        QueryRejectedError: It is none, or more than is answered.
+    """
+    if len(packet) < HEADER_BYTES:
+        raise QueryRejectedError("short", None)
+    id_, flags, questions, answers, authorities, additionals = _HEADER.unpack_from(packet)
+    if flags & 0x8000:
+        raise QueryRejectedError("response", None)
+    if flags >> 11 & 15 not in (OPCODE_QUERY, OPCODE_NOTIFY):
+        raise QueryRejectedError("opcode", NOTIMP)
+    # A NOTIFY may bring one answer, an IXFR one authority record (RFC 1995, 1996), and OPT can
+    # be followed by a signature.
+    if questions != 1 or answers > 1 or authorities > 1 or additionals > 2:
+        raise QueryRejectedError("count", FORMERR)
+    if len(packet) > QUERY_BYTES_MAX:
+        raise QueryRejectedError("oversized", FORMERR)
+    name_end = _question_name_end(packet)
+    end = name_end + _TYPE_AND_CLASS.size
+    if end > len(packet):
+        raise QueryRejectedError("question", FORMERR)
+    question = packet[HEADER_BYTES:end]
+    edns = None
+    for number in range(answers + authorities + additionals):
+        # Like the reference, a packet that ends where a record was announced is taken as it is.
+        if end == len(packet):
+            break
+        type_, size, data, end = _read_record(packet, end, question)
+        if type_ == OPT and number >= answers + authorities:
+            edns = Edns(size, _read_options(data, question))
+    type_ = _TYPE_AND_CLASS.unpack_from(packet, name_end)[0]
+    return Query(id_, flags, packet[HEADER_BYTES:name_end], type_, question, edns)
+
+
+def _question_name_end(packet: bytes) -> int:
+    """Return where the question's name ends. A pointer there could only lead into the header."""
+    at = HEADER_BYTES
+    while at < len(packet) and (length := packet[at]):
+        at += 1 + length
+        if length & 0xC0 or at - HEADER_BYTES >= NAME_BYTES_MAX:
+            raise QueryRejectedError("question", FORMERR)
+    return at + 1
+
+
+def _read_record(packet: bytes, at: int, question: bytes) -> tuple[int, int, bytes, int]:
+    """Return type, class, data and end of the record at `at`."""
+    while at < len(packet) and (length := packet[at]):
+        if length & 0xC0 == 0xC0:
+            at += 1
+            break
+        if length & 0xC0:
+            raise QueryRejectedError("record", FORMERR, question)
+        at += 1 + length
+    at += 1
+    if at + _RECORD_FIXED.size > len(packet):
+        raise QueryRejectedError("record", FORMERR, question)
+    type_, class_, _, data_bytes = _RECORD_FIXED.unpack_from(packet, at)
+    at += _RECORD_FIXED.size
+    end = at + data_bytes
+    if end > len(packet):
+        raise QueryRejectedError("record", FORMERR, question)
+    return type_, class_, packet[at:end], end
+
+
+def _read_options(data: bytes, question: bytes) -> bytes:
+    """Check the framing of EDNS0 options; return the first client subnet, made ready to echo."""
+    subnet = b""
+    at = 0
+    while at < len(data):
+        if at + _TYPE_AND_CLASS.size > len(data):
+            raise QueryRejectedError("option", FORMERR, question)
+        code, option_bytes = _TYPE_AND_CLASS.unpack_from(data, at)
+        at += _TYPE_AND_CLASS.size
+        if at + option_bytes > len(data):
+            raise QueryRejectedError("option", FORMERR, question)
+        if code == OPTION_CLIENT_SUBNET:
+            subnet = subnet or _read_subnet(data[at : at + option_bytes], question)
+        at += option_bytes
+    return subnet
+
+
+def _read_subnet(option: bytes, question: bytes) -> bytes:
+    if len(option) < _SUBNET_FIXED.size:
+        raise QueryRejectedError("option", FORMERR, question)
+    family, prefix, _ = _SUBNET_FIXED.unpack_from(option)
+    if prefix > _SUBNET_PREFIX_MAX.get(family, -1):
+        raise QueryRejectedError("option", FORMERR, question)
+    address_bytes = (prefix + 7) // 8
+    address = bytearray(option[_SUBNET_FIXED.size :][:address_bytes].ljust(address_bytes, b"\0"))
+    if prefix % 8:
+        address[-1] &= 0xFF << (8 - prefix % 8) & 0xFF
+    # Scope 0: the answer does not depend on where the client is.
+    echo = _SUBNET_FIXED.pack(family, prefix, 0) + bytes(address)
+    return _TYPE_AND_CLASS.pack(OPTION_CLIENT_SUBNET, len(echo)) + echo
