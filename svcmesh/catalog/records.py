@@ -1,0 +1,85 @@
+"""What the catalog holds: node, service and check records, as every agent replicates them.
+
+A record is a value: it is replaced whole, never patched in part. Field names follow Consul's HTTP
+API in snake case. How records are versioned and spread is `replica.py`'s business.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, NewType
+
+NodeId = NewType("NodeId", str)
+"""A node's UUID in lower case. Its name is an attribute that can be contested."""
+
+
+class Kind(StrEnum):
+    """Record kinds."""
+
+    NODE = "n"
+    SERVICE = "s"
+    CHECK = "c"
+
+
+class HealthStatus(StrEnum):
+    """Health of a check (not of a member: that is alive, suspect, dead, left)."""
+
+    PASSING = "passing"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """An agent's own entry. Published by the agent, first of all in every epoch."""
+
+    name: str
+    address: str
+    datacenter: str
+    tagged_addresses: dict[str, str] = field(default_factory=dict)
+    meta: dict[str, str] = field(default_factory=dict)
+    id: str = ""
+    """The UUID that an external node was registered with; an agent's node has it in `Owner`."""
+
+
+class TaggedAddress(NamedTuple):
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRecord:
+    """One service instance on one node. `id` is unique on its node."""
+
+    id: str
+    name: str
+    tags: tuple[str, ...] = ()
+    port: int = 0
+    address: str = ""
+    """Empty: the node's address."""
+    tagged_addresses: dict[str, TaggedAddress] = field(default_factory=dict)
+    meta: dict[str, str] = field(default_factory=dict)
+    weight_passing: int = 1
+    weight_warning: int = 1
+    enable_tag_override: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckRecord:
+    """The last known result of one health check of a node or of one of its services."""
+
+    id: str
+    name: str
+    status: str
+    """A `HealthStatus`, from agents. An external check may have any word here, as in Consul."""
+    output: str = ""
+    notes: str = ""
+    service_id: str = ""
+    """Empty: a check of the node."""
+    service_name: str = ""
+    service_tags: tuple[str, ...] = ()
+    type: str = ""
+    definition: str = ""
+    """How an external check is to be run: a JSON object as Consul's API has it. Empty: none."""
+
+
+Body = NodeRecord | ServiceRecord | CheckRecord

@@ -1,0 +1,27 @@
+"""The agent's settings: every one in one table, read from files and flags as Consul reads them.
+
+`settings` is the table, `sources` reads files and flags, `loading` merges them, `resolving`
+validates, `model` is the result. `foreign` knows Consul's keys of features that are not built.
+"""
+
+from svcmesh.config.foreign import FOREIGN, ForeignKey
+from svcmesh.config.loading import load_config, load_services, reload_services
+from svcmesh.config.model import AgentConfig, DnsConfig, GossipLanConfig, Ports, SoaConfig
+from svcmesh.config.settings import SETTINGS, Setting
+from svcmesh.config.values import Kind
+
+__all__ = [
+    "FOREIGN",
+    "SETTINGS",
+    "AgentConfig",
+    "DnsConfig",
+    "ForeignKey",
+    "GossipLanConfig",
+    "Kind",
+    "Ports",
+    "Setting",
+    "SoaConfig",
+    "load_config",
+    "load_services",
+    "reload_services",
+]

@@ -1,0 +1,121 @@
+"""From sources to one valid `AgentConfig`.
+
+Order, later ones winning: defaults, what `-dev` changes, files in the order given, flags. Lists are
+joined instead, those of flags first (as in Consul).
+"""
+
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+from svcmesh.config.interfaces import private_ipv4_addresses
+from svcmesh.config.model import AgentConfig
+from svcmesh.config.resolving import Resolver
+from svcmesh.config.settings import BY_PATH, DEV_VALUES, SETTINGS
+from svcmesh.config.sources import Source, read_files, read_flags
+from svcmesh.config.values import Value
+from svcmesh.definitions import ServiceDefinition
+from svcmesh.errors import ConfigError
+from svcmesh.goformats import parse_bool
+
+
+def load_config(
+    flags: Mapping[str, object],
+    files: Sequence[str | PathLike[str]],
+    *,
+    private_addresses: Callable[[], list[str]] = private_ipv4_addresses,
+    host_name: Callable[[], str] = platform.node,
+) -> AgentConfig:
+    """Resolve the agent's configuration.
+
+    `flags` are by name without the dash: text, booleans, or for repeatable ones sequences of text.
+    `files` are files and folders in the order given.
+
+    Raises:
+        ConfigError: Something is wrong, in a source or between settings. The text names it.
+    """
+    given = read_flags(flags)
+    dev = _flag_is_set(flags, "dev")
+    paths = tuple(Path(path) for path in files)
+    any_extension = _is_json_forced(flags)
+    sources = list(read_files(paths, any_extension=any_extension))
+    values = _merge(sources, given, dev=dev)
+    warnings = [warning for source in (given, *sources) for warning in source.warnings]
+    services = _unique([service for source in sources for service in source.services], warnings)
+    resolver = Resolver(values, dev=dev, private_addresses=private_addresses, host_name=host_name)
+    return resolver.resolve(
+        services=services,
+        config_files=paths,
+        config_files_are_json=any_extension,
+        warnings=warnings,
+    )
+
+
+def load_services(files: Sequence[str | PathLike[str]]) -> tuple[ServiceDefinition, ...]:
+    """Read nothing but the service definitions of configuration files, in their order.
+
+    Raises:
+        ConfigError: A file cannot be read or is wrong.
+    """
+    sources = read_files([Path(path) for path in files], any_extension=False)
+    return tuple(service for source in sources for service in source.services)
+
+
+def reload_services(config: AgentConfig) -> tuple[ServiceDefinition, ...]:
+    """Read the service definitions of the configuration's files again.
+
+    Raises:
+        ConfigError: A file cannot be read or is wrong.
+    """
+    sources = read_files(config.config_files, any_extension=config.config_files_are_json)
+    return _unique([service for source in sources for service in source.services], [])
+
+
+def _flag_is_set(flags: Mapping[str, object], name: str) -> bool:
+    raw = flags.get(name)
+    if isinstance(raw, str):
+        try:
+            return parse_bool(raw)
+        except ValueError as error:
+            raise ConfigError(f'invalid boolean value "{raw}" for -{name}: {error}') from None
+    return bool(raw)
+
+
+def _is_json_forced(flags: Mapping[str, object]) -> bool:
+    match flags.get("config-format"):
+        case None | "":
+            return False
+        case "json":
+            return True
+        case other:
+            raise ConfigError(f"-config-format: must be 'json', got '{other}' (HCL is not built)")
+
+
+def _merge(sources: Iterable[Source], flags: Source, *, dev: bool) -> dict[str, Value]:
+    values: dict[str, Value] = {s.path: s.default for s in SETTINGS if s.default is not None}
+    lists = {path: value for path, value in flags.values.items() if BY_PATH[path].is_list}
+    scalars = {path: value for path, value in flags.values.items() if path not in lists}
+    for layer in (DEV_VALUES if dev else {}, lists, *(s.values for s in sources), scalars):
+        for path, value in layer.items():
+            before = values.get(path)
+            match before, value:
+                case tuple(), tuple():
+                    values[path] = (*before, *value)
+                case dict(), dict():
+                    values[path] = {**before, **value}
+                case _:
+                    values[path] = value
+    return values
+
+
+def _unique(
+    services: Iterable[ServiceDefinition], warnings: list[str]
+) -> tuple[ServiceDefinition, ...]:
+    """The last definition of every id; an earlier one is worth a warning."""
+    by_id: dict[str, ServiceDefinition] = {}
+    for service in services:
+        if service.id in by_id:
+            warnings.append(f'service id "{service.id}" is defined more than once; the last counts')
+        by_id[service.id] = service
+    return tuple(by_id.values())

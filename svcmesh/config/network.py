@@ -1,0 +1,116 @@
+"""Addresses and ports: which to bind, which to tell the others, and that they do not collide."""
+
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from svcmesh.config.model import Ports
+from svcmesh.config.values import problem_list
+from svcmesh.errors import ConfigError
+
+PORT_MAX: Final = 65535
+
+_ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 -- compared with, not bound
+_ALWAYS_ON: Final = frozenset({"serf_lan", "server"})
+
+
+def parse_ip_addresses(text: str, *, at: str) -> tuple[str, ...]:
+    """Read IP addresses with spaces between them, in brackets or not.
+
+    Raises:
+        ConfigError: One is none; the text names the setting `at`.
+    """
+    if "{{" in text:
+        raise ConfigError(f"{at}: address templates are not built yet: {text}")
+    addresses = []
+    for word in text.split():
+        if word.startswith("unix://"):
+            raise ConfigError(f"{at}: Unix sockets are not built yet: {word}")
+        try:
+            ip = ipaddress.ip_address(word.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            raise ConfigError(f"{at}: invalid ip address: {word}") from None
+        addresses.append(str(ip))
+    return tuple(addresses)
+
+
+def choose_bind_address(given: Sequence[str]) -> str:
+    """Take the one address of `bind_addr`.
+
+    Raises:
+        ConfigError: There is none, or more than one.
+    """
+    if not given:
+        raise ConfigError("bind_addr cannot be empty")
+    if len(given) > 1:
+        raise ConfigError(
+            "bind_addr cannot contain multiple addresses. Use 'addresses.{dns,http}' instead."
+        )
+    return given[0]
+
+
+def choose_advertise_address(
+    given: Sequence[str], bind_addr: str, private_addresses: Callable[[], list[str]]
+) -> str:
+    """Find the address that others are told: the given one, the bound one, or the host's only one.
+
+    Raises:
+        ConfigError: It is not clear which; the text says what to set.
+    """
+    if len(given) > 1:
+        raise ConfigError("advertise_addr cannot contain multiple addresses")
+    if given:
+        if given[0] in _ANY:
+            raise ConfigError("Advertise address cannot be 0.0.0.0, :: or [::]")
+        return given[0]
+    if bind_addr not in _ANY:
+        return bind_addr
+    if bind_addr == "::":
+        raise ConfigError("advertise_addr is needed when bind_addr is [::]")
+    found = private_addresses()
+    if len(found) == 1:
+        return found[0]
+    what = "Multiple private IPv4 addresses" if found else "No private IPv4 address"
+    listed = f" Found: {', '.join(found)}" if found else ""
+    raise ConfigError(f"{what} found. Please configure one with 'bind' and/or 'advertise'.{listed}")
+
+
+def resolve_ports(given: Mapping[str, int]) -> Ports:
+    """Check ports by name; what is not above zero is off, where it may be.
+
+    Raises:
+        ConfigError: One is no port.
+    """
+    problems = [
+        f"ports.{name}: invalid port: {port}"
+        for name, port in given.items()
+        if port > PORT_MAX or (port <= 0 and name in _ALWAYS_ON)
+    ]
+    if problems:
+        raise ConfigError(problem_list(problems))
+    return Ports(**{name: port if port > 0 else -1 for name, port in given.items()})
+
+
+def check_listeners(
+    http_addrs: Sequence[str], dns_addrs: Sequence[str], advertise_addr: str, ports: Ports
+) -> None:
+    """Refuse two listeners on one TCP address and port.
+
+    Raises:
+        ConfigError: The text names both.
+    """
+    wanted = [
+        *(("DNS", address, ports.dns) for address in dns_addrs),
+        *(("HTTP", address, ports.http) for address in http_addrs),
+        ("RPC Advertise", advertise_addr, ports.server),
+        ("Serf Advertise LAN", advertise_addr, ports.serf_lan),
+        ("Serf Advertise WAN", advertise_addr, ports.serf_wan),
+    ]
+    taken: dict[tuple[str, int], str] = {}
+    for name, address, port in wanted:
+        if port < 0:
+            continue
+        if other := taken.get((address, port)):
+            shown = f"[{address}]" if ":" in address else address
+            raise ConfigError(f"{name} address {shown}:{port} already configured for {other}")
+        taken[address, port] = name

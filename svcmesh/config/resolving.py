@@ -1,0 +1,324 @@
+"""Validates merged settings, settles what depends on others, and builds the `AgentConfig`."""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+from uuid import UUID
+
+from svcmesh.config.model import AgentConfig, DnsConfig, GossipLanConfig, Ports, SoaConfig
+from svcmesh.config.network import (
+    check_listeners,
+    choose_advertise_address,
+    choose_bind_address,
+    parse_ip_addresses,
+    resolve_ports,
+)
+from svcmesh.config.values import Value
+from svcmesh.definitions import ServiceDefinition, check_metadata
+from svcmesh.errors import ConfigError
+
+LOG_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "ERROR")
+TTL_S_MAX: Final = 2**31 - 1
+"""RFC 2181, 8."""
+
+_KEY_BYTES: Final = (16, 24, 32)
+_DATACENTER: Final = re.compile(r"[a-z0-9_-]+")
+_DNS_NAME: Final = re.compile(r"[A-Za-z0-9-]+")
+_DOMAIN_LABEL: Final = re.compile(r"[a-z0-9_-]{1,63}")
+
+T = TypeVar("T", str, int, float, bool)
+
+
+class Resolver:
+    """Turns merged values into a configuration. One use.
+
+    `private_addresses` and `host_name` are asked only when a setting needs them.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, Value],
+        *,
+        dev: bool,
+        private_addresses: Callable[[], list[str]],
+        host_name: Callable[[], str],
+    ) -> None:
+        self._values, self._dev = values, dev
+        self._private_addresses, self._host_name = private_addresses, host_name
+        self._warnings: list[str] = []
+
+    def resolve(
+        self,
+        *,
+        services: tuple[ServiceDefinition, ...],
+        config_files: tuple[Path, ...],
+        config_files_are_json: bool,
+        warnings: Sequence[str],
+    ) -> AgentConfig:
+        """Validate and build.
+
+        Raises:
+            ConfigError: The text names the setting.
+        """
+        # First what a newcomer who forgets everything should be told.
+        data_dir = self._data_dir()
+        server = self._bool("server")
+        bootstrap, bootstrap_expect = self._bootstrap(server=server)
+        bind_addr = choose_bind_address(self._ip_addresses("bind_addr"))
+        advertise_addr = choose_advertise_address(
+            self._ip_addresses("advertise_addr"), bind_addr, self._private_addresses
+        )
+        ports = self._ports()
+        client_addrs = self._ip_addresses("client_addr")
+        http_addrs = self._ip_addresses("addresses.http") or client_addrs
+        dns_addrs = self._ip_addresses("addresses.dns") or client_addrs
+        check_listeners(http_addrs, dns_addrs, advertise_addr, ports)
+        domain, alt_domain = self._domain("domain"), self._domain("alt_domain")
+        if not domain:
+            raise ConfigError("domain cannot be empty")
+        config = AgentConfig(
+            node_name=self._node_name(),
+            node_id=self._node_id(),
+            node_meta=self._node_meta(),
+            datacenter=self._datacenter(),
+            server=server,
+            bootstrap=bootstrap,
+            bootstrap_expect=bootstrap_expect,
+            dev=self._dev,
+            data_dir=data_dir,
+            bind_addr=bind_addr,
+            advertise_addr=advertise_addr,
+            client_addrs=client_addrs,
+            http_addrs=http_addrs,
+            dns_addrs=dns_addrs,
+            ports=ports,
+            start_join=self._join_addresses("start_join"),
+            retry_join=self._join_addresses("retry_join"),
+            retry_interval_s=self._positive_s("retry_interval"),
+            retry_max=self._not_negative("retry_max"),
+            rejoin_after_leave=self._bool("rejoin_after_leave"),
+            leave_on_terminate=self._optional("leave_on_terminate", bool, not server),
+            skip_leave_on_interrupt=self._optional("skip_leave_on_interrupt", bool, server),
+            reconnect_timeout_s=self._positive_s("reconnect_timeout"),
+            encrypt=self._encrypt(),
+            encrypt_verify_incoming=self._bool("encrypt_verify_incoming"),
+            encrypt_verify_outgoing=self._bool("encrypt_verify_outgoing"),
+            domain=domain,
+            alt_domain=alt_domain if alt_domain != domain else "",
+            dns=self._dns(),
+            gossip_lan=self._gossip_lan(),
+            log_level=self._log_level(),
+            pid_file=Path(pid_file) if (pid_file := self._text("pid_file")) else None,
+            services=services,
+            config_files=config_files,
+            config_files_are_json=config_files_are_json,
+            warnings=(*warnings, *self._warnings),
+        )
+        # The libraries know best what their own settings may be.
+        config.swim_config()
+        config.dns_server_config()
+        return config
+
+    # -- typed access -----------------------------------------------------------------------
+
+    def _typed(self, path: str, wanted: type[T]) -> T:
+        value = self._values[path]
+        assert isinstance(value, wanted), path
+        return value
+
+    def _optional(self, path: str, wanted: type[T], default: T) -> T:
+        return self._typed(path, wanted) if path in self._values else default
+
+    def _text(self, path: str) -> str:
+        return self._optional(path, str, "")
+
+    def _bool(self, path: str) -> bool:
+        return self._typed(path, bool)
+
+    def _not_negative(self, path: str) -> int:
+        value = self._typed(path, int)
+        if value < 0:
+            raise ConfigError(f"{path} cannot be {value}. Must be greater than or equal to zero")
+        return value
+
+    def _positive_s(self, path: str) -> float:
+        value = self._typed(path, float)
+        if value <= 0:
+            raise ConfigError(f"{path}: must be greater than zero")
+        return value
+
+    # -- what the agent is ------------------------------------------------------------------
+
+    def _data_dir(self) -> Path | None:
+        text = self._text("data_dir")
+        if self._dev:
+            if text:
+                self._warnings.append("data_dir has no effect: -dev keeps everything in memory")
+            return None
+        if not text:
+            raise ConfigError("data_dir cannot be empty")
+        return Path(text)
+
+    def _node_name(self) -> str:
+        name = self._text("node_name").strip() or self._host_name()
+        if not name:
+            raise ConfigError("node_name cannot be empty")
+        if not _DNS_NAME.fullmatch(name):
+            self._warnings.append(
+                f'Node name "{name}" will not be discoverable via DNS due to invalid characters. '
+                "Valid characters include all alpha-numerics and dashes."
+            )
+        elif len(name) > 63:
+            self._warnings.append(
+                f'Node name "{name}" will not be discoverable via DNS due to it being too long. '
+                "Valid lengths are between 1 and 63 bytes."
+            )
+        return name
+
+    def _node_id(self) -> str:
+        text = self._text("node_id").lower()
+        if not text:
+            return ""
+        try:
+            canonical = str(UUID(text))
+        except ValueError:
+            canonical = ""
+        if canonical != text:
+            raise ConfigError(f'node_id "{text}" is not a UUID such as {UUID(int=0)}')
+        return text
+
+    def _node_meta(self) -> dict[str, str]:
+        meta = self._values["node_meta"]
+        assert isinstance(meta, dict)
+        texts = {key: str(value) for key, value in meta.items()}
+        if problem := check_metadata(texts):
+            raise ConfigError(f"node_meta invalid: {problem}")
+        return texts
+
+    def _datacenter(self) -> str:
+        name = self._text("datacenter").lower()
+        if not name:
+            raise ConfigError("datacenter cannot be empty")
+        if not _DATACENTER.fullmatch(name):
+            raise ConfigError(f'datacenter cannot be "{name}". Please use only [a-z0-9-_]')
+        return name
+
+    def _bootstrap(self, *, server: bool) -> tuple[bool, int]:
+        bootstrap, expect = self._bool("bootstrap"), self._typed("bootstrap_expect", int)
+        if expect < 0:
+            raise ConfigError(
+                f"bootstrap_expect cannot be {expect}. Must be greater than or equal to zero"
+            )
+        if self._dev and expect > 0:
+            raise ConfigError("'bootstrap_expect > 0' not allowed in dev mode")
+        if bootstrap and not server:
+            raise ConfigError("'bootstrap = true' requires 'server = true'")
+        if expect > 0 and not server:
+            raise ConfigError("'bootstrap_expect > 0' requires 'server = true'")
+        if bootstrap and expect > 1:
+            raise ConfigError(
+                "'bootstrap_expect > 0' and 'bootstrap = true' are mutually exclusive"
+            )
+        return (True, 0) if expect == 1 else (bootstrap, expect)
+
+    def _encrypt(self) -> bytes | None:
+        text = self._text("encrypt")
+        if not text:
+            return None
+        try:
+            key = base64.b64decode(text, validate=True)
+        except binascii.Error as error:
+            raise ConfigError(f"encrypt has invalid key: not base64: {error}") from None
+        if len(key) not in _KEY_BYTES:
+            raise ConfigError(
+                f"encrypt has invalid key: key size must be 16, 24 or 32 bytes, got {len(key)}"
+            )
+        return key
+
+    def _log_level(self) -> str:
+        level = self._text("log_level").upper()
+        if level not in LOG_LEVELS:
+            raise ConfigError(
+                f"Invalid log level: {self._text('log_level')}. "
+                f"Valid log levels are: [{' '.join(LOG_LEVELS)}]"
+            )
+        return level
+
+    # -- where it is ------------------------------------------------------------------------
+
+    def _ip_addresses(self, path: str) -> tuple[str, ...]:
+        return parse_ip_addresses(self._text(path), at=path)
+
+    def _join_addresses(self, path: str) -> tuple[str, ...]:
+        addresses = self._values[path]
+        assert isinstance(addresses, tuple)
+        for address in addresses:
+            if "provider=" in address:
+                raise ConfigError(f"{path}: cloud auto-join is not built yet: {address}")
+            if "{{" in address:
+                raise ConfigError(f"{path}: address templates are not built yet: {address}")
+        return addresses
+
+    def _ports(self) -> Ports:
+        names = ("dns", "http", "serf_lan", "serf_wan", "server")
+        return resolve_ports({name: self._typed(f"ports.{name}", int) for name in names})
+
+    # -- the parts --------------------------------------------------------------------------
+
+    def _domain(self, path: str) -> str:
+        text = self._text(path).strip().lower().rstrip(".")
+        if not text:
+            return ""
+        if not all(_DOMAIN_LABEL.fullmatch(label) for label in text.split(".")) or len(text) > 253:
+            raise ConfigError(f'{path} cannot be "{text}": not a domain name')
+        return f"{text}."
+
+    def _dns(self) -> DnsConfig:
+        ttls = self._values["dns_config.service_ttl"]
+        assert isinstance(ttls, dict)
+        return DnsConfig(
+            node_ttl_s=_ttl_s(self._typed("dns_config.node_ttl", float), at="dns_config.node_ttl"),
+            service_ttl_s={
+                service: _ttl_s(float(ttl_s), at=f"dns_config.service_ttl.{service}")
+                for service, ttl_s in ttls.items()
+            },
+            udp_answer_limit=self._not_negative("dns_config.udp_answer_limit"),
+            a_record_limit=self._not_negative("dns_config.a_record_limit"),
+            enable_truncate=self._bool("dns_config.enable_truncate"),
+            only_passing=self._bool("dns_config.only_passing"),
+            enable_additional_node_meta_txt=self._bool(
+                "dns_config.enable_additional_node_meta_txt"
+            ),
+            soa=SoaConfig(
+                refresh_s=_ttl_s(
+                    self._typed("dns_config.soa.refresh", int), at="dns_config.soa.refresh"
+                ),
+                retry_s=_ttl_s(self._typed("dns_config.soa.retry", int), at="dns_config.soa.retry"),
+                expire_s=_ttl_s(
+                    self._typed("dns_config.soa.expire", int), at="dns_config.soa.expire"
+                ),
+                min_ttl_s=_ttl_s(
+                    self._typed("dns_config.soa.min_ttl", int), at="dns_config.soa.min_ttl"
+                ),
+            ),
+        )
+
+    def _gossip_lan(self) -> GossipLanConfig:
+        return GossipLanConfig(
+            gossip_nodes=self._typed("gossip_lan.gossip_nodes", int),
+            gossip_interval_s=self._typed("gossip_lan.gossip_interval", float),
+            probe_interval_s=self._typed("gossip_lan.probe_interval", float),
+            probe_timeout_s=self._typed("gossip_lan.probe_timeout", float),
+            suspicion_mult=self._typed("gossip_lan.suspicion_mult", int),
+            retransmit_mult=self._typed("gossip_lan.retransmit_mult", int),
+        )
+
+
+def _ttl_s(seconds: float, *, at: str) -> int:
+    """Whole seconds, as DNS carries them."""
+    if not 0 <= seconds <= TTL_S_MAX:
+        raise ConfigError(f"{at}: must be between 0 and {TTL_S_MAX} seconds")
+    return int(seconds)

@@ -1,0 +1,69 @@
+"""Booleans and durations as Go programs write them, and so configuration, flags and the API."""
+
+import re
+from typing import Final
+
+_TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+
+_UNIT_S: Final = {
+    "ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0,
+}  # fmt: skip
+_DURATION_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_DURATION: Final = re.compile(rf"[+-]?(?:{_DURATION_PART.pattern})+")
+_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
+
+
+def parse_bool(text: str) -> bool:
+    """Read a boolean as Go's flags do.
+
+    Raises:
+        ValueError: It is none; the text says so in Go's words.
+    """
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ValueError(f'strconv.ParseBool: parsing "{text}": invalid syntax')
+
+
+def parse_duration(text: str) -> float:
+    """Read a Go-style duration such as `1h30m`, `1.5s` or `100ms` as seconds.
+
+    Raises:
+        ValueError: It is none; the text says so in Go's words.
+    """
+    if text in {"0", "+0", "-0"}:
+        return 0.0
+    if not _DURATION.fullmatch(text):
+        what = "missing unit in" if _NUMBER.fullmatch(text) else "invalid"
+        raise ValueError(f'time: {what} duration "{text}"')
+    total_s = sum(float(count) * _UNIT_S[unit] for count, unit in _DURATION_PART.findall(text))
+    return -total_s if text.startswith("-") else total_s
+
+
+def format_duration(seconds: float) -> str:
+    """Write seconds as the shortest duration that `parse_duration` reads again."""
+    if seconds and seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    for unit, unit_s in (("h", 3600), ("m", 60)):
+        if seconds >= unit_s and seconds % unit_s == 0:
+            return f"{seconds / unit_s:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def duration_string(seconds: float) -> str:
+    """Write seconds as Go prints a duration: `1h0m0s`, `1m30s`, `1.5s`, `100ms`; zero is `0s`."""
+    if seconds < 0:
+        return "-" + duration_string(-seconds)
+    if 0 < seconds < 1:
+        for unit, unit_s in (("ms", 1e-3), ("µs", 1e-6)):
+            if seconds >= unit_s:
+                return f"{round(seconds / unit_s, 6):g}{unit}"
+        return f"{round(seconds / 1e-9)}ns"
+    minutes, left_s = divmod(seconds, 60)
+    hours, minutes = divmod(int(minutes), 60)
+    text = f"{round(left_s, 9):.9f}".rstrip("0").rstrip(".") + "s"
+    if hours:
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text

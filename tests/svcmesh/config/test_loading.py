@@ -1,0 +1,396 @@
+"""From files and flags to an `AgentConfig`. Texts marked so are a recorded Consul 1.8.7's."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from svcmesh.config import AgentConfig, load_config, load_services, reload_services
+from svcmesh.errors import ConfigError
+
+KEY = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
+
+
+Write = Callable[[str, object], Path]
+"""Writes a file of this name with a JSON value, or with text as it is."""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_file(name: str, content: object) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return write_file
+
+
+def load(*files: Path, private: tuple[str, ...] = ("10.0.0.5",), **flags: object) -> AgentConfig:
+    """Load with a data folder, on a host of our own invention."""
+    return load_config(
+        {"data-dir": "/var/lib/svcmesh"} | {k.replace("_", "-"): v for k, v in flags.items()},
+        files,
+        private_addresses=lambda: list(private),
+        host_name=lambda: "host-1",
+    )
+
+
+def refusal(*files: Path, private: tuple[str, ...] = ("10.0.0.5",), **flags: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(*files, private=private, **flags)
+    return str(caught.value)
+
+
+# -- defaults ---------------------------------------------------------------------------------
+
+
+def test_dev_needs_nothing_else_and_stays_on_loopback_and_in_memory() -> None:
+    config = load_config({"dev": True}, [], host_name=lambda: "host-1")
+    assert (config.node_name, config.server, config.data_dir) == ("host-1", True, None)
+    assert {config.bind_addr, config.advertise_addr, *config.http_addrs, *config.dns_addrs} == {
+        "127.0.0.1"
+    }
+    assert config.warnings == ()
+
+
+def test_defaults_are_consuls_but_for_the_domain() -> None:
+    config = load()
+    assert (config.datacenter, config.server, config.bind_addr) == ("dc1", False, "0.0.0.0")
+    ports = config.ports
+    assert (ports.dns, ports.http, ports.serf_lan, ports.serf_wan, ports.server) == (
+        8600, 8500, 8301, 8302, 8300,
+    )  # fmt: skip
+    assert (config.retry_interval_s, config.retry_max) == (30.0, 0)
+    assert config.encrypt is None
+    assert (config.encrypt_verify_incoming, config.encrypt_verify_outgoing) == (True, True)
+    assert config.reconnect_timeout_s == 72 * 3600
+    assert (config.domain, config.alt_domain) == ("svcmesh.", "consul.")
+    assert config.dns.udp_answer_limit == 3
+
+
+@pytest.mark.parametrize(("server", "leaves", "skips"), [(True, False, True), (False, True, False)])
+def test_whether_a_signal_means_leaving_depends_on_the_role(
+    server: bool, leaves: bool, skips: bool
+) -> None:
+    config = load(server=server)
+    assert (config.leave_on_terminate, config.skip_leave_on_interrupt) == (leaves, skips)
+
+
+def test_without_dev_a_data_folder_is_required() -> None:
+    assert refusal(data_dir="") == "data_dir cannot be empty"  # Consul's
+
+
+# -- precedence -------------------------------------------------------------------------------
+
+
+def test_later_files_win_over_earlier_ones_and_flags_over_all(write: Write) -> None:
+    first = write("1.json", {"node_name": "one", "datacenter": "one", "log_level": "debug"})
+    second = write("2.json", {"node_name": "two", "datacenter": "two"})
+    config = load(first, second, node="three")
+    assert (config.node_name, config.datacenter, config.log_level) == ("three", "two", "DEBUG")
+
+
+def test_lists_of_all_sources_are_joined_with_those_of_flags_first(write: Write) -> None:
+    first = write("1.json", {"retry_join": ["a"], "node_meta": {"x": "1", "y": "1"}})
+    second = write("2.json", {"retry_join": ["b"], "node_meta": {"y": "2"}})
+    config = load(first, second, retry_join=("c",))
+    assert config.retry_join == ("c", "a", "b")
+    assert config.node_meta == {"x": "1", "y": "2"}
+
+
+def test_files_win_over_what_dev_changes(write: Write) -> None:
+    config = load(write("1.json", {"server": False}), dev=True, data_dir=None)
+    assert config.server is False
+
+
+def test_a_folder_gives_its_json_files_in_alphabetical_order(write: Write, tmp_path: Path) -> None:
+    write("conf/b.json", {"node_name": "b"})
+    write("conf/a.json", {"node_name": "a", "datacenter": "east"})
+    write("conf/README.md", "not ours")
+    config = load(tmp_path / "conf")
+    assert (config.node_name, config.datacenter) == ("b", "east")
+
+
+def test_keys_are_matched_without_regard_to_case(write: Write) -> None:
+    assert load(write("1.json", {"Node_Name": "x"})).node_name == "x"
+
+
+def test_null_is_as_good_as_absent(write: Write) -> None:
+    assert load(write("1.json", {"node_name": None, "ports": {"http": None}})).ports.http == 8500
+
+
+# -- errors of files --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ({"no_such_option": 1}, "1 error occurred:\n\t* invalid config key no_such_option"),
+        (
+            {"no_such_option": 1, "ports": {"htp": 1}},
+            "2 errors occurred:\n\t* invalid config key no_such_option\n"
+            "\t* invalid config key ports.htp",
+        ),
+        ("{x", "Expecting property name"),
+        ("{", "unexpected end of JSON input"),
+        ('{"a":', "unexpected end of JSON input"),
+        ("", "unexpected end of JSON input"),
+        ("[]", "expected a JSON object"),
+        ({"ports": 5}, "ports: expected object"),
+        ({"service": {"name": "x", "bogus": 1}}, "invalid config key service.bogus"),
+        ({"services": {"name": "x"}}, "services: expected array of objects"),
+        ({"services": [{"name": "a"}, {}]}, "services[1]: Missing service name"),
+    ],
+)
+def test_what_is_wrong_in_a_file_names_the_file_and_the_key(
+    write: Write, content: object, problem: str
+) -> None:
+    path = write("unk.json", content)
+    text = refusal(path)
+    assert text.startswith(f"failed to parse {path}: ")
+    assert problem in text
+
+
+def test_a_file_that_is_missing_is_named_with_the_reason() -> None:
+    assert refusal(Path("nofile.json")) == (
+        "config: Open failed on nofile.json. open nofile.json: no such file or directory"
+    )  # Consul's
+
+
+def test_hcl_is_refused_by_name_and_so_is_a_file_of_unknown_kind(write: Write) -> None:
+    assert "HCL is not built yet" in refusal(write("a.hcl", 'node_name = "x"'))
+    assert "extension must be .json" in refusal(write("a.conf", {"node_name": "x"}))
+    assert load(write("a.conf", {"node_name": "x"}), config_format="json").node_name == "x"
+    assert "HCL" in refusal(config_format="hcl")
+
+
+# -- features that are not built --------------------------------------------------------------
+
+
+def test_harmless_keys_of_consuls_are_warnings_that_name_file_and_key(write: Write) -> None:
+    harmless = {
+        "ui": True, "ui_config": {"enabled": True}, "telemetry": {"statsd_address": "x"},
+        "performance": {"raft_multiplier": 1}, "disable_update_check": True,
+        "connect": {"enabled": False}, "enable_local_script_checks": False, "raft_protocol": 3,
+        "acl": {"enabled": False}, "verify_incoming": False, "recursors": [],
+        "ports": {"grpc": 8502, "https": -1}, "dns_config": {"allow_stale": True},
+    }  # fmt: skip
+    path = write("1.json", harmless)
+    warnings = load(path).warnings
+    named = [warning.removeprefix(f"{path}: ").split(" is ignored: ")[0] for warning in warnings]
+    assert named == [
+        *list(harmless)[:11], "ports.grpc", "ports.https", "dns_config.allow_stale",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"acl": {"enabled": True}},
+        {"acl_datacenter": "dc1"},
+        {"verify_incoming": True},
+        {"ca_file": "/ca.pem"},
+        {"tls": {"defaults": {"verify_outgoing": True}}},
+        {"auto_encrypt": {"allow_tls": True}},
+        {"ports": {"https": 8501}},
+        {"serf_lan_allowed_cidrs": ["10.0.0.0/8"]},
+        {"default_intention_policy": "deny"},
+        {"http_config": {"block_endpoints": ["/v1/kv"]}},
+        {"recursors": ["10.0.0.1"]},
+        {"checks": [{"name": "x"}]},
+        {"watches": [{"type": "nodes"}]},
+        {"enable_script_checks": True},
+        {"connect": {"enabled": True}},
+        {"retry_join_wan": ["x"]},
+        {"log_file": "/x"},
+        {"disable_host_node_id": False},
+    ],
+    ids=lambda content: next(iter(content)),
+)
+def test_keys_that_promise_security_or_change_behaviour_are_errors(
+    write: Write, content: dict[str, object]
+) -> None:
+    text = refusal(write("1.json", content))
+    assert "not built yet" in text
+    assert next(iter(content)) in text
+
+
+def test_flags_of_what_is_not_built_are_judged_like_keys() -> None:
+    assert load(ui=True, raft_protocol=("3",)).warnings == (
+        "-ui is ignored: there is no web page yet",
+        "-raft-protocol is ignored: there is no Raft to tune",
+    )
+    assert refusal(recursor=("10.0.0.1",)).startswith("-recursor: recursors: not built yet")
+    assert refusal(enable_script_checks="true").startswith("-enable-script-checks: ")
+    assert refusal(bogus="1") == "flag provided but not defined: -bogus"  # Consul's
+
+
+# -- validation -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        # Consul's words.
+        ({"datacenter": "DC 1"}, 'datacenter cannot be "dc 1". Please use only [a-z0-9-_]'),
+        ({"bootstrap_expect": "3"}, "'bootstrap_expect > 0' requires 'server = true'"),
+        (
+            {"server": True, "bootstrap_expect": "-1"},
+            "bootstrap_expect cannot be -1. Must be greater than or equal to zero",
+        ),
+        (
+            {"dev": True, "bootstrap_expect": "2"},
+            "'bootstrap_expect > 0' not allowed in dev mode",
+        ),
+        (
+            {"log_level": "foo"},
+            "Invalid log level: foo. Valid log levels are: [TRACE DEBUG INFO WARN ERR ERROR]",
+        ),
+        ({"dns_port": "99999"}, "1 error occurred:\n\t* ports.dns: invalid port: 99999"),
+        (
+            {"node_meta": ("a b:c",)},
+            "node_meta invalid: Couldn't load metadata pair ('a b', 'c'): "
+            "Key contains invalid characters",
+        ),
+        ({"advertise": "0.0.0.0"}, "Advertise address cannot be 0.0.0.0, :: or [::]"),
+        ({"advertise": "foo"}, "advertise_addr: invalid ip address: foo"),
+        (
+            {"bind": "127.0.0.1", "http_port": "8600"},
+            "HTTP address 127.0.0.1:8600 already configured for DNS",
+        ),
+        (
+            {"retry_interval": "5"},
+            'retry_interval: invalid duration: "5": time: missing unit in duration "5"',
+        ),
+        # Ours.
+        ({"serf_lan_port": "-1"}, "1 error occurred:\n\t* ports.serf_lan: invalid port: -1"),
+        ({"bind": '{{ GetInterfaceIP "lo" }}'}, "address templates are not built yet"),
+        ({"client": "unix:///tmp/x"}, "Unix sockets are not built yet"),
+        ({"retry_join": ("provider=aws tag_key=x",)}, "cloud auto-join is not built yet"),
+        ({"encrypt": "A"}, "encrypt has invalid key: not base64"),
+        ({"encrypt": "AAAA"}, "encrypt has invalid key: key size must be 16, 24 or 32 bytes"),
+        ({"node_id": "foo"}, 'node_id "foo" is not a UUID'),
+        ({"domain": "a..b"}, 'domain cannot be "a..b"'),
+        ({"domain": "."}, "domain cannot be empty"),
+        ({"retry_max": "-1"}, "retry_max cannot be -1"),
+        ({"retry_interval": "0s"}, "retry_interval: must be greater than zero"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_a_wrong_setting_is_refused_by_name(flags: dict[str, object], text: str) -> None:
+    assert text in refusal(**flags)  # type: ignore[arg-type]  # no flag is called `private`
+
+
+def test_contradictions_inside_a_group_are_refused(write: Write) -> None:
+    path = write("1.json", {"gossip_lan": {"probe_timeout": "2s"}})
+    assert refusal(path).startswith("gossip_lan.probe_timeout")
+
+
+def test_an_expectation_of_one_server_is_bootstrap() -> None:
+    config = load(server=True, bootstrap_expect="1")
+    assert (config.bootstrap, config.bootstrap_expect) == (True, 0)
+
+
+def test_names_are_normalised() -> None:
+    config = load(datacenter="East-1", domain="Mesh.Example", alt_domain="mesh.example.")
+    assert (config.datacenter, config.domain) == ("east-1", "mesh.example.")
+    assert config.alt_domain == "", "the same domain twice is one"
+
+
+def test_the_key_is_decoded_and_does_not_show() -> None:
+    config = load(encrypt=KEY)
+    assert config.encrypt is not None
+    assert len(config.encrypt) == 32
+    assert "encrypt=" not in repr(config)
+
+
+def test_a_name_that_dns_cannot_ask_for_is_a_warning() -> None:
+    assert "will not be discoverable via DNS" in load(node="a b").warnings[0]
+
+
+# -- addresses --------------------------------------------------------------------------------
+
+
+def test_bound_to_every_address_the_hosts_only_private_one_is_advertised() -> None:
+    assert load().advertise_addr == "10.0.0.5"
+    assert load(bind="127.0.0.2").advertise_addr == "127.0.0.2"
+    assert load(advertise="192.0.2.9").advertise_addr == "192.0.2.9"
+
+
+def test_no_or_several_private_addresses_need_a_word_from_the_operator() -> None:
+    several = ("10.0.0.5", "172.17.0.1")
+    assert refusal(private=()).startswith("No private IPv4 address found.")
+    assert refusal(private=several).startswith("Multiple private IPv4 addresses found.")
+    assert load(advertise="172.17.0.1", private=several).advertise_addr == "172.17.0.1"
+
+
+def test_several_client_addresses_serve_http_and_dns_unless_those_have_their_own(
+    write: Write,
+) -> None:
+    config = load(write("1.json", {"addresses": {"dns": "127.0.0.9"}}), client="127.0.0.1 [::1]")
+    assert config.client_addrs == config.http_addrs == ("127.0.0.1", "::1")
+    assert config.dns_addrs == ("127.0.0.9",)
+
+
+def test_http_and_dns_can_be_turned_off() -> None:
+    config = load(http_port="-1", dns_port="-1")
+    assert (config.ports.http, config.ports.dns) == (-1, -1)
+
+
+def test_this_host_can_be_asked_for_its_addresses() -> None:
+    config = load_config({"dev": True, "bind": "127.0.0.1"}, [])
+    assert config.node_name
+
+
+# -- for the libraries ------------------------------------------------------------------------
+
+
+def test_gossip_and_dns_settings_reach_the_libraries(write: Write) -> None:
+    config = load(
+        write(
+            "1.json",
+            {
+                "gossip_lan": {"probe_interval": "2s", "suspicion_mult": 6},
+                "dns_config": {
+                    "service_ttl": {"*": "5s", "web": "1500ms"},
+                    "soa": {"min_ttl": 7},
+                    "enable_truncate": True,
+                },
+            },
+        )
+    )
+    swim, dns = config.swim_config(), config.dns_server_config()
+    assert (swim.probe_interval_s, swim.suspicion_mult, swim.gossip_nodes) == (2.0, 6, 3)
+    assert dns.service_ttl_s == {"*": 5, "web": 1}
+    assert (dns.soa.min_ttl_s, dns.enable_truncate, dns.domain) == (7, True, "svcmesh.")
+
+
+# -- services ---------------------------------------------------------------------------------
+
+
+def test_services_of_all_files_are_read_and_the_last_of_an_id_counts(write: Write) -> None:
+    first = write("1.json", {"service": {"name": "web", "port": 80}})
+    second = write("2.json", {"services": [{"name": "db"}, {"id": "web", "name": "web2"}]})
+    config = load(first, second)
+    assert [(s.id, s.name) for s in config.services] == [("web", "web2"), ("db", "db")]
+    assert config.warnings == ('service id "web" is defined more than once; the last counts',)
+
+
+def test_reloading_reads_the_same_files_again(write: Write, tmp_path: Path) -> None:
+    write("conf/1.json", {"service": {"name": "web"}})
+    config = load(tmp_path / "conf")
+    write("conf/1.json", {"service": {"name": "web", "port": 80}})
+    write("conf/2.json", {"service": {"name": "db"}})
+    assert [(s.name, s.port) for s in reload_services(config)] == [("web", 80), ("db", 0)]
+    write("conf/2.json", {"service": {"nme": "db"}})
+    with pytest.raises(ConfigError, match=r"invalid config key service\.nme"):
+        reload_services(config)
+
+
+def test_services_alone_can_be_read_from_files_that_are_no_whole_configuration(
+    write: Write,
+) -> None:
+    path = write("web.json", {"service": {"name": "web"}})
+    assert [service.name for service in load_services([path])] == ["web"]
