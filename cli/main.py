@@ -1,0 +1,54 @@
+"""Entry point of `svcmesh`: finds the command, turns its result or failure into an exit status."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from cli.errors import CommandError
+from cli.groups import Entry, LazyGroup
+
+UNKNOWN_COMMAND_STATUS: Final = 127
+INTERRUPTED_STATUS: Final = 130
+
+COMMANDS: Final = {
+    "agent": Entry("cli.agent", "agent", "Runs a svcmesh agent"),
+    "catalog": Entry("cli.catalog", "catalog", "Interact with the catalog"),
+    "info": Entry("cli.info", "info", "Provides debugging information for operators"),
+    "join": Entry("cli.joining", "join", "Tell a svcmesh agent to join a cluster"),
+    "keygen": Entry("cli.keygen", "keygen", "Generates a new encryption key"),
+    "leave": Entry("cli.joining", "leave", "Leaves the cluster and shuts down gracefully"),
+    "members": Entry("cli.members", "members", "Lists the members of the cluster"),
+    "services": Entry("cli.services", "services", "Interact with services"),
+    "validate": Entry("cli.validate", "validate", "Validate configuration files or folders"),
+    "version": Entry("cli.version", "version", "Prints the version"),
+}
+
+ROOT: Final = LazyGroup(
+    "svcmesh",
+    COMMANDS,
+    purpose="Service discovery by gossip.",
+    no_command_status=UNKNOWN_COMMAND_STATUS,
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit status."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if args and args[0] in {"-v", "-version", "--version"}:
+        args = ["version"]
+    try:
+        status = ROOT.main(args, prog_name="svcmesh", standalone_mode=False)
+        sys.stdout.flush()
+    except CommandError as error:
+        click.echo(error.text, err=True)
+        return error.status
+    except click.exceptions.Abort:
+        return INTERRUPTED_STATUS
+    except BrokenPipeError:
+        # Whoever read our output has gone. What is left to flush at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status if isinstance(status, int) else 0

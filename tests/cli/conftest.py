@@ -1,0 +1,90 @@
+"""A stand-in for an agent's HTTP API, and a way to run one command line in this process."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from cli.main import main
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    """With the query."""
+    body: object = None
+
+
+@dataclass
+class StubApi:
+    """Answers what a test has put into `answers`, by path without the query; else 404."""
+
+    address: str = ""
+    answers: dict[str, tuple[int, object]] = field(default_factory=dict)
+    requests: list[Request] = field(default_factory=list)
+
+    def answer(self, path: str, value: object, *, status: int = 200) -> None:
+        """A string is sent as it is, anything else as JSON."""
+        self.answers[path] = status, value
+
+
+@dataclass
+class Result:
+    status: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+"""Runs `svcmesh` with these arguments, the address of the stub in the environment."""
+
+
+@pytest.fixture
+def api() -> Iterator[StubApi]:
+    stub = StubApi()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(None)
+
+        def do_PUT(self) -> None:
+            content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self._answer(json.loads(content) if content else None)
+
+        def _answer(self, body: object) -> None:
+            stub.requests.append(Request(self.command, self.path, body))
+            status, value = stub.answers.get(self.path.partition("?")[0], (404, "404"))
+            content = (value if isinstance(value, str) else json.dumps(value)).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    stub.address = f"127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield stub
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, api: StubApi) -> Run:
+    monkeypatch.delenv("SVCMESH_HTTP_ADDR", raising=False)
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", api.address)
+
+    def run_command(*args: str) -> Result:
+        status = main(args)
+        captured = capsys.readouterr()
+        return Result(status, captured.out, captured.err)
+
+    return run_command
