@@ -1,0 +1,184 @@
+"""`/v1/agent/...` about the agent itself: what it is, whom it knows, joining and leaving."""
+
+import asyncio
+import os
+import platform
+from typing import Final
+
+from aiohttp import web
+
+from gossip.serf.events import Member, MemberStatus
+from svcmesh.api.answers import ApiError
+from svcmesh.api.debug_config import debug_config
+from svcmesh.api.facade import AgentFacade, JoinError
+from svcmesh.api.query import refuse_unbuilt
+from svcmesh.api.responses import empty_response, json_response
+from svcmesh.api.routing import Call, Router
+from svcmesh.errors import ConfigError
+
+_STATUS: Final = {
+    MemberStatus.NONE: 0,
+    MemberStatus.ALIVE: 1,
+    MemberStatus.LEAVING: 2,
+    MemberStatus.LEFT: 3,
+    MemberStatus.FAILED: 4,
+}
+"""Serf's numbers for the states of a member."""
+
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64"}
+
+Groups = dict[str, dict[str, str]]
+
+
+def add_routes(router: Router) -> None:
+    """Add this area's routes."""
+    router.add("GET", "/v1/agent/self", self_)
+    router.add("GET", "/v1/agent/members", members)
+    router.add("PUT", "/v1/agent/join/", join)
+    router.add("PUT", "/v1/agent/leave", leave)
+    router.add("PUT", "/v1/agent/reload", reload)
+
+
+async def self_(call: Call) -> web.Response:
+    """Configuration, member and statistics of this agent."""
+    facade = call.facade
+    config = facade.config
+    return await json_response(
+        call,
+        {
+            "Config": {
+                "Datacenter": config.datacenter,
+                "NodeName": config.node_name,
+                "NodeID": facade.node_id,
+                "Revision": "",
+                "Server": config.server,
+                "Version": facade.version,
+            },
+            "DebugConfig": debug_config(config, node_id=facade.node_id, version=facade.version),
+            # As in Consul with its coordinates turned off.
+            "Coord": None,
+            "Member": member_json(facade.local_member()),
+            "Stats": stats(facade),
+            "Meta": {**config.node_meta, "consul-network-segment": ""},
+        },
+    )
+
+
+async def members(call: Call) -> web.Response:
+    """The member table by name; with `wan` that of the WAN pool, which is the server itself."""
+    refuse_unbuilt(call)
+    if call.param("segment") not in (None, "", "_all"):
+        raise ApiError(500, "Network segments are not supported")
+    facade = call.facade
+    if call.param("wan"):
+        config = facade.config
+        if not config.server:
+            return await json_response(call, [])
+        own = member_json(facade.local_member())
+        own["Name"] = f"{config.node_name}.{config.datacenter}"
+        own["Port"] = config.ports.serf_wan
+        return await json_response(call, [own])
+    table = sorted(facade.members(), key=lambda member: member.name)
+    return await json_response(call, [member_json(member) for member in table])
+
+
+async def join(call: Call) -> web.Response:
+    """Join the cluster by one address."""
+    if call.param("wan"):
+        raise ApiError(501, "joining over the WAN is not supported yet")
+    if not call.rest:
+        raise ApiError(500, "An address to join is missing")
+    try:
+        await asyncio.shield(call.facade.join(call.rest))
+    except JoinError as error:
+        raise ApiError(500, str(error)) from error
+    return empty_response()
+
+
+async def leave(call: Call) -> web.Response:
+    """Leave the cluster; the agent stops after the answer."""
+    await asyncio.shield(call.facade.leave())
+    return empty_response()
+
+
+async def reload(call: Call) -> web.Response:
+    """Read the service definitions of the configuration again."""
+    try:
+        await asyncio.shield(call.facade.reload())
+    except ConfigError as error:
+        raise ApiError(500, str(error)) from error
+    return empty_response()
+
+
+def member_json(member: Member) -> dict[str, object]:
+    """A member as the API shows it."""
+    versions = [*member.vsn, 0, 0, 0, 0, 0, 0]
+    return {
+        "Name": member.name,
+        "Addr": member.address.host,
+        "Port": member.address.port,
+        "Tags": member.tags,
+        "Status": _STATUS[member.status],
+        "ProtocolMin": versions[0],
+        "ProtocolMax": versions[1],
+        "ProtocolCur": versions[2],
+        "DelegateMin": versions[3],
+        "DelegateMax": versions[4],
+        "DelegateCur": versions[5],
+    }
+
+
+def stats(facade: AgentFacade) -> Groups:
+    """The groups of `info`; every value is text."""
+    table = facade.members()
+    view, leader = facade.view, facade.leader()
+    own = facade.local_member()
+    is_leader = own.tags.get("role") == "consul" and leader == _server_address(own)
+    groups: dict[str, dict[str, object]] = {
+        "agent": {
+            "check_monitors": 0,
+            "check_ttls": 0,
+            "checks": 0,
+            "services": len(facade.local_services()),
+        },
+        "build": {"prerelease": "", "revision": "", "version": facade.version},
+        "catalog": {
+            **facade.counters(),
+            "index": view.index,
+            "nodes": len(view.nodes()),
+            "ready": facade.is_ready,
+        },
+        "consul": {
+            "acl": "disabled",
+            "known_datacenters": 1,
+            "leader": is_leader,
+            "leader_addr": leader,
+            "server": facade.config.server,
+        },
+        "runtime": {
+            "arch": _ARCHITECTURES.get(platform.machine(), platform.machine()),
+            "cpu_count": os.cpu_count() or 1,
+            "os": platform.system().lower(),
+            "version": f"python{platform.python_version()}",
+        },
+        "serf_lan": {
+            **facade.gossip_stats(),
+            "encrypted": facade.is_encrypted(),
+            "failed": sum(member.status is MemberStatus.FAILED for member in table),
+            "left": sum(member.status is MemberStatus.LEFT for member in table),
+            "members": len(table),
+        },
+    }
+    return {
+        name: {key: _text(value) for key, value in sorted(group.items())}
+        for name, group in groups.items()
+    }
+
+
+def _server_address(member: Member) -> str:
+    host = f"[{member.address.host}]" if ":" in member.address.host else member.address.host
+    return f"{host}:{member.tags.get('port', '')}"
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,83 @@
+"""The running configuration as `/v1/agent/self` shows it, by Consul's names. Secrets are hidden."""
+
+from svcmesh.api.rows import definition_json
+from svcmesh.config import AgentConfig
+from svcmesh.goformats import duration_string
+
+HIDDEN = "hidden"
+
+
+def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str, object]:
+    """Settings that Consul has too, as they are in force here."""
+    dns, gossip, ports = config.dns, config.gossip_lan, config.ports
+    return {
+        "ACLsEnabled": False,
+        "AdvertiseAddrLAN": config.advertise_addr,
+        "BindAddr": config.bind_addr,
+        "Bootstrap": config.bootstrap,
+        "BootstrapExpect": config.bootstrap_expect,
+        "ClientAddrs": list(config.http_addrs),
+        "ConnectEnabled": False,
+        "DNSARecordLimit": dns.a_record_limit,
+        "DNSAddrs": [
+            _url(network, host, ports.dns)
+            for host in config.dns_addrs
+            for network in ("tcp", "udp")
+        ],
+        "DNSAltDomain": config.alt_domain,
+        "DNSDomain": config.domain,
+        "DNSEnableTruncate": dns.enable_truncate,
+        "DNSNodeMetaTXT": dns.enable_additional_node_meta_txt,
+        "DNSNodeTTL": duration_string(dns.node_ttl_s),
+        "DNSOnlyPassing": dns.only_passing,
+        "DNSPort": ports.dns,
+        "DNSSOA": {
+            "Expire": dns.soa.expire_s,
+            "Minttl": dns.soa.min_ttl_s,
+            "Refresh": dns.soa.refresh_s,
+            "Retry": dns.soa.retry_s,
+        },
+        "DNSServiceTTL": {name: duration_string(ttl) for name, ttl in dns.service_ttl_s.items()},
+        "DNSUDPAnswerLimit": dns.udp_answer_limit,
+        "DataDir": str(config.data_dir or ""),
+        "Datacenter": config.datacenter,
+        "DevMode": config.dev,
+        "EncryptKey": HIDDEN,
+        "EncryptVerifyIncoming": config.encrypt_verify_incoming,
+        "EncryptVerifyOutgoing": config.encrypt_verify_outgoing,
+        "GossipLANGossipInterval": duration_string(gossip.gossip_interval_s),
+        "GossipLANGossipNodes": gossip.gossip_nodes,
+        "GossipLANProbeInterval": duration_string(gossip.probe_interval_s),
+        "GossipLANProbeTimeout": duration_string(gossip.probe_timeout_s),
+        "GossipLANRetransmitMult": gossip.retransmit_mult,
+        "GossipLANSuspicionMult": gossip.suspicion_mult,
+        "HTTPAddrs": [_url("tcp", host, ports.http) for host in config.http_addrs],
+        "HTTPPort": ports.http,
+        "LeaveOnTerm": config.leave_on_terminate,
+        "Logging": {"LogLevel": config.log_level},
+        "NodeID": node_id,
+        "NodeMeta": config.node_meta,
+        "NodeName": config.node_name,
+        "PidFile": str(config.pid_file or ""),
+        "PrimaryDatacenter": config.datacenter,
+        "ReconnectTimeoutLAN": duration_string(config.reconnect_timeout_s),
+        "RejoinAfterLeave": config.rejoin_after_leave,
+        "RetryJoinIntervalLAN": duration_string(config.retry_interval_s),
+        "RetryJoinLAN": list(config.retry_join),
+        "RetryJoinMaxAttemptsLAN": config.retry_max,
+        "SegmentName": "",
+        "SerfAdvertiseAddrLAN": _url("tcp", config.advertise_addr, ports.serf_lan),
+        "SerfBindAddrLAN": _url("tcp", config.bind_addr, ports.serf_lan),
+        "SerfPortLAN": ports.serf_lan,
+        "SerfPortWAN": ports.serf_wan,
+        "ServerMode": config.server,
+        "ServerPort": ports.server,
+        "Services": [definition_json(definition) for definition in config.services],
+        "SkipLeaveOnInt": config.skip_leave_on_interrupt,
+        "StartJoinAddrsLAN": list(config.start_join),
+        "Version": version,
+    }
+
+
+def _url(network: str, host: str, port: int) -> str:
+    return f"{network}://[{host}]:{port}" if ":" in host else f"{network}://{host}:{port}"

@@ -1,0 +1,129 @@
+"""What the HTTP API asks of the agent that it stands in front of.
+
+The agent implements `AgentFacade`; the tests have a fake. Everything here answers from memory at
+once, except the `async` methods, which return when the agent has done what they say.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from gossip.serf.events import Member
+from svcmesh.catalog.records import Body, Kind
+from svcmesh.catalog.view import CatalogView
+from svcmesh.config import AgentConfig
+from svcmesh.definitions import ServiceDefinition
+from svcmesh.errors import SvcmeshError
+
+
+class UnknownServiceError(SvcmeshError):
+    """This agent has no service with this id. Nothing has changed."""
+
+    def __init__(self, service_id: str) -> None:
+        super().__init__(f'Unknown service "{service_id}"')
+        self.service_id = service_id
+
+
+class JoinError(SvcmeshError):
+    """No member answered at the address; the text says why, on one or more lines."""
+
+
+class NameReservedError(SvcmeshError):
+    """A node name or id is held by another node, so this agent may not publish."""
+
+    def __init__(self, name: str, holder: str) -> None:
+        super().__init__(f'node name "{name}" is reserved by node {holder}')
+
+
+class AgentFacade(Protocol):
+    """One running agent, as its HTTP API sees it."""
+
+    @property
+    def config(self) -> AgentConfig: ...
+
+    @property
+    def view(self) -> CatalogView:
+        """The catalog as this agent knows it."""
+
+    @property
+    def is_ready(self) -> bool:
+        """False until the catalog is in sync; what it does not know is an error till then."""
+
+    @property
+    def node_id(self) -> str:
+        """This node's UUID in lower case."""
+
+    @property
+    def version(self) -> str:
+        """The program's version, such as `0.1.0`."""
+
+    def members(self) -> Sequence[Member]:
+        """The member table: alive, leaving, left and failed ones, ourselves included."""
+
+    def local_member(self) -> Member: ...
+
+    def gossip_stats(self) -> Mapping[str, int]:
+        """Queue lengths, Lamport times, health score: the `serf_lan` group of `info`."""
+
+    def is_encrypted(self) -> bool:
+        """Whether gossip is encrypted."""
+
+    def counters(self) -> Mapping[str, int]:
+        """Counters of the catalog's replication since the start: the `catalog` group of `info`."""
+
+    def local_services(self) -> Mapping[str, ServiceDefinition]:
+        """Services registered at this agent, by id."""
+
+    async def register_service(self, definition: ServiceDefinition) -> None:
+        """Add or replace a service of this agent; returns when it would survive a crash.
+
+        Raises:
+            NameReservedError: Another node holds our name or id.
+            StorageError: It could not be saved. Nothing has changed.
+        """
+
+    async def deregister_service(self, service_id: str) -> None:
+        """Remove a service of this agent, for good.
+
+        Raises:
+            UnknownServiceError: There is no such service.
+            StorageError: It could not be saved. Nothing has changed.
+        """
+
+    async def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
+        """Publish records of a node without an agent, in this order.
+
+        The caller has checked that no agent has this node name.
+
+        Raises:
+            NameReservedError: Another node holds our name or id.
+        """
+
+    async def deregister_external(self, node_name: str, keys: Sequence[tuple[Kind, str]]) -> None:
+        """Withdraw records of a node without an agent; the id of a NODE record is empty.
+
+        Raises:
+            NameReservedError: Another node holds our name or id.
+        """
+
+    async def join(self, address: str) -> int:
+        """Join by one address (`host`, `host:port`, `[v6]:port`); the number of members reached.
+
+        Raises:
+            JoinError: None was reached.
+        """
+
+    async def leave(self) -> None:
+        """Leave the cluster gracefully. Returns when that is done; the agent stops soon after."""
+
+    async def reload(self) -> None:
+        """Read the configuration's service definitions again.
+
+        Raises:
+            ConfigError: They are wrong. Nothing has changed.
+        """
+
+    def leader(self) -> str:
+        """`addr:port` of the alive server with the lowest id, empty without one."""
+
+    def peers(self) -> list[str]:
+        """`addr:port` of every alive server, in the order of their ids."""

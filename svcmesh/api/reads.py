@@ -1,0 +1,190 @@
+"""Reads of the catalog: blocking queries, and answers that are kept while they hold.
+
+An endpoint says which topics its answer depends on and how to build it. An answer to a query that
+does not block is kept, in a bounded cache, and sent again as long as the index of its topics is the
+same.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Any, Final
+
+from aiohttp import web
+
+from svcmesh.api.answers import JSON_HEADERS, ApiError
+from svcmesh.api.query import ReadOptions, read_options
+from svcmesh.api.responses import dress, takes_gzip
+from svcmesh.api.routing import Call
+from svcmesh.catalog.topics import Topic
+from svcmesh.catalog.view import CatalogView
+
+CACHE_BYTES_MAX: Final = 8 * 1024 * 1024
+CACHE_BODY_BYTES_MAX: Final = 512 * 1024
+CACHE_ENTRY_OVERHEAD_BYTES: Final = 2048
+
+NOT_READY: Final = "The catalog is not in sync yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What an endpoint answers, made when it is due."""
+
+    topics: tuple[Topic, ...]
+    build: Callable[[], object]
+    """The answer as a JSON value or `responses.Rows`. It may raise `ApiError`."""
+
+
+Endpoint = Callable[[Call], Read]
+
+
+class ReadService:
+    """Answers reads; owns the waiting queries and the kept answers of one HTTP server."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._is_closed = False
+        self._kept = AnswerCache()
+
+    def close(self) -> None:
+        """Answer all waiting queries now."""
+        self._is_closed = True
+        for future in self._waiting:
+            _wake(future)
+
+    def kept(self, view: CatalogView, request: web.BaseRequest) -> web.Response | None:
+        """The answer to the same request, if it still holds."""
+        return self._kept.get(view, _cache_key(request))
+
+    async def answer(self, call: Call, endpoint: Endpoint) -> web.Response:
+        """Wait if the query asks for it, then build the answer.
+
+        Raises:
+            ApiError: The query or the endpoint refuses.
+        """
+        options = read_options(call)
+        read = endpoint(call)
+        view = call.facade.view
+        if options.index:
+            await self._wait(view, read.topics, options)
+        # Taken before building: a change in between makes the answer newer than it says.
+        index = view.topic_index(read.topics)
+        is_ready = call.facade.is_ready
+        value = read.build()
+        headers = {
+            **JSON_HEADERS,
+            "X-Consul-Effective-Consistency": options.consistency,
+            "X-Consul-Index": str(index),
+            # Differs from Consul: the catalog has no leader to lose. What a client wants to know
+            # by this header is whether the answer can be trusted.
+            "X-Consul-KnownLeader": "true" if is_ready else "false",
+            "X-Consul-LastContact": "0",
+        }
+        if options.is_cached:
+            headers |= {"X-Cache": "HIT", "Age": "0"}
+        body, headers = await dress(call, value, headers)
+        if is_ready and not options.index:
+            self._kept.put(_cache_key(call.request), KeptAnswer(read.topics, index, body, headers))
+        return web.Response(body=body, headers=headers)
+
+    async def _wait(
+        self, view: CatalogView, topics: tuple[Topic, ...], options: ReadOptions
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        spread_s = options.wait_s / 16
+        deadline_at = loop.time() + options.wait_s + self._rng.uniform(0, spread_s)
+        # An index above ours is of another run or another agent: it says nothing.
+        while view.topic_index(topics) <= options.index <= view.index and not self._is_closed:
+            if not await self.next_change(view, topics, deadline_at):
+                return
+
+    async def next_change(
+        self, view: CatalogView, topics: tuple[Topic, ...], deadline_at: float
+    ) -> bool:
+        """Wait for a change of `topics`, or for closing; False when the time is over."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        watch = view.watch(topics, partial(_wake, future))
+        self._waiting.add(future)
+        try:
+            async with asyncio.timeout_at(deadline_at):
+                await future
+        except TimeoutError:
+            return False
+        finally:
+            self._waiting.discard(future)
+            view.cancel_watch(watch)
+        return not self._is_closed
+
+
+def known(call: Call, rows: Sequence[Any]) -> Sequence[Any]:
+    """`rows`, unless they are empty for want of synchronisation.
+
+    Raises:
+        ApiError: Nothing was found and the catalog is not in sync yet: 500.
+    """
+    if not rows and not call.facade.is_ready:
+        raise ApiError(500, NOT_READY)
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """An answer and what it was made from."""
+
+    topics: tuple[Topic, ...]
+    index: int
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def size_bytes(self) -> int:
+        """What keeping it costs, about."""
+        return len(self.body) + CACHE_ENTRY_OVERHEAD_BYTES
+
+
+class AnswerCache:
+    """Answers by request, at most `CACHE_BYTES_MAX` of them; the least recently used go first."""
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[tuple[str, bool], KeptAnswer] = OrderedDict()
+        self._size_bytes = 0
+
+    def get(self, view: CatalogView, key: tuple[str, bool]) -> web.Response | None:
+        """The answer, if what it was made from has not changed."""
+        kept = self._answers.get(key)
+        if kept is None:
+            return None
+        if view.topic_index(kept.topics) != kept.index:
+            del self._answers[key]
+            self._size_bytes -= kept.size_bytes
+            return None
+        self._answers.move_to_end(key)
+        return web.Response(body=kept.body, headers=kept.headers)
+
+    def put(self, key: tuple[str, bool], answer: KeptAnswer) -> None:
+        """Keep an answer, unless it is too large."""
+        if len(answer.body) > CACHE_BODY_BYTES_MAX:
+            return
+        self._drop(key)
+        self._answers[key] = answer
+        self._size_bytes += answer.size_bytes
+        while self._size_bytes > CACHE_BYTES_MAX:
+            self._drop(next(iter(self._answers)))
+
+    def _drop(self, key: tuple[str, bool]) -> None:
+        kept = self._answers.pop(key, None)
+        if kept is not None:
+            self._size_bytes -= kept.size_bytes
+
+
+def _cache_key(request: web.BaseRequest) -> tuple[str, bool]:
+    return request.raw_path, takes_gzip(request)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,121 @@
+"""From a path and a method to a handler, by the rules of the Go server that Consul is built on.
+
+A route is a whole path, or a prefix that ends in a slash; the rest of the path is then the
+handler's argument, slashes included. Paths are cleaned by redirect, methods checked, OPTIONS
+answered. Areas of Consul's API that are not built answer 501.
+"""
+
+import posixpath
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+from urllib.parse import parse_qs, unquote
+
+from aiohttp import web
+
+from svcmesh.api.answers import BASE_HEADERS, ApiError
+from svcmesh.api.facade import AgentFacade
+
+PARAMETERS_MAX: Final = 256
+
+_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+
+
+class Call:
+    """One request on its way to a handler."""
+
+    __slots__ = ("facade", "params", "request", "rest")
+
+    def __init__(
+        self,
+        facade: AgentFacade,
+        request: web.BaseRequest,
+        rest: str,
+        params: Mapping[str, list[str]],
+    ) -> None:
+        self.facade, self.request = facade, request
+        self.rest = rest
+        """What follows the prefix of the route, decoded."""
+        self.params = params
+
+    def param(self, name: str) -> str | None:
+        """The first value of a query parameter; empty when it has none, None when not given."""
+        values = self.params.get(name)
+        return values[0] if values else None
+
+
+Handler = Callable[[Call], Awaitable[web.Response]]
+
+
+class Router:
+    """Routes by path. Filled once, at the start."""
+
+    def __init__(self) -> None:
+        self._exact: dict[str, dict[str, Handler]] = {}
+        self._prefixes: dict[str, dict[str, Handler]] = {}
+        self._unsupported: dict[str, ApiError] = {}
+
+    def add(self, method: str, path: str, handler: Handler) -> None:
+        """Route one method of a path; one that ends in a slash is a prefix, but for the root."""
+        table = self._prefixes if path.endswith("/") and path != "/" else self._exact
+        table.setdefault(path, {})[method] = handler
+
+    def refuse(self, path: str, error: ApiError) -> None:
+        """Answer every request for a path or prefix with this error."""
+        self._unsupported[path] = error
+
+    def resolve(self, method: str, path: str) -> tuple[Handler, str]:
+        """The handler for a decoded path, and the rest of the path behind its prefix.
+
+        Raises:
+            ApiError: There is none: 301, 404, 405 or 501, or 200 for OPTIONS.
+        """
+        if (handlers := self._exact.get(path)) is not None:
+            return _by_method(handlers, method), ""
+        if path in self._unsupported:
+            raise self._unsupported[path]
+        if path + "/" in self._prefixes or path + "/" in self._unsupported:
+            raise ApiError(301, "", {"Location": path + "/"})
+        end = path.rfind("/")
+        while end >= 0:
+            prefix = path[: end + 1]
+            if (handlers := self._prefixes.get(prefix)) is not None:
+                return _by_method(handlers, method), path[end + 1 :]
+            if prefix in self._unsupported:
+                raise self._unsupported[prefix]
+            end = path.rfind("/", 0, end)
+        raise ApiError(404, "")
+
+
+def split_target(target: str) -> tuple[str, dict[str, list[str]]]:
+    """The decoded path and the query parameters of a request target.
+
+    Raises:
+        ApiError: A broken escape (400), or a path that has a cleaner form (301).
+    """
+    path, _, query = target.partition("?")
+    if "%" in path:
+        if _BAD_ESCAPE.search(path):
+            raise ApiError(400, "400 Bad Request")
+        path = unquote(path)
+    if "//" in path or "/." in path:
+        cleaned = posixpath.normpath(path).replace("//", "/")
+        cleaned += "/" if path.endswith("/") and cleaned != "/" else ""
+        if cleaned != path:
+            raise ApiError(301, "", {"Location": cleaned + ("?" + query if query else "")})
+    if not query:
+        return path, {}
+    try:
+        return path, parse_qs(query, keep_blank_values=True, max_num_fields=PARAMETERS_MAX)
+    except ValueError:
+        raise ApiError(400, f"More than {PARAMETERS_MAX} query parameters") from None
+
+
+def _by_method(handlers: Mapping[str, Handler], method: str) -> Handler:
+    handler = handlers.get(method)
+    if handler is not None:
+        return handler
+    allow = {**BASE_HEADERS, "Allow": ",".join(["OPTIONS", *handlers])}
+    if method == "OPTIONS":
+        raise ApiError(200, "", allow)
+    raise ApiError(405, f"method {method} not allowed", allow)

@@ -1,0 +1,165 @@
+"""Catalog rows and service definitions as Consul's API shows them, field for field."""
+
+from functools import lru_cache
+from ipaddress import IPv4Address, ip_address
+from itertools import chain
+
+import orjson
+
+from svcmesh.catalog.records import ServiceRecord
+from svcmesh.catalog.view_rows import CheckRow, NodeRow, ServiceRow
+from svcmesh.definitions import ServiceDefinition
+
+Json = dict[str, object]
+
+NO_PROXY: Json = {"MeshGateway": {}, "Expose": {}}
+
+
+def node_json(node: NodeRow) -> Json:
+    """A node, as in `/v1/catalog/nodes`."""
+    record = node.body
+    return {
+        "ID": node.id,
+        "Node": node.name,
+        "Address": record.address,
+        "Datacenter": record.datacenter,
+        "TaggedAddresses": record.tagged_addresses or None,
+        "Meta": record.meta or None,
+        "CreateIndex": node.create_index,
+        "ModifyIndex": node.modify_index,
+    }
+
+
+def catalog_service_json(row: ServiceRow) -> Json:
+    """An instance joined with its node, as in `/v1/catalog/service/:name`."""
+    node, record = row.node, row.record
+    body = node.body
+    value: Json = {
+        "ID": node.id,
+        "Node": node.name,
+        "Address": body.address,
+        "Datacenter": body.datacenter,
+        "TaggedAddresses": body.tagged_addresses or None,
+        "NodeMeta": body.meta or None,
+        "ServiceKind": "",
+        "ServiceID": record.id,
+        "ServiceName": record.name,
+        "ServiceTags": record.tags,
+        "ServiceAddress": record.address,
+    }
+    if tagged := _row_addresses(row):
+        value["ServiceTaggedAddresses"] = tagged
+    value["ServiceWeights"] = _weights(record)
+    value["ServiceMeta"] = record.meta
+    value["ServicePort"] = record.port
+    value["ServiceEnableTagOverride"] = record.enable_tag_override
+    value["ServiceProxy"] = NO_PROXY
+    value["ServiceConnect"] = {}
+    value["CreateIndex"] = row.create_index
+    value["ModifyIndex"] = row.modify_index
+    return value
+
+
+def node_service_json(row: ServiceRow) -> Json:
+    """An instance by itself, as in `/v1/catalog/node/:name` and in health."""
+    record = row.record
+    value: Json = {
+        "ID": record.id,
+        "Service": record.name,
+        "Tags": record.tags,
+        "Address": record.address,
+    }
+    if tagged := _row_addresses(row):
+        value["TaggedAddresses"] = tagged
+    value["Meta"] = record.meta or None
+    value["Port"] = record.port
+    value["Weights"] = _weights(record)
+    value["EnableTagOverride"] = record.enable_tag_override
+    value["Proxy"] = NO_PROXY
+    value["Connect"] = {}
+    value["CreateIndex"] = row.create_index
+    value["ModifyIndex"] = row.modify_index
+    return value
+
+
+def check_json(row: CheckRow) -> Json:
+    """A check, as in `/v1/health/node/:name`."""
+    record = row.record
+    return {
+        "Node": row.node.name,
+        "CheckID": record.id,
+        "Name": record.name,
+        "Status": record.status,
+        "Notes": record.notes,
+        "Output": record.output,
+        "ServiceID": record.service_id,
+        "ServiceName": record.service_name,
+        "ServiceTags": record.service_tags,
+        "Type": record.type,
+        "Definition": orjson.Fragment(record.definition) if record.definition else {},
+        "CreateIndex": row.create_index,
+        "ModifyIndex": row.modify_index,
+    }
+
+
+def health_json(row: ServiceRow) -> Json:
+    """An instance with its node and the checks that decide on it."""
+    return {
+        "Node": node_json(row.node),
+        "Service": node_service_json(row),
+        "Checks": [check_json(check) for check in chain(row.node.node_checks, row.checks)],
+    }
+
+
+def definition_json(definition: ServiceDefinition) -> Json:
+    """A service of this agent, as in `/v1/agent/services`."""
+    record = definition.record
+    value: Json = {
+        "ID": record.id,
+        "Service": record.name,
+        "Tags": record.tags,
+        "Meta": record.meta,
+        "Port": record.port,
+        "Address": record.address,
+    }
+    if tagged := _agent_addresses(record):
+        value["TaggedAddresses"] = tagged
+    value["Weights"] = _weights(record)
+    value["EnableTagOverride"] = record.enable_tag_override
+    return value
+
+
+def _weights(record: ServiceRecord) -> Json:
+    return {"Passing": record.weight_passing, "Warning": record.weight_warning}
+
+
+def _row_addresses(row: ServiceRow) -> Json:
+    record = row.record
+    if row.node.is_own:
+        return _agent_addresses(record) if record.address or record.tagged_addresses else {}
+    return _addresses(record)
+
+
+def _agent_addresses(record: ServiceRecord) -> Json:
+    """An agent gives its services addresses by family too, as their own address says."""
+    addresses = _addresses(record)
+    if record.address and (family := _family(record.address)):
+        own = {"Address": record.address, "Port": record.port}
+        for network in ("lan", "wan"):
+            addresses.setdefault(f"{network}_{family}", own)
+    return addresses
+
+
+def _addresses(record: ServiceRecord) -> Json:
+    return {
+        key: {"Address": tagged.address, "Port": tagged.port}
+        for key, tagged in record.tagged_addresses.items()
+    }
+
+
+@lru_cache(maxsize=1024)
+def _family(address: str) -> str:
+    try:
+        return "ipv4" if isinstance(ip_address(address), IPv4Address) else "ipv6"
+    except ValueError:
+        return ""

@@ -1,0 +1,149 @@
+"""The HTTP server: sockets, connections and the way of a request through the API.
+
+A request that fails by our fault is logged and answered with 500. No cross-origin
+header is ever sent: a web page of another origin cannot read answers, nor send a PUT.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from random import Random
+from typing import Final
+
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+
+from svcmesh.api import agent, agent_services, catalog, health, status, unbuilt
+from svcmesh.api.answers import TEXT_HEADERS, ApiError, error_response
+from svcmesh.api.bodies import BODY_BYTES_MAX
+from svcmesh.api.connections import BoundedConnection, ConnectionBounds
+from svcmesh.api.facade import AgentFacade
+from svcmesh.api.reads import Endpoint, ReadService
+from svcmesh.api.routing import Call, Router, split_target
+
+logger = logging.getLogger("http")
+
+KEEP_ALIVE_S: Final = 120.0
+LINGER_S: Final = 1.0
+"""How long the rest of a refused body is read."""
+
+SHUTDOWN_S: Final = 1.0
+"""What a request that is being answered gets when the server closes."""
+
+
+class HttpServer:
+    """The HTTP API of one agent."""
+
+    def __init__(self, facade: AgentFacade, *, bounds: ConnectionBounds | None = None) -> None:
+        self._facade = facade
+        self._reads = ReadService(Random())
+        self._router = self._routes()
+        self._server: web.Server | None = None
+        self._listeners: list[asyncio.Server] = []
+        self._bounds = bounds or ConnectionBounds()
+
+    async def start(self, addresses: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+        """Listen on all addresses; returns them with the ports that were bound.
+
+        Raises:
+            OSError: An address cannot be bound; nothing listens then.
+        """
+        loop = asyncio.get_running_loop()
+        self._server = web.Server(
+            self.handle,
+            request_factory=_make_request,
+            # A blocking query whose client has hung up must not wait on.
+            handler_cancellation=True,
+        )
+        bound: list[tuple[str, int]] = []
+        try:
+            for host, port in addresses:
+                listener = await loop.create_server(self._accept, host, port, backlog=512)
+                self._listeners.append(listener)
+                bound.append(listener.sockets[0].getsockname()[:2])
+        except OSError:
+            await self.close()
+            raise
+        return bound
+
+    async def close(self) -> None:
+        """Stop listening, answer what waits, and close all connections within `SHUTDOWN_S`."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        self._reads.close()
+        if self._server is not None:
+            await self._server.shutdown(SHUTDOWN_S)
+            self._server = None
+
+    def _accept(self) -> BoundedConnection:
+        assert self._server is not None
+        return BoundedConnection(
+            self._server, self._bounds, keep_alive_s=KEEP_ALIVE_S, linger_s=LINGER_S
+        )
+
+    async def handle(self, request: web.BaseRequest) -> web.Response:
+        """Answer one request."""
+        response = await self._answer(request)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "%s %s from=%s status=%d",
+                request.method,
+                request.raw_path,
+                request.remote,
+                response.status,
+            )
+        return response
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        method = request.method
+        try:
+            if method == "GET":
+                kept = self._reads.kept(self._facade.view, request)
+                if kept is not None:
+                    return kept
+            path, params = split_target(request.raw_path)
+            handler, rest = self._router.resolve(method, path)
+            return await handler(Call(self._facade, request, rest, params))
+        except ApiError as error:
+            return error_response(error)
+        except Exception:
+            # The last line of defence: one bad request must not take the API down.
+            logger.exception("request failed: %s %s", method, request.raw_path)
+            return web.Response(status=500, text="Internal error", headers=TEXT_HEADERS)
+
+    def _routes(self) -> Router:
+        router = Router()
+
+        def read(path: str, endpoint: Endpoint) -> None:
+            async def handler(call: Call) -> web.Response:
+                return await self._reads.answer(call, endpoint)
+
+            router.add("GET", path, handler)
+
+        router.add("GET", "/", _index)
+        agent.add_routes(router)
+        agent_services.add_routes(router, self._reads)
+        catalog.add_routes(router, read)
+        health.add_routes(read)
+        status.add_routes(router)
+        unbuilt.add_routes(router)
+        return router
+
+
+async def _index(_: Call) -> web.Response:
+    return web.Response(text="svcmesh agent. The API is under /v1/.\n", headers=TEXT_HEADERS)
+
+
+def _make_request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: "asyncio.Task[None]",
+) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(
+        message, payload, protocol, writer, task, loop, client_max_size=BODY_BYTES_MAX
+    )

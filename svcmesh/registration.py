@@ -1,0 +1,329 @@
+"""Registrations of external nodes: the bodies of `/v1/catalog/register` and `.../deregister`.
+
+Parsing knows the body alone; planning turns it into catalog records, given what is registered
+already. The rules and their words are Consul's, but for nodes with an agent: those are written by
+their agent only.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+from uuid import UUID
+
+import orjson
+
+from svcmesh.catalog.records import (
+    Body,
+    CheckRecord,
+    HealthStatus,
+    Kind,
+    NodeRecord,
+    ServiceRecord,
+)
+from svcmesh.catalog.view import CatalogView
+from svcmesh.catalog.view_rows import NodeRow
+from svcmesh.errors import SvcmeshError
+from svcmesh.goformats import duration_string, parse_duration
+from svcmesh.jsonfields import FieldError, Fields
+from svcmesh.jsonvalues import is_empty
+
+RECORD_BYTES_MAX: Final = 60_000
+"""A larger record would not be replicated."""
+
+_NOT_BUILT: Final = {"kind", "proxy", "connect", "namespace", "partition", "locality", "peername"}
+"""Fields of a service, in lower case, that must be empty: the service mesh is not built."""
+
+
+class RegistrationError(SvcmeshError):
+    """A registration is refused; nothing has changed."""
+
+    def __init__(self, text: str, *, is_malformed: bool = False) -> None:
+        super().__init__(text)
+        self.is_malformed = is_malformed
+        """Whether the body could not be decoded, as opposed to making no sense."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A node, with at most one service and any number of checks."""
+
+    node: str
+    node_record: NodeRecord | None
+    """None: the node is registered already and stays as it is (`SkipNodeUpdate`)."""
+    datacenter: str = ""
+    service: ServiceRecord | None = None
+    checks: tuple[CheckRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deregistration:
+    """What to remove: a service, else a check, else the whole node."""
+
+    node: str
+    datacenter: str = ""
+    service_id: str = ""
+    check_id: str = ""
+
+
+def parse_registration(body: object) -> Registration:
+    """Read the body of a registration.
+
+    Raises:
+        RegistrationError: It is none.
+    """
+    try:
+        return _parse_registration(Fields(body))
+    except FieldError as error:
+        raise RegistrationError(str(error), is_malformed=True) from error
+
+
+def parse_deregistration(body: object) -> Deregistration:
+    """Read the body of a deregistration.
+
+    Raises:
+        RegistrationError: It is none.
+    """
+    try:
+        fields = Fields(body)
+        deregistration = Deregistration(
+            node=fields.string("Node"),
+            datacenter=fields.string("Datacenter"),
+            service_id=fields.string("ServiceID"),
+            check_id=fields.string("CheckID"),
+        )
+        # An obsolete field that Go clients still send, and the token of absent access control.
+        fields.skip("Address", "Token")
+        _refuse_foreign(fields, {"namespace", "partition"})
+        fields.finish()
+    except FieldError as error:
+        raise RegistrationError(str(error), is_malformed=True) from error
+    if not deregistration.node:
+        raise RegistrationError("Must provide node")
+    return deregistration
+
+
+def plan_registration(registration: Registration, view: CatalogView) -> list[Body]:
+    """The records to publish, in order.
+
+    Raises:
+        RegistrationError: The node has an agent, or a check's service is missing.
+    """
+    name = registration.node
+    _refuse_agents(name, view)
+    node = view.external_node(name)
+    bodies: list[Body] = []
+    if registration.node_record is not None:
+        if registration.node_record.id and view.has_agent(registration.node_record.id):
+            raise RegistrationError(
+                f'failed inserting node: Node ID "{registration.node_record.id}" is reserved '
+                "by an agent"
+            )
+        bodies.append(replace(registration.node_record, datacenter=view.datacenter))
+    elif node is None or node.record is None:
+        raise RegistrationError("failed inserting service: Missing node registration")
+    if registration.service is not None:
+        bodies.append(registration.service)
+    bodies += [_with_service(check, registration, node) for check in registration.checks]
+    for body in bodies:
+        if len(repr(body).encode()) > RECORD_BYTES_MAX:
+            raise RegistrationError(f"a record may not exceed {RECORD_BYTES_MAX} bytes")
+    return bodies
+
+
+def plan_deregistration(
+    deregistration: Deregistration, view: CatalogView
+) -> list[tuple[Kind, str]]:
+    """The records to withdraw, in order; none when they are not there.
+
+    Raises:
+        RegistrationError: The node has an agent.
+    """
+    _refuse_agents(deregistration.node, view)
+    node = view.external_node(deregistration.node)
+    if node is None:
+        return []
+    if service_id := deregistration.service_id:
+        checks = node.checks_by_service.get(service_id, ())
+        keys = [(Kind.CHECK, row.record.id) for row in checks]
+        if service_id in node.services:
+            keys.append((Kind.SERVICE, service_id))
+        return keys
+    if check_id := deregistration.check_id:
+        return [(Kind.CHECK, check_id)] if check_id in node.checks else []
+    keys = [(Kind.CHECK, check_id) for check_id in node.checks]
+    keys += [(Kind.SERVICE, service_id) for service_id in node.services]
+    if node.record is not None:
+        keys.append((Kind.NODE, ""))
+    return keys
+
+
+def _parse_registration(fields: Fields) -> Registration:
+    name, address = fields.string("Node"), fields.string("Address")
+    datacenter, node_id = fields.string("Datacenter"), fields.string("ID")
+    keeps_node = fields.boolean("SkipNodeUpdate")
+    meta, tagged = fields.strings_map("NodeMeta"), fields.strings_map("TaggedAddresses")
+    service_fields = fields.nested("Service")
+    check_fields = [fields.nested("Check"), *fields.nested_list("Checks")]
+    fields.skip("Token")
+    _refuse_foreign(fields, {"namespace", "partition", "locality", "peername"})
+    fields.finish()
+    service = None if service_fields is None else _service(service_fields)
+    checks = [_check(check, name) for check in check_fields if check is not None]
+    if not name:
+        raise RegistrationError("Must provide node")
+    if not address and not keeps_node:
+        raise RegistrationError("Must provide address if SkipNodeUpdate is not set")
+    record = None
+    if not keeps_node:
+        record = NodeRecord(
+            name=name,
+            address=address,
+            datacenter=datacenter,
+            tagged_addresses=tagged,
+            meta=meta,
+            id=_uuid(node_id),
+        )
+    return Registration(name, record, datacenter, service, tuple(checks))
+
+
+def _service(fields: Fields) -> ServiceRecord:
+    service_id, name = fields.string("ID"), fields.string("Service")
+    weights = fields.nested("Weights")
+    passing = warning = 1
+    if weights is not None:
+        passing, warning = weights.integer("Passing"), weights.integer("Warning")
+        weights.finish()
+    record = ServiceRecord(
+        id=service_id or name,
+        name=name,
+        tags=fields.strings("Tags"),
+        port=fields.integer("Port"),
+        address=fields.string("Address"),
+        tagged_addresses=fields.tagged_addresses("TaggedAddresses"),
+        meta=fields.strings_map("Meta"),
+        weight_passing=passing,
+        weight_warning=warning,
+        enable_tag_override=fields.boolean("EnableTagOverride"),
+    )
+    fields.skip("CreateIndex", "ModifyIndex")
+    _refuse_foreign(fields, _NOT_BUILT)
+    fields.finish()
+    if not name:
+        raise RegistrationError("Must provide service name with ID")
+    # Differs from Consul, which takes any numbers and answers DNS with their low 16 bits.
+    for what, number in (("Port", record.port), ("Weights", passing), ("Weights", warning)):
+        if not 0 <= number <= 65535:
+            raise RegistrationError(f"Invalid {what}: must be between 0 and 65535, got {number}")
+    return record
+
+
+def _check(fields: Fields, node: str) -> CheckRecord:
+    of_node = fields.string("Node")
+    check_id, name = fields.string("CheckID"), fields.string("Name")
+    status, given_type = fields.string("Status"), fields.string("Type")
+    definition = _definition(fields.nested("Definition"))
+    record = CheckRecord(
+        id=check_id or name,
+        name=name,
+        status=status or HealthStatus.CRITICAL,
+        output=fields.string("Output"),
+        notes=fields.string("Notes"),
+        service_id=fields.string("ServiceID"),
+        service_name=fields.string("ServiceName"),
+        service_tags=fields.strings("ServiceTags"),
+        type=given_type or _check_type(definition),
+        definition=orjson.dumps(definition).decode() if definition else "",
+    )
+    fields.skip("CreateIndex", "ModifyIndex")
+    _refuse_foreign(fields, {"namespace", "partition", "peername", "exposedport"})
+    fields.finish()
+    if of_node and of_node.lower() != node.lower():
+        raise RegistrationError(f'check node "{of_node}" does not match node "{node}"')
+    if not record.id:
+        raise RegistrationError(f'failed inserting check: missing CheckID on node "{node}"')
+    return record
+
+
+def _definition(fields: Fields | None) -> dict[str, object]:
+    """How the check is to be run, without the empty fields, durations as Consul writes them."""
+    if fields is None:
+        return {}
+    definition: dict[str, object] = {}
+    for key in ("Interval", "Timeout", "DeregisterCriticalServiceAfter"):
+        definition[key] = _duration(fields, key)
+    for key in ("HTTP", "Method", "Body", "TCP"):
+        definition[key] = fields.string(key)
+    definition["TLSSkipVerify"] = fields.boolean("TLSSkipVerify")
+    definition["Header"] = fields.string_lists_map("Header")
+    fields.finish()
+    return {key: value for key, value in definition.items() if not is_empty(value)}
+
+
+def _duration(fields: Fields, key: str) -> str:
+    """A duration as Consul writes it; given as text, or as a number of nanoseconds."""
+    given = [value for _, value in fields.take([key.lower(), f"{key.lower()}duration"])]
+    value = next((value for value in given if value), None)
+    match value:
+        case None:
+            return ""
+        case int() if not isinstance(value, bool):
+            return duration_string(value / 1e9)
+        case str():
+            try:
+                duration_s = parse_duration(value)
+            except ValueError as error:
+                raise FieldError(f"Request decode failed: {error}") from error
+            return duration_string(duration_s) if duration_s else ""
+        case _:
+            raise FieldError(f"Request decode failed: {key}: invalid value for a duration")
+
+
+def _check_type(definition: Mapping[str, object]) -> str:
+    if "HTTP" in definition and "Interval" in definition:
+        return "http"
+    return "tcp" if "TCP" in definition and "Interval" in definition else ""
+
+
+def _with_service(
+    check: CheckRecord, registration: Registration, node: NodeRow | None
+) -> CheckRecord:
+    """The check with name and tags of its service, which it keeps from now on."""
+    if not check.service_id:
+        return check
+    service = registration.service
+    if service is None or service.id != check.service_id:
+        row = None if node is None else node.services.get(check.service_id)
+        if row is None:
+            raise RegistrationError(
+                "failed inserting check: "
+                f'Missing service registration on node "{registration.node}"'
+            )
+        service = row.record
+    return replace(check, service_name=service.name, service_tags=service.tags)
+
+
+def _refuse_agents(name: str, view: CatalogView) -> None:
+    node = view.node(name)
+    if node is not None and node.is_own:
+        raise RegistrationError(
+            f"Node name {name} is reserved by node {node.node_id} with name {node.name} "
+            f"({node.body.address}): use the API of its agent"
+        )
+
+
+def _refuse_foreign(fields: Fields, keys: set[str]) -> None:
+    """Accept these fields of Consul's only while they ask for nothing."""
+    for key, value in fields.take(keys):
+        if not is_empty(value):
+            raise RegistrationError(f"{key} is not supported yet")
+
+
+def _uuid(text: str) -> str:
+    if not text:
+        return ""
+    if len(text) != 36:
+        raise RegistrationError("Bad node ID: uuid string is wrong length")
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise RegistrationError("Bad node ID: uuid is improperly formatted") from None

@@ -1,0 +1,220 @@
+"""A fake agent around a real catalog view, and a client for the API in front of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from gossip.serf.events import Member, MemberStatus
+from gossip.types import Address, Incarnation, MemberName
+from svcmesh.api import HttpServer, JoinError, UnknownServiceError
+from svcmesh.catalog.changes import ExternalNode, NodeBound, Owner, OwnNode, RecordChanged
+from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecord
+from svcmesh.catalog.view import CatalogView
+from svcmesh.config import AgentConfig, load_config
+from svcmesh.definitions import ServiceDefinition
+
+NODE_ID = "11111111-2222-3333-4444-555555555555"
+
+
+def member(name: str, status: MemberStatus = MemberStatus.ALIVE, **tags: str) -> Member:
+    return Member(
+        name=MemberName(name),
+        address=Address("127.0.0.9", 8301),
+        tags=tags,
+        status=status,
+        incarnation=Incarnation(1),
+        vsn=bytes([1, 5, 2, 2, 5, 4]),
+    )
+
+
+def config(**flags: object) -> AgentConfig:
+    return load_config(
+        {"dev": True, "node": "n1", "datacenter": "dc1", **flags}, [], host_name=lambda: "host"
+    )
+
+
+@dataclass
+class FakeAgent:
+    """Does at once what a real agent does by way of gossip and disk."""
+
+    config: AgentConfig = field(default_factory=config)
+    is_ready: bool = True
+    node_id: str = NODE_ID
+    version: str = "9.9.9"
+    leader_address: str = ""
+    failure: Exception | None = None
+    table: list[Member] = field(default_factory=lambda: [member("n1", role="node")])
+    joined: list[str] = field(default_factory=list)
+    has_left: bool = False
+    reloads: int = 0
+
+    def __post_init__(self) -> None:
+        self.view = CatalogView(
+            local_node_id=NodeId(self.node_id), datacenter="dc1", index_start=1000
+        )
+        self._services: dict[str, ServiceDefinition] = {}
+        self.change(
+            OwnNode(NodeId(self.node_id)),
+            NodeRecord(
+                name="n1",
+                address="127.0.0.9",
+                datacenter="dc1",
+                tagged_addresses={"lan": "127.0.0.9"},
+                meta={"consul-network-segment": ""},
+            ),
+        )
+        self.view.apply(NodeBound(NodeId(self.node_id), "n1", is_alive=True))
+
+    def change(self, owner: Owner, body: Body) -> None:
+        match body:
+            case NodeRecord():
+                key = (Kind.NODE, "")
+            case ServiceRecord():
+                key = (Kind.SERVICE, body.id)
+            case _:
+                key = (Kind.CHECK, body.id)
+        self.view.apply(RecordChanged(owner, *key, None, body))
+
+    def members(self) -> Sequence[Member]:
+        return self.table
+
+    def local_member(self) -> Member:
+        return self.table[0]
+
+    def gossip_stats(self) -> Mapping[str, int]:
+        return {"health_score": 0, "event_queue": 0}
+
+    def is_encrypted(self) -> bool:
+        return False
+
+    def counters(self) -> Mapping[str, int]:
+        return {"applied": 7}
+
+    def local_services(self) -> Mapping[str, ServiceDefinition]:
+        return self._services
+
+    async def register_service(self, definition: ServiceDefinition) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self._services[definition.id] = definition
+        self.change(OwnNode(NodeId(self.node_id)), definition.record)
+
+    async def deregister_service(self, service_id: str) -> None:
+        if self._services.pop(service_id, None) is None:
+            raise UnknownServiceError(service_id)
+        owner = OwnNode(NodeId(self.node_id))
+        self.view.apply(RecordChanged(owner, Kind.SERVICE, service_id, None, None))
+
+    async def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        for body in bodies:
+            self.change(ExternalNode(node_name.lower()), body)
+
+    async def deregister_external(self, node_name: str, keys: Sequence[tuple[Kind, str]]) -> None:
+        for kind, record_id in keys:
+            owner = ExternalNode(node_name.lower())
+            self.view.apply(RecordChanged(owner, kind, record_id, None, None))
+
+    async def join(self, address: str) -> int:
+        if address == "down":
+            raise JoinError("1 error occurred:\n\t* Failed to join down: refused\n\n")
+        self.joined.append(address)
+        return 1
+
+    async def leave(self) -> None:
+        self.has_left = True
+
+    async def reload(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.reloads += 1
+
+    def leader(self) -> str:
+        return self.leader_address
+
+    def peers(self) -> list[str]:
+        return [self.leader_address] if self.leader_address else []
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    json: Any = None  # whatever the body says
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def index(self) -> int:
+        return int(self.headers["X-Consul-Index"])
+
+
+class Client:
+    """Talks to the API of one agent."""
+
+    def __init__(self, session: aiohttp.ClientSession, base: str) -> None:
+        self._session, self.base = session, base
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: object = None,
+        data: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        async with self._session.request(
+            method,
+            URL(self.base + path, encoded=True),
+            json=json,
+            data=data,
+            headers={"Accept-Encoding": "identity", **(headers or {})},
+            allow_redirects=False,
+            auto_decompress=False,
+        ) as response:
+            body = await response.read()
+            is_json = response.headers.get("Content-Type") == "application/json"
+            is_plain = "Content-Encoding" not in response.headers
+            value = await response.json() if is_json and is_plain else None
+            return Answer(response.status, response.headers, body, value)
+
+    async def get(self, path: str, **headers: str) -> Answer:
+        return await self.call("GET", path, headers=headers)
+
+    async def put(self, path: str, json: object = None, data: bytes | None = None) -> Answer:
+        return await self.call("PUT", path, json=json, data=data)
+
+
+@asynccontextmanager
+async def serving(agent: FakeAgent) -> AsyncIterator[Client]:
+    server = HttpServer(agent)
+    ((host, port),) = await server.start([("127.0.0.1", 0)])
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield Client(session, f"http://{host}:{port}")
+    finally:
+        await server.close()
+
+
+def run(
+    scenario: Callable[[Client, FakeAgent], Coroutine[None, None, None]],
+    agent: FakeAgent | None = None,
+) -> None:
+    """Run a scenario against the API of `agent`."""
+
+    async def main() -> None:
+        subject = agent or FakeAgent()
+        async with asyncio.timeout(10), serving(subject) as client:
+            await scenario(client, subject)
+
+    asyncio.run(main())

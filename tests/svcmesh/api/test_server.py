@@ -1,0 +1,243 @@
+"""Paths, methods, encodings and connections, whatever the endpoint."""
+
+import asyncio
+import gzip
+import json
+from random import Random
+
+import pytest
+
+from svcmesh.api import HttpServer
+from svcmesh.api.connections import ConnectionBounds
+from svcmesh.api.reads import CACHE_BYTES_MAX, AnswerCache, KeptAnswer
+from svcmesh.api.responses import SLICE_ROWS
+from svcmesh.catalog.changes import ExternalNode
+from svcmesh.catalog.records import NodeRecord, ServiceRecord
+from svcmesh.catalog.topics import NODES
+from tests.svcmesh.api.fakes import Client, FakeAgent, run
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allow"),
+    [
+        ("GET", "/v1/nothing/here", 404, None),
+        ("GET", "/v2/kv/a", 404, None),
+        ("GET", "/v1/health/", 404, None),
+        ("GET", "/v1/agent/", 404, None),
+        ("OPTIONS", "/v1/nothing", 404, None),
+        ("GET", "/", 200, None),
+        ("POST", "/v1/catalog/nodes", 405, "OPTIONS,GET"),
+        ("DELETE", "/v1/agent/members", 405, "OPTIONS,GET"),
+        ("PUT", "/v1/health/state/any", 405, "OPTIONS,GET"),
+        ("HEAD", "/v1/catalog/nodes", 405, "OPTIONS,GET"),
+        ("GET", "/v1/agent/service/register", 405, "OPTIONS,PUT"),
+        ("GET", "/v1/agent/leave", 405, "OPTIONS,PUT"),
+        ("GET", "/v1/agent/join/10.0.0.1", 405, "OPTIONS,PUT"),
+        ("OPTIONS", "/v1/catalog/services", 200, "OPTIONS,GET"),
+        ("OPTIONS", "/v1/agent/service/register", 200, "OPTIONS,PUT"),
+        ("GET", "/v1/catalog/service/%zz", 400, None),
+        ("PUT", "/v1/acl/bootstrap", 401, None),
+    ],
+)
+def test_paths_and_methods_are_checked(
+    method: str, path: str, status: int, allow: str | None
+) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.call(method, path)
+        assert (answer.status, answer.headers.get("Allow")) == (status, allow)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("path", "location"),
+    [
+        ("/v1/kv", "/v1/kv/"),
+        ("/v1/agent/join", "/v1/agent/join/"),
+        ("//v1//catalog/nodes?a=b", "/v1/catalog/nodes?a=b"),
+        ("/v1/catalog/../catalog/service//", "/v1/catalog/service/"),
+    ],
+)
+def test_an_untidy_path_is_redirected(path: str, location: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.get(path)
+        assert (answer.status, answer.headers["Location"]) == (301, location)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("path", "what"),
+    [
+        ("/v1/kv/some/key", "the key/value store"),
+        ("/v1/session/create", "sessions"),
+        ("/v1/agent/check/register", "health checks"),
+        ("/v1/agent/checks", "health checks"),
+        ("/v1/operator/raft/configuration", "the operator API"),
+        ("/v1/txn", "transactions"),
+        ("/v1/query", "prepared queries"),
+        ("/v1/query/x/execute", "prepared queries"),
+        ("/v1/event/fire/x", "user events"),
+        ("/v1/coordinate/nodes", "network coordinates"),
+    ],
+)
+def test_areas_that_are_not_built_say_so(path: str, what: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        for method in ("GET", "PUT"):
+            answer = await client.call(method, path)
+            assert (answer.status, answer.text) == (501, f"not supported yet: {what}")
+
+    run(scenario)
+
+
+def test_access_control_is_disabled() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.get("/v1/acl/tokens")
+        assert (answer.status, answer.text) == (401, "ACL support disabled")
+
+    run(scenario)
+
+
+def test_pretty_indents_by_four_spaces() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.get("/v1/catalog/datacenters?pretty")
+        assert answer.body == b'[\n    "dc1"\n]\n'
+        nodes = await client.get("/v1/catalog/nodes?pretty")
+        assert nodes.body.startswith(b'[\n    {\n        "ID": ')
+
+    run(scenario)
+
+
+def test_large_answers_are_compressed_on_request() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        plain = await client.get("/v1/agent/self")
+        packed = await client.get("/v1/agent/self", **{"Accept-Encoding": "gzip, deflate"})
+        refused = await client.get("/v1/agent/self", **{"Accept-Encoding": "gzip;q=0"})
+        small = await client.get("/v1/catalog/datacenters", **{"Accept-Encoding": "gzip"})
+        assert packed.headers["Content-Encoding"] == "gzip"
+        assert gzip.decompress(packed.body) == plain.body == refused.body
+        assert small.body == b'["dc1"]'
+
+    run(scenario)
+
+
+def test_no_cross_origin_request_is_allowed() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.call(
+            "OPTIONS",
+            "/v1/agent/service/register",
+            headers={"Origin": "http://evil", "Access-Control-Request-Method": "PUT"},
+        )
+        assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+    run(scenario)
+
+
+def test_a_list_longer_than_a_slice_is_complete_and_in_order() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        count = 2 * SLICE_ROWS + 7
+        for number in range(count):
+            name = f"e{number:05}"
+            record = NodeRecord(name=name, address="10.0.0.1", datacenter="dc1")
+            agent.change(ExternalNode(name), record)
+        answer = await client.get("/v1/catalog/nodes")
+        names = [row["Node"] for row in answer.json]
+        assert names == [f"e{number:05}" for number in range(count)] + ["n1"]
+        pretty = await client.get("/v1/catalog/nodes?pretty")
+        assert pretty.text == json.dumps(answer.json, indent=4) + "\n"
+
+    run(scenario)
+
+
+def test_a_failing_handler_is_a_server_error_and_the_server_lives_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.table = []
+        answer = await client.get("/v1/agent/self")
+        assert (answer.status, answer.text) == (500, "Internal error")
+        assert (await client.get("/v1/catalog/nodes")).status == 200
+
+    run(scenario)
+    assert "request failed: GET /v1/agent/self" in caplog.text
+
+
+def test_many_query_parameters_are_refused() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.get("/v1/catalog/nodes?" + "&".join(["tag=a"] * 300))
+        assert answer.status == 400
+
+    run(scenario)
+
+
+def test_random_requests_are_answered_or_hung_up_on() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        host, port = client.base.removeprefix("http://").split(":")
+        rng = Random(7)
+        seed = b"PUT /v1/catalog/register?x=%20 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
+        for _round in range(150):
+            data = bytearray(seed)
+            for _flip in range(rng.randrange(1, 6)):
+                data[rng.randrange(len(data))] = rng.randrange(256)
+            reader, writer = await asyncio.open_connection(host, int(port))
+            writer.write(bytes(data))
+            writer.write_eof()
+            await asyncio.wait_for(reader.read(), 5)
+            writer.close()
+        assert (await client.get("/v1/catalog/nodes")).status == 200
+
+    run(scenario)
+
+
+def test_an_address_in_use_leaves_nothing_listening() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        host, port = client.base.removeprefix("http://").split(":")
+        other = HttpServer(agent)
+        with pytest.raises(OSError, match="address already in use"):
+            await other.start([("127.0.0.1", 0), (host, int(port))])
+        await other.close()
+
+    run(scenario)
+
+
+def test_connections_are_bounded_in_all() -> None:
+    bounds = ConnectionBounds(total_max=2)
+    assert [bounds.take("127.0.0.1") for _ in range(3)] == [True, True, False]
+    bounds.give_back("127.0.0.1")
+    assert bounds.take("10.0.0.1")
+
+
+def test_connections_are_bounded_by_client_but_for_our_own_host() -> None:
+    bounds = ConnectionBounds(total_max=100, per_client_max=2)
+    assert [bounds.take("10.0.0.1") for _ in range(3)] == [True, True, False]
+    assert [bounds.take("127.0.0.1") for _ in range(3)] == [True, True, True]
+    bounds.give_back("10.0.0.1")
+    assert bounds.take("10.0.0.1")
+
+
+def test_a_refused_connection_is_told_so() -> None:
+    async def main() -> None:
+        server = HttpServer(FakeAgent(), bounds=ConnectionBounds(total_max=1))
+        ((host, port),) = await server.start([("127.0.0.1", 0)])
+        _, kept = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(host, port)
+        assert (await reader.read()).startswith(b"HTTP/1.1 429 ")
+        writer.close()
+        kept.close()
+        await server.close()
+
+    asyncio.run(main())
+
+
+def test_kept_answers_are_bounded() -> None:
+    agent = FakeAgent()
+    agent.change(ExternalNode("e"), NodeRecord(name="e", address="a", datacenter="dc1"))
+    agent.change(ExternalNode("e"), ServiceRecord(id="s", name="s"))
+    cache = AnswerCache()
+    index = agent.view.topic_index([NODES])
+    body = b"x" * 100_000
+    for number in range(200):
+        cache.put((str(number), False), KeptAnswer((NODES,), index, body, {}))
+    kept = [n for n in range(200) if cache.get(agent.view, (str(n), False)) is not None]
+    assert 0 < len(kept) * len(body) <= CACHE_BYTES_MAX
+    assert kept[-1] == 199

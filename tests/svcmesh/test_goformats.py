@@ -1,0 +1,53 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svcmesh.goformats import format_duration, parse_bool, parse_duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("30s", 30), ("1h30m", 5400), ("1.5s", 1.5), (".5s", 0.5), ("100ms", 0.1),
+        ("2us", 2e-6), ("0", 0), ("-1m", -60), ("1h0m0.25s", 3600.25),
+    ],
+)  # fmt: skip
+def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("5", 'time: missing unit in duration "5"'),
+        ("abc", 'time: invalid duration "abc"'),
+        ("", 'time: invalid duration ""'),
+        ("1s2", 'time: invalid duration "1s2"'),
+        ("1 s", 'time: invalid duration "1 s"'),
+    ],
+)
+def test_other_durations_are_refused_in_gos_words(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match="time:") as caught:
+        parse_duration(text)
+    assert str(caught.value) == why
+
+
+@given(st.integers(0, 10**6).map(lambda ms: ms / 1000))
+def test_a_formatted_duration_reads_back_as_itself(seconds: float) -> None:
+    assert parse_duration(format_duration(seconds)) == pytest.approx(seconds, rel=1e-4)
+
+
+def test_durations_are_written_in_their_largest_unit() -> None:
+    written = [format_duration(s) for s in (0.0, 0.2, 1.0, 30.0, 90.0, 60.0, 259200.0)]
+    assert written == ["0s", "200ms", "1s", "30s", "90s", "1m", "72h"]
+
+
+@pytest.mark.parametrize("text", ["1", "t", "T", "true", "True", "TRUE"])
+def test_gos_words_for_true(text: str) -> None:
+    assert parse_bool(text) is True
+
+
+@pytest.mark.parametrize("text", ["yes", "on", "", "tRUE"])
+def test_other_words_are_no_booleans(text: str) -> None:
+    with pytest.raises(ValueError, match="invalid syntax"):
+        parse_bool(text)
