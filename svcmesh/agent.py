@@ -1,0 +1,560 @@
+"""The agent: puts gossip, catalog, DNS and HTTP together. The only module that knows all of them.
+
+The process around it (banner, signals, exit code) is in `process.py`.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from random import Random
+from typing import Any, Final
+from uuid import uuid4
+
+from dnsserver import DnsServer
+from gossip import Gossip, Keyring
+from gossip.config import GossipConfig, PoolConfig, SerfConfig
+from gossip.serf.events import (
+    Event,
+    LeaveFinished,
+    Member,
+    MemberEvent,
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    MemberReaped,
+    MemberStatus,
+    MemberUpdated,
+    UserPayloadReceived,
+)
+from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished
+from gossip.types import Address, Incarnation, MemberName
+from svcmesh import __version__
+from svcmesh.api import HttpServer
+from svcmesh.api.facade import JoinError, NameReservedError, UnknownServiceError
+from svcmesh.catalog import CatalogView, Replica, ReplicaConfig
+from svcmesh.catalog.changes import (
+    BecameReady,
+    CatalogDropped,
+    CatalogEffect,
+    ClockDrift,
+    EpochRaised,
+    IdentityContested,
+    IdentityRestored,
+)
+from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecord
+from svcmesh.config import AgentConfig, reload_services
+from svcmesh.definitions import ServiceDefinition, parse_service_definition
+from svcmesh.directory import CatalogDirectory
+from svcmesh.errors import StorageError
+from svcmesh.membership import LanAdmission, alive_servers, local_tags, server_address
+from svcmesh.runtime.catalog import CatalogRuntime
+from svcmesh.runtime.joining import RetriesExhaustedError, retry_join
+from svcmesh.runtime.services import LocalServices
+from svcmesh.runtime.writer import GroupCommitter
+from svcmesh.storage import INDEX_BLOCK, DataDir
+
+logger = logging.getLogger("agent")
+serf_logger = logging.getLogger("agent.serf")
+catalog_logger = logging.getLogger("agent.catalog")
+
+HOUSEKEEPING_S: Final = 1.0
+"""How often changed peers and incarnation are written to disk."""
+
+DEAD_NODE_RECLAIM_S: Final = 30.0
+"""After this long a failed member's name may return from another address (as in Consul)."""
+
+CONFLICT_LOG_S: Final = 60.0
+"""A name conflict is logged once in this time; gossip repeats it every few seconds."""
+
+
+class Agent:
+    """One running agent; the HTTP API's facade.
+
+    `start` binds everything and returns when the agent serves; `stopped` is set when it should end,
+    by itself (`/v1/agent/leave`, joining given up) or by whoever runs it.
+    """
+
+    def __init__(self, config: AgentConfig, data_dir: DataDir) -> None:
+        """Take up the identity of earlier runs and reserve what this run may use.
+
+        Raises:
+            StorageError: The data directory refuses.
+        """
+        self.config = config
+        self.version = __version__
+        self.stopped = asyncio.Event()
+        self.failure: str | None = None
+        """Why the agent stopped by itself, when that was no leave."""
+        self.has_left = False
+        self._data_dir = data_dir
+        self.node_id = config.node_id or data_dir.node_id() or str(uuid4())
+        data_dir.save_node_id(self.node_id)
+        wall_ms = time.time_ns() // 1_000_000
+        self._epoch = data_dir.next_epoch(wall_ms=wall_ms)
+        self._saved_incarnation = data_dir.next_incarnation(wall_s=wall_ms // 1000)
+        self._index_reserved = data_dir.next_index_block(wall_ms=wall_ms) + INDEX_BLOCK
+        self._saved_peers, left_before = data_dir.peers()
+        self._rejoins = bool(self._saved_peers) and (not left_before or config.rejoin_after_leave)
+        self.keyring = self._load_keyring()
+        self._committer = GroupCommitter(data_dir)
+        self.view = CatalogView(
+            local_node_id=NodeId(self.node_id),
+            datacenter=config.datacenter,
+            index_start=self._index_reserved - INDEX_BLOCK,
+        )
+        self._reserved_by: str | None = None
+        self._conflict_logged_at: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._leaving: asyncio.Task[None] | None = None
+        self._gossip: Gossip | None = None
+        self._opened = AsyncExitStack()
+        """What `close` has to undo, in reverse."""
+        self._opened.callback(data_dir.close)
+
+    # -- starting and stopping --------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Bind, publish our own records, serve, and join in the background.
+
+        Raises:
+            GossipError, DnsServerError, OSError: An address cannot be bound.
+            StorageError: The data directory refuses.
+        """
+        self._start_catalog()
+        await self._start_gossip()
+        self._catalog.member_alive(self.config.node_name, NodeId(self.node_id), is_peer=True)
+        self._publish_own_records()
+        await self._start_dns()
+        await self._start_http()
+        if self.config.start_join:
+            try:
+                await self._join(self.config.start_join)
+            except JoinError as error:
+                self._stop(f"join: {_on_one_line(error)}")
+        if self.config.retry_join:
+            self._spawn(self._retry_join())
+        if self._rejoins:
+            self._spawn(self._rejoin())
+        self._spawn(self._keep_house())
+        self._opened.push_async_callback(self._end_tasks)
+
+    def _start_catalog(self) -> None:
+        config = self.config
+        self._replica = Replica(
+            ReplicaConfig(),
+            name=config.node_name,
+            node_id=NodeId(self.node_id),
+            epoch=self._epoch,
+            expects_peers=bool(config.start_join or config.retry_join) or self._rejoins,
+            now=asyncio.get_running_loop().time(),
+            rng=Random(),
+        )
+        self._catalog = CatalogRuntime(
+            self._replica,
+            self.view,
+            send=self._send_payload,
+            on_fact=self._on_catalog_fact,
+        )
+        self._opened.callback(self._catalog.close)
+        self._services = LocalServices(
+            self._data_dir,
+            self._committer,
+            publish=self._catalog.put_own,
+            withdraw=self._catalog.delete_own,
+        )
+
+    async def _start_gossip(self) -> None:
+        config = self.config
+        self._gossip = await Gossip.create(
+            self._gossip_config(),
+            name=MemberName(config.node_name),
+            bind=Address(config.bind_addr, config.ports.serf_lan),
+            advertise=Address(config.advertise_addr, config.ports.serf_lan),
+            tags=self._tags(),
+            incarnation=Incarnation(self._saved_incarnation),
+            keyring=self.keyring,
+            on_event=self._on_gossip_event,
+            admit=LanAdmission(
+                name=config.node_name,
+                node_id=self.node_id,
+                datacenter=config.datacenter,
+                is_server=config.server,
+            ),
+        )
+        self._opened.push_async_callback(self._save_changed_state)
+        self._opened.push_async_callback(self._gossip.close)
+
+    async def _start_dns(self) -> None:
+        config = self.config
+        if config.ports.dns <= 0:
+            return
+        directory = CatalogDirectory(
+            self.view, is_ready=lambda: self.is_ready, only_passing=config.dns.only_passing
+        )
+        dns = DnsServer(directory, config.dns_server_config(), rng=Random())
+        self._opened.push_async_callback(dns.close)
+        await dns.start([(host, config.ports.dns) for host in config.dns_addrs])
+        for host in config.dns_addrs:
+            address = Address(host, config.ports.dns)
+            logger.info("Started DNS server: address=%s network=udp,tcp", address)
+
+    async def _start_http(self) -> None:
+        config = self.config
+        if config.ports.http <= 0:
+            return
+        http = HttpServer(self)
+        self._opened.push_async_callback(http.close)
+        await http.start([(host, config.ports.http) for host in config.http_addrs])
+        for host in config.http_addrs:
+            logger.info("Started HTTP server: address=%s", Address(host, config.ports.http))
+
+    async def leave(self) -> None:
+        """Leave the cluster gracefully; `stopped` is set when the others have been told."""
+        if self._leaving is None:
+            self._leaving = asyncio.create_task(self._leave())
+        await asyncio.shield(self._leaving)
+
+    async def close(self) -> None:
+        """Stop serving and release sockets and data directory, without leaving."""
+        await self._opened.aclose()
+
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _leave(self) -> None:
+        logger.info("leaving the cluster")
+        assert self._gossip is not None
+        await self._gossip.leave()
+        self.has_left = True
+        await self._save_changed_state()
+        logger.info("Graceful leave complete")
+        self._stop(None)
+
+    def _stop(self, failure: str | None) -> None:
+        self.failure = self.failure or failure
+        self.stopped.set()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- configuration ----------------------------------------------------------------------
+
+    def _load_keyring(self) -> Keyring | None:
+        """The keys on disk; `encrypt` starts the keyring, and a kept one wins over it."""
+        keys = self._data_dir.keyring()
+        if not keys and self.config.encrypt is not None:
+            keys = [self.config.encrypt]
+            self._data_dir.save_keyring(keys)
+        elif keys and self.config.encrypt is not None and self.config.encrypt not in keys:
+            logger.warning("encrypt: ignored, the keyring in data_dir has other keys")
+        return Keyring(keys) if keys else None
+
+    def _gossip_config(self) -> GossipConfig:
+        config = self.config
+        return GossipConfig(
+            pool=PoolConfig(
+                verify_incoming=config.encrypt_verify_incoming,
+                verify_outgoing=config.encrypt_verify_outgoing,
+            ),
+            swim=replace(config.swim_config(), dead_node_reclaim_s=DEAD_NODE_RECLAIM_S),
+            serf=SerfConfig(
+                reconnect_timeout_s=config.reconnect_timeout_s,
+                # What Consul's agents speak.
+                delegate_version=4,
+            ),
+        )
+
+    def _tags(self) -> dict[str, str]:
+        config = self.config
+        return local_tags(
+            version=__version__,
+            node_id=self.node_id,
+            datacenter=config.datacenter,
+            is_server=config.server,
+            server_port=config.ports.server,
+            bootstrap=config.bootstrap,
+            bootstrap_expect=config.bootstrap_expect,
+        )
+
+    # -- our own records --------------------------------------------------------------------
+
+    def _publish_own_records(self) -> None:
+        config = self.config
+        family = "ipv6" if ":" in config.advertise_addr else "ipv4"
+        addresses = dict.fromkeys(
+            ("lan", f"lan_{family}", "wan", f"wan_{family}"), config.advertise_addr
+        )
+        self._catalog.put_own(
+            NodeRecord(
+                name=config.node_name,
+                address=config.advertise_addr,
+                datacenter=config.datacenter,
+                tagged_addresses=addresses,
+                meta={**config.node_meta, "consul-network-segment": ""},
+            )
+        )
+        if config.server:
+            self._catalog.put_own(
+                ServiceRecord(
+                    id="consul",
+                    name="consul",
+                    port=config.ports.server,
+                    meta={"version": __version__},
+                )
+            )
+        kept = self._data_dir.services(
+            lambda content, where: parse_service_definition(content, where=where, strict=False)
+        )
+        for warning in self._data_dir.warnings:
+            logger.error("data_dir: %s", warning)
+        self._services.load(kept, config.services)
+
+    # -- gossip -----------------------------------------------------------------------------
+
+    def _send_payload(self, to: MemberName | Address, payload: bytes) -> None:
+        if self._gossip is not None:
+            self._gossip.send_payload(to, payload)
+
+    def _on_gossip_event(self, event: Event) -> None:
+        match event:
+            case UserPayloadReceived():
+                self._catalog.receive(event.payload, event.source)
+            case MemberJoined() | MemberUpdated() | MemberFailed() | MemberLeft() | MemberReaped():
+                self._on_member_event(event)
+            case NameConflict():
+                self._on_name_conflict(event)
+            case PushPullFinished() | MessageDropped() | LeaveFinished():
+                # Answered or counted by the gossip library itself.
+                return
+
+    def _on_member_event(self, event: MemberEvent) -> None:
+        member = event.member
+        tags = member.tags
+        node_id = tags.get("id")
+        in_catalog = node_id is not None and tags.get("dc") == self.config.datacenter
+        where = f"{member.name} {member.address.host}"
+        match event:
+            case MemberJoined() | MemberUpdated():
+                if isinstance(event, MemberJoined):
+                    serf_logger.info("member joined: %s", where)
+                if in_catalog:
+                    self._catalog.member_alive(
+                        member.name, NodeId(str(node_id)), is_peer="svcmesh" in tags
+                    )
+            case MemberFailed():
+                serf_logger.info("member failed: %s", where)
+                self._catalog.member_failed(member.name)
+            case MemberLeft():
+                serf_logger.info("member left: %s", where)
+                self._catalog.member_gone(member.name)
+            case MemberReaped():
+                serf_logger.info("member reaped: %s", where)
+                self._catalog.member_gone(member.name)
+
+    def _on_name_conflict(self, conflict: NameConflict) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._conflict_logged_at.get(conflict.name, -CONFLICT_LOG_S) < CONFLICT_LOG_S:
+            return
+        self._conflict_logged_at[conflict.name] = now
+        claimant = Address.from_packed(conflict.claimant.addr, conflict.claimant.port)
+        if conflict.name == self.config.node_name:
+            serf_logger.error("another agent at %s uses our node name %s", claimant, conflict.name)
+        else:
+            serf_logger.warning(
+                "name conflict: %s is at %s, also claimed from %s",
+                conflict.name,
+                conflict.holder,
+                claimant,
+            )
+
+    # -- catalog ----------------------------------------------------------------------------
+
+    def _on_catalog_fact(self, fact: CatalogEffect) -> None:
+        match fact:
+            case BecameReady():
+                catalog_logger.info("synced: %d nodes", len(self.view.nodes()))
+            case IdentityContested():
+                self._reserved_by = fact.holder
+                catalog_logger.error(
+                    "our node %s is held by %s: this agent's services are hidden until that ends",
+                    fact.what,
+                    fact.holder,
+                )
+            case IdentityRestored():
+                self._reserved_by = None
+                catalog_logger.info("our node name and id are ours again: publishing")
+            case EpochRaised():
+                catalog_logger.warning("a peer knew a later epoch of this node: raised ours")
+                self._spawn(self._save({"epoch": b"%d" % fact.epoch}))
+            case ClockDrift():
+                catalog_logger.warning("our clock is %+.1f s from our peers' median", fact.drift_s)
+            case CatalogDropped():
+                # Counted by the replica.
+                return
+            case _:
+                raise AssertionError(f"not a fact: {fact}")
+
+    # -- joining ----------------------------------------------------------------------------
+
+    async def join(self, address: str) -> int:
+        """Join by one address; the number of members reached.
+
+        Raises:
+            JoinError: None was reached.
+        """
+        return await self._join([address])
+
+    async def _join(self, addresses: Sequence[str]) -> int:
+        assert self._gossip is not None
+        result = await self._gossip.join(addresses)
+        if not result.contacted:
+            # The form that Go's multierror gives them, and Consul's clients know.
+            count = len(result.errors)
+            lines = [f"{count} error{'s' if count > 1 else ''} occurred:"]
+            lines += [f"\t* Failed to join {target}: {why}" for target, why in result.errors]
+            raise JoinError("\n".join([*lines, "", ""]))
+        logger.info("joined the cluster: contacted=%d", result.contacted)
+        return result.contacted
+
+    async def _try_join(self, addresses: Sequence[str]) -> int:
+        try:
+            return await self._join(addresses)
+        except JoinError as error:
+            logger.warning("%s", _on_one_line(error))
+            return 0
+
+    async def _retry_join(self) -> None:
+        try:
+            await retry_join(
+                self._try_join,
+                self.config.retry_join,
+                interval_s=self.config.retry_interval_s,
+                attempts_max=self.config.retry_max,
+            )
+        except RetriesExhaustedError:
+            self._stop("max join retry exhausted, exiting")
+
+    async def _rejoin(self) -> None:
+        """Try the members of the last run, one answer is enough."""
+        for peer in self._saved_peers:
+            if await self._try_join([peer]):
+                return
+
+    # -- what is kept while running ---------------------------------------------------------
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            await self._save_changed_state()
+
+    async def _save_changed_state(self) -> None:
+        if self._gossip is None:
+            return
+        plan: dict[str, bytes | None] = {}
+        incarnation = int(self._gossip.incarnation)
+        if incarnation != self._saved_incarnation:
+            self._saved_incarnation = incarnation
+            plan |= self._data_dir.incarnation_file(incarnation)
+        peers = [
+            str(member.address)
+            for member in self.members()
+            if member.status is not MemberStatus.LEFT and member.name != self.config.node_name
+        ]
+        if self.has_left or peers != self._saved_peers:
+            self._saved_peers = peers
+            plan |= self._data_dir.peers_file(peers, left=self.has_left)
+        if self.view.index > self._index_reserved - INDEX_BLOCK // 2:
+            self._index_reserved += INDEX_BLOCK
+            plan |= self._data_dir.index_file(self._index_reserved)
+        if plan:
+            await self._save(plan)
+
+    async def _save(self, plan: Mapping[str, bytes | None]) -> None:
+        try:
+            await self._committer.commit(plan)
+        except StorageError as error:
+            logger.error("%s", error)
+
+    # -- the API's facade -------------------------------------------------------------------
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the catalog is in sync; what it does not know is an error till then."""
+        return self._replica.is_ready
+
+    def members(self) -> Sequence[Member]:
+        """The member table, ourselves included."""
+        return self._gossip.members() if self._gossip is not None else ()
+
+    def local_member(self) -> Member:
+        """Ourselves."""
+        assert self._gossip is not None
+        return self._gossip.local
+
+    def gossip_stats(self) -> Mapping[str, int]:
+        """Queue lengths, Lamport times, health score."""
+        assert self._gossip is not None
+        return self._gossip.stats()
+
+    def is_encrypted(self) -> bool:
+        """Whether gossip is encrypted."""
+        return self.keyring is not None
+
+    def counters(self) -> Mapping[str, int]:
+        """Counters of the catalog's replication."""
+        return self._replica.metrics
+
+    def local_services(self) -> Mapping[str, ServiceDefinition]:
+        """Services of this agent by id."""
+        return self._services.definitions
+
+    async def register_service(self, definition: ServiceDefinition) -> None:
+        """Add or replace a service; durable when this returns."""
+        self._check_identity()
+        await self._services.register(definition)
+
+    async def deregister_service(self, service_id: str) -> None:
+        """Remove a service for good."""
+        if not await self._services.deregister(service_id):
+            raise UnknownServiceError(service_id)
+
+    async def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
+        """Publish records of a node without an agent."""
+        self._check_identity()
+        for body in bodies:
+            self._catalog.put_external(node_name, body)
+
+    async def deregister_external(self, node_name: str, keys: Sequence[tuple[Kind, str]]) -> None:
+        """Withdraw records of a node without an agent."""
+        self._check_identity()
+        for kind, record_id in keys:
+            self._catalog.delete_external(node_name, kind, record_id)
+
+    async def reload(self) -> None:
+        """Read the service definitions of the configuration files again."""
+        configured = reload_services(self.config)
+        self._services.reconfigure(configured)
+        logger.info("reloaded: %d configured services", len(configured))
+
+    def leader(self) -> str:
+        """Address of the alive server with the lowest id, empty without one."""
+        return next(iter(self.peers()), "")
+
+    def peers(self) -> list[str]:
+        """Addresses of every alive server, by id."""
+        return [server_address(member) for _, member in alive_servers(self.members())]
+
+    def _check_identity(self) -> None:
+        if self._reserved_by is not None:
+            raise NameReservedError(self.config.node_name, self._reserved_by)
+
+
+def _on_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
