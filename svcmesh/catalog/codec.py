@@ -7,13 +7,15 @@ length is bounded by the message at hand. A decoder returns a value or raises `D
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
 import msgpack
 
+from svcmesh.catalog.digest import BUCKETS
 from svcmesh.catalog.log import Entry, Origin, RecordKey
 from svcmesh.catalog.records import (
+    RECORD_BYTES_MAX,
     Body,
     CheckRecord,
     Kind,
@@ -29,9 +31,18 @@ CATALOG_BYTE: Final = 0x80
 
 FORMAT_VERSION: Final = 1
 NAME_BYTES_MAX: Final = 1024
-U64_MAX: Final = 2**63 - 1
 
-FROM_THE_START: Final = U64_MAX
+NUMBER_MAX: Final = 2**63 - 1
+
+EPOCH_MAX: Final = 2**60
+"""An epoch above is not one: it leaves room to outrank any that was seen."""
+
+ELEMENTS_MAX: Final = 8192
+"""Of one array or map. Deep nests of large ones would cost far more than their bytes."""
+U16_BYTES: Final = 2
+"""Of ports and weights, which DNS writes as 16 bits."""
+
+FROM_THE_START: Final = NUMBER_MAX
 """As `Want.full_floor`: a full transfer that is to begin, whatever the server's floor."""
 
 # What msgpack hands out is checked here, value by value.
@@ -118,12 +129,12 @@ def decode_body_untrusted(kind: str, record_id: str, raw: bytes) -> Body | None:
                     id=take.text(),
                     name=take.text(),
                     tags=take.texts(),
-                    port=take.number(),
+                    port=take.number(U16_BYTES),
                     address=take.text(),
                     tagged_addresses=take.map_of(_tagged_address),
                     meta=take.text_map(),
-                    weight_passing=take.number(),
-                    weight_warning=take.number(),
+                    weight_passing=take.number(U16_BYTES),
+                    weight_warning=take.number(U16_BYTES),
                     enable_tag_override=take.next(bool),
                 )
                 return service if service.id == record_id else None
@@ -149,7 +160,7 @@ def decode_body_untrusted(kind: str, record_id: str, raw: bytes) -> Body | None:
 
 def _tagged_address(value: Raw) -> TaggedAddress:
     take = _Fields(_checked(value, list))
-    return TaggedAddress(take.text(), take.number())
+    return TaggedAddress(take.text(), take.number(U16_BYTES))
 
 
 # -- messages -------------------------------------------------------------------------------
@@ -183,11 +194,17 @@ class Summary:
     through: int
     floor: int
     hash: int
+    """Of an own log's live records."""
+    loose: int
+    """Hash of what it has past the first gap; 0: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summaries:
-    """All of the sender's summaries in `buckets`; empty `buckets`: an announcement of some."""
+    """All of the sender's summaries in `buckets`; empty `buckets`: an announcement of some.
+
+    An answer covers those of the buckets asked about that its byte budget allows.
+    """
 
     buckets: tuple[int, ...]
     summaries: tuple[Summary, ...]
@@ -196,7 +213,7 @@ class Summaries:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """Ask for one origin's records above `after`."""
+    """Ask for one origin's records above `after`; where the first gap begins, for loose ones."""
 
     is_external: bool
     origin: Origin
@@ -244,9 +261,9 @@ class WantExternal:
 
 @dataclass(frozen=True, slots=True)
 class ExternalPage:
-    """One page of the whole external space; `next_cursor` None ends it."""
+    """A part of the whole external space, in the order of origins; `next_cursor` None ends it."""
 
-    page: Page | None
+    pages: tuple[Page, ...]
     next_cursor: Origin | None
     next_after: int
 
@@ -255,8 +272,9 @@ class ExternalPage:
 class Contested:
     """Your name (or id) is held by somebody else here."""
 
-    what: str
+    what: Literal["name", "id"]
     holder: str
+    """Who: a node id when `what` is "name", a name when it is "id"."""
 
 
 CatalogMessage = (
@@ -302,7 +320,7 @@ def _message_fields(message: CatalogMessage) -> tuple[int, list[object]]:
             return 3, [b"".join(value.to_bytes(8, "big") for value in message.hashes)]
         case Summaries():
             rows = [
-                [s.is_external, *_pack_origin(s.origin), s.through, s.floor, s.hash]
+                [s.is_external, *_pack_origin(s.origin), s.through, s.floor, s.hash, s.loose]
                 for s in message.summaries
             ]
             return 4, [bytes(message.buckets), rows, message.is_answer]
@@ -318,8 +336,8 @@ def _message_fields(message: CatalogMessage) -> tuple[int, list[object]]:
         case WantExternal():
             return 7, [_pack_cursor(message.cursor), message.after]
         case ExternalPage():
-            page = None if message.page is None else pack_page(message.page)
-            return 8, [page, _pack_cursor(message.next_cursor), message.next_after]
+            pages = [pack_page(page) for page in message.pages]
+            return 8, [pages, _pack_cursor(message.next_cursor), message.next_after]
         case Contested():
             return 9, [message.what, message.holder]
 
@@ -367,20 +385,29 @@ def decode_envelope_untrusted(payload: bytes, *, bytes_max: int) -> Envelope:
 
 def _decode_buckets(take: "_Fields") -> Buckets:
     raw = take.next(bytes)
-    if len(raw) % 8:
+    if len(raw) != 8 * BUCKETS:
         raise DecodeError("catalog-malformed", "buckets")
     return Buckets(tuple(int.from_bytes(raw[i : i + 8], "big") for i in range(0, len(raw), 8)))
 
 
 def _decode_summaries(take: "_Fields") -> Summaries:
     buckets = tuple(take.next(bytes))
+    if any(bucket >= BUCKETS for bucket in buckets) or len(set(buckets)) < len(buckets):
+        raise DecodeError("catalog-malformed", "buckets")
     rows = take.next(list)
     return Summaries(buckets, tuple(_decode_summary(row) for row in rows), take.next(bool))
 
 
 def _decode_summary(row: Raw) -> Summary:
     take = _Fields(_checked(row, list))
-    return Summary(take.next(bool), take.origin(), take.number(), take.number(), take.number(8))
+    return Summary(
+        is_external=take.next(bool),
+        origin=take.origin(),
+        through=take.number(),
+        floor=take.number(),
+        hash=take.number(8),
+        loose=take.number(8),
+    )
 
 
 def _decode_wants(take: "_Fields") -> Wants:
@@ -421,7 +448,9 @@ def _decode_entry(row: Raw, is_external: bool) -> Entry:
     take = _Fields(_checked(row, list))
     kind, record_id, seq = take.name(), take.text(), take.number()
     raw = take.next_or_none(bytes)
-    node, clock = (take.name(), take.number()) if is_external else ("", 0)
+    node, clock = (take.text(), take.number()) if is_external else ("", 0)
+    if max(len(record_id), len(raw or b""), len(node)) > RECORD_BYTES_MAX:
+        raise DecodeError("catalog-malformed", "a record too large")
     body = None if raw is None else decode_body_untrusted(kind, record_id, raw)
     return Entry(RecordKey(node, kind, record_id), seq, raw, body, clock)
 
@@ -431,9 +460,20 @@ def _decode_want_external(take: "_Fields") -> WantExternal:
 
 
 def _decode_external_page(take: "_Fields") -> ExternalPage:
-    row = take.next_or_none(list)
-    page = None if row is None else _decode_page(row)
-    return ExternalPage(page, take.cursor(), take.number())
+    pages = tuple(_decode_page(row) for row in take.next(list))
+    if not all(page.is_external for page in pages):
+        raise DecodeError("catalog-malformed", "an own page among external ones")
+    return ExternalPage(pages, take.cursor(), take.number())
+
+
+def _decode_contested(take: "_Fields") -> Contested:
+    match take.text():
+        case "name":
+            return Contested("name", take.name())
+        case "id":
+            return Contested("id", take.name())
+        case other:
+            raise DecodeError("catalog-malformed", f"contested {other[:32]!r}")
 
 
 _DECODERS: Final[dict[int, Callable[["_Fields"], CatalogMessage]]] = {
@@ -445,7 +485,7 @@ _DECODERS: Final[dict[int, Callable[["_Fields"], CatalogMessage]]] = {
     6: _decode_pages,
     7: _decode_want_external,
     8: _decode_external_page,
-    9: lambda take: Contested(take.name(), take.text()),
+    9: _decode_contested,
 }
 
 
@@ -473,11 +513,12 @@ def _unpack(raw: bytes) -> Raw:
             raw,
             raw=False,
             strict_map_key=True,
-            unicode_errors="surrogateescape",
+            # Text that is not UTF-8 is nobody's: it could not be shown.
+            unicode_errors="strict",
             max_str_len=size,
             max_bin_len=size,
-            max_array_len=size,
-            max_map_len=size,
+            max_array_len=ELEMENTS_MAX,
+            max_map_len=ELEMENTS_MAX,
             max_ext_len=0,
         )
     except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
@@ -506,9 +547,9 @@ class _Fields:
         return None if value is None else _checked(value, kind)
 
     def number(self, size_bytes: int = 0) -> int:
-        """A number from 0; at most 2^63 - 1 unless it is a hash of `size_bytes`."""
+        """A number from 0; at most 2^63 - 1 unless its size is given."""
         value = _checked(self._any(), int)
-        if value < 0 or value > (U64_MAX if not size_bytes else (1 << 8 * size_bytes) - 1):
+        if value < 0 or value > (NUMBER_MAX if not size_bytes else (1 << 8 * size_bytes) - 1):
             raise DecodeError("catalog-malformed", "a number out of range")
         return value
 
@@ -536,7 +577,10 @@ class _Fields:
         raise DecodeError("catalog-malformed", "expected a node id")
 
     def origin(self) -> Origin:
-        return Origin(self.node_id(), self.number())
+        node_id, epoch = self.node_id(), self.number()
+        if epoch > EPOCH_MAX:
+            raise DecodeError("catalog-malformed", "an epoch out of range")
+        return Origin(node_id, epoch)
 
     def cursor(self) -> Origin | None:
         value = self.next_or_none(list)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 
+from svcmesh.catalog.records import RECORD_BYTES_MAX
 from svcmesh.errors import ConfigError
 
 
@@ -36,13 +37,16 @@ class ReplicaConfig:
     """How long records of a node that the member table does not know are kept aside."""
     unbound_max: int = 1024
     """Nodes kept aside at most."""
+    contest_doubt_s: float = 2.0
+    """Our identity is lost when it is still contested after this long. A peer that has not yet
+    heard of our restart under a new id contests our name for a moment."""
     contest_s: float = 15.0
     """Our identity is ours again when nobody has contested it for this long."""
     epoch_raise_s: float = 10.0
     """Our own epoch is raised at most once in this time."""
     drift_warning_s: float = 5.0
     """Clock difference to the peers' median that is worth a warning."""
-    record_bytes_max: int = 65_536
+    record_bytes_max: int = RECORD_BYTES_MAX
     records_per_origin_max: int = 65_536
     external_records_max: int = 262_144
     external_origins_max: int = 16_384

@@ -61,4 +61,4 @@ class Digest:
 
 def bucket_of(item: Item) -> int:
     """Where an item belongs, the same on every agent."""
-    return _hash(item.node_id) % BUCKETS
+    return _hash(f"{item.node_id}\0{item.epoch}") % BUCKETS

@@ -8,3 +8,10 @@ class RecordTooLargeError(ConfigError):
 
     def __init__(self, size_bytes: int, bytes_max: int) -> None:
         super().__init__(f"record: {size_bytes} bytes encoded, at most {bytes_max} are allowed")
+
+
+class CatalogFullError(ConfigError):
+    """One more record would be over the bound on their number. Nothing has changed."""
+
+    def __init__(self, records_max: int) -> None:
+        super().__init__(f"catalog: at most {records_max} records are allowed")

@@ -1,10 +1,10 @@
 """External records: nodes without an agent, written by any agent and replicated among all.
 
-One entry wins each key: the highest (clock, origin, sequence), tombstones included. Each writer's
-entries are a log of their own; an entry that loses its key vanishes from its log. A delete may
-belong to another writer than the record it removes, so who has missed forgotten deletes of one
-writer rebuilds the whole space from one peer, and keeps of its own only what that peer cannot have
-seen: entries beyond the peer's version of their log.
+Each writer's entries are a log of their own; who wins a key is `external_space.py`'s business. A
+delete may belong to another writer than the record it removes, so who has missed forgotten deletes
+of one writer fetches the whole space of a peer and merges it as an OR-set without tombstones
+(Bieniusa et al., 2012): an entry that one side lacks survives if that side has not seen it, being
+beyond its version of the entry's log; otherwise it has been deleted there.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,38 +13,17 @@ from dataclasses import dataclass, field, replace
 from svcmesh.catalog.changes import CatalogDropped, CatalogEffect, ExternalNode, RecordChanged
 from svcmesh.catalog.codec import ExternalPage, Page, Summary, Want, WantExternal
 from svcmesh.catalog.config import ReplicaConfig
-from svcmesh.catalog.digest import item_value
-from svcmesh.catalog.log import HASH_MASK, Entry, Log, Origin, RecordKey
-from svcmesh.catalog.records import Kind, NodeId
-
-VERSION_MASK = 2**63 - 1
+from svcmesh.catalog.errors import CatalogFullError
+from svcmesh.catalog.external_space import ExternalSpace
+from svcmesh.catalog.hlc import HybridClock
+from svcmesh.catalog.log import LOOSE_MAX, Entry, Log, Origin, RecordKey
+from svcmesh.catalog.paging import advance, loose_pages, next_page, size_bytes
+from svcmesh.catalog.records import Body, Kind, NodeId
 
 CONTENT = Origin(NodeId("*"), 0)
 """Stands for the content of the whole space among the summaries."""
 
-
-@dataclass(slots=True)
-class _Space:
-    """Logs by writer, and who won each key."""
-
-    logs: dict[Origin, Log] = field(default_factory=dict)
-    winners: dict[RecordKey, tuple[Entry, Origin]] = field(default_factory=dict)
-
-    def put(self, log: Log, entry: Entry) -> Entry | None:
-        """Store an entry if it wins its key; the former winner, or the entry itself if it lost."""
-        former = self.winners.get(entry.key)
-        if former is not None:
-            old, origin = former
-            if (old.clock, origin, old.seq) >= (entry.clock, log.origin, entry.seq):
-                return entry
-            self.logs[origin].remove(old)
-        log.put(entry)
-        self.winners[entry.key] = (entry, log.origin)
-        return None if former is None else former[0]
-
-    @property
-    def hash(self) -> int:
-        return sum(log.hash for log in self.logs.values()) & HASH_MASK
+FROM_ITS_START = WantExternal(None, 0)
 
 
 @dataclass(slots=True)
@@ -53,33 +32,31 @@ class _Rebuild:
 
     peer: str
     deadline_at: float
-    space: _Space = field(default_factory=_Space)
+    space: ExternalSpace = field(default_factory=ExternalSpace)
 
 
 class ExternalStore:
-    """The external space here. `touch(origin)` is told of every log whose version changed."""
+    """The external space here.
+
+    `touch(origin, value)` is told of every log whose version changed, with its digest value.
+    """
 
     def __init__(
         self,
         config: ReplicaConfig,
         *,
         emit: Callable[[CatalogEffect], None],
-        touch: Callable[[Origin], None],
+        touch: Callable[[Origin, int], None],
     ) -> None:
         self._config, self._emit, self._touch = config, emit, touch
-        self._space = _Space()
+        self._space = ExternalSpace()
+        self._clock = HybridClock()
         self._rebuild: _Rebuild | None = None
 
     @property
     def content_hash(self) -> int:
         """Of every live record here."""
-        return self._space.hash
-
-    @property
-    def version_hash(self) -> int:
-        """63 bits over the versions of all logs."""
-        logs = self._space.logs
-        return sum(item_value(o, log.through, 0) for o, log in logs.items()) & VERSION_MASK
+        return self._space.content_hash
 
     def log(self, origin: Origin) -> Log | None:
         """One writer's log."""
@@ -94,71 +71,119 @@ class ExternalStore:
         """Every live record."""
         return (e for e, _ in self._space.winners.values() if e.raw is not None)
 
-    def write(self, origin: Origin, entry: Entry) -> None:
-        """Take in a write of our own, numbered next in its log."""
-        log = self._space.logs.get(origin)
-        if log is None:
-            log = self._space.logs[origin] = Log(origin)
-        log.advance(log.through, entry.seq)
+    def write(
+        self,
+        origin: Origin,
+        key: RecordKey,
+        raw: bytes | None,
+        body: Body | None,
+        *,
+        now: float,
+        wall_ms: int,
+    ) -> None:
+        """Take in a write of our own, numbered next in its log.
+
+        Raises:
+            CatalogFullError: It is one record or one writer too many; nothing has changed.
+        """
+        if self._is_full(key):
+            raise CatalogFullError(self._config.external_records_max)
+        if self._has_too_many_writers(origin):
+            raise CatalogFullError(self._config.external_origins_max)
+        log = self._space.log(origin)
+        seq = log.through + 1
+        entry = Entry(key, seq, raw, body, self._clock.tick(wall_ms=wall_ms), received_at=now)
         self._put(log, entry)
-        self._touch(origin)
+        log.advance(log.through, seq)
+        self._settle(log)
 
     def forget_deletes(self, *, before: float) -> None:
         """Drop tombstones received before an instant, and those beyond the bound."""
-        for log in self._space.logs.values():
-            keep_max = self._config.tombstones_max
-            for entry in log.forget_deletes(before=before, keep_max=keep_max):
-                del self._space.winners[entry.key]
+        self._space.forget_deletes(before=before, keep_max=self._config.tombstones_max)
 
     # -- repair -----------------------------------------------------------------------------
 
     def summary(self, origin: Origin) -> Summary | None:
         """What we have of a writer, or of the whole space's content (`CONTENT`)."""
+        space = self._space
         if origin == CONTENT:
-            return Summary(True, CONTENT, self.version_hash, 0, self.content_hash)
-        log = self._space.logs.get(origin)
-        # Content is compared for the whole space: a log's depends on what other writers won.
-        return None if log is None else Summary(True, origin, log.through, log.floor, 0)
-
-    def want(self, summary: Summary) -> Want | None:
-        """What to ask somebody for who has this of a writer; None when we lack nothing."""
-        log = self._space.logs.get(summary.origin)
-        through = 0 if log is None else log.through
-        if summary.through <= through or summary.floor > through:
+            return Summary(True, CONTENT, space.version_hash, 0, space.content_hash, 0)
+        log = space.logs.get(origin)
+        if log is None:
             return None
-        return Want(True, summary.origin, through, None)
+        # Content is compared for the whole space: a log's depends on what other writers won.
+        return Summary(True, origin, log.through, log.floor, 0, log.loose_hash)
 
-    def is_behind(self, summary: Summary) -> bool:
-        """Whether somebody who has this of a writer has forgotten deletes that we never saw."""
+    def want(self, summary: Summary, *, loose_after: int) -> Want | None:
+        """What to ask somebody for who has this of a writer; None when we lack nothing.
+
+        `loose_after`: up to where that one's loose entries have been asked for already.
+        """
+        if summary.origin == CONTENT:
+            return None
         log = self._space.logs.get(summary.origin)
-        return summary.floor > (0 if log is None else log.through)
+        through, loose = (0, 0) if log is None else (log.through, log.loose_hash)
+        if summary.floor > through or summary.through < through:
+            return None
+        if summary.through > through:
+            return Want(True, summary.origin, through, None)
+        if summary.loose and summary.loose != loose:
+            return Want(True, summary.origin, max(through, loose_after), None)
+        return None
 
-    def page(self, want: Want, budget_bytes: int) -> Page | None:
-        """Serve a want; None when deltas from there are not to be had here."""
+    def needs_rebuild(self, summary: Summary) -> bool:
+        """Whether somebody who has this can only help with the whole space."""
+        if summary.origin != CONTENT:
+            # They have forgotten deletes of this writer that we never saw.
+            log = self._space.logs.get(summary.origin)
+            return summary.floor > (0 if log is None else log.through)
+        # Equal versions everywhere and unequal content: all go for the same one.
+        ours = self._space
+        return summary.through == ours.version_hash and summary.hash > ours.content_hash
+
+    def pages(self, want: Want, budget_bytes: int) -> list[Page]:
+        """Serve a want, or a part of it; nothing when deltas from there are not to be had here."""
         log = self._space.logs.get(want.origin)
         if log is None or want.after < log.floor:
-            return None
-        return _page(log, want.after, budget_bytes)
+            return []
+        if want.after >= log.through:
+            return loose_pages(log, want.after, budget_bytes, is_external=True)
+        return [next_page(log, want.after, budget_bytes, is_external=True)]
 
     def apply(self, page: Page, *, now: float) -> bool:
         """Take in a page; whether it brought anything new."""
-        log = self._space.logs.get(page.origin)
-        if log is None:
-            if len(self._space.logs) >= self._config.external_origins_max:
-                self._emit(CatalogDropped("catalog-too-many-external-writers", ""))
-                return False
-            log = self._space.logs[page.origin] = Log(page.origin)
+        if page.origin == CONTENT:
+            self._emit(CatalogDropped("catalog-malformed", "a page of no writer"))
+            return False
+        if self._has_too_many_writers(page.origin):
+            self._emit(CatalogDropped("catalog-too-many-external-writers", page.origin.node_id))
+            return False
+        log = self._space.log(page.origin)
         through, news = log.through, False
+        if page.after > through and len(log.loose) >= LOOSE_MAX:
+            return False
         for entry in page.entries:
-            is_new_key = entry.key not in self._space.winners
-            if is_new_key and len(self._space.winners) >= self._config.external_records_max:
+            if entry.seq <= through:
+                # We have it, or know that it is gone: the delete may be forgotten already.
+                continue
+            if self._is_full(entry.key):
                 self._emit(CatalogDropped("catalog-too-many-external-records", entry.key.node))
+                self._settle(log)
                 return news
             entry.received_at = now
+            self._clock.witness(entry.clock)
             news = self._put(log, entry) or news
-        log.advance(page.after, page.through)
-        self._touch(page.origin)
+        advance(log, page)
+        self._settle(log)
         return news or log.through > through
+
+    def _is_full(self, key: RecordKey) -> bool:
+        winners = self._space.winners
+        return len(winners) >= self._config.external_records_max and key not in winners
+
+    def _has_too_many_writers(self, origin: Origin) -> bool:
+        logs = self._space.logs
+        return len(logs) >= self._config.external_origins_max and origin not in logs
 
     # -- rebuilding -------------------------------------------------------------------------
 
@@ -167,71 +192,88 @@ class ExternalStore:
         if self._rebuild is not None and now < self._rebuild.deadline_at:
             return None
         self._rebuild = _Rebuild(peer, now + self._config.reply_timeout_s)
-        return WantExternal(None, 0)
+        return FROM_ITS_START
 
     def external_page(self, want: WantExternal, budget_bytes: int) -> ExternalPage:
-        """Serve one page of the whole space."""
-        origins = sorted(self._space.logs)
-        if want.cursor is not None:
-            origins = [origin for origin in origins if origin >= want.cursor]
-        if not origins:
-            return ExternalPage(None, None, 0)
-        log = self._space.logs[origins[0]]
-        after = want.after if origins[0] == want.cursor else 0
-        page = _page(log, after, budget_bytes)
-        if page.through < log.through:
-            return ExternalPage(page, log.origin, page.through)
-        return ExternalPage(page, origins[1] if len(origins) > 1 else None, 0)
+        """Serve a part of the whole space."""
+        pages: list[Page] = []
+        for origin in self._space.origins_from(want.cursor):
+            if pages and budget_bytes <= 0:
+                return ExternalPage(tuple(pages), origin, 0)
+            log = self._space.logs[origin]
+            after = want.after if origin == want.cursor else 0
+            page = next_page(log, after, budget_bytes, is_external=True)
+            pages.append(page)
+            if page.through < log.through:
+                return ExternalPage(tuple(pages), origin, page.through)
+            budget_bytes -= size_bytes(page)
+        return ExternalPage(tuple(pages), None, 0)
 
     def apply_external_page(
         self, peer: str, answer: ExternalPage, *, now: float
     ) -> WantExternal | None:
-        """Take in one page of a rebuild; what to ask for next, None when it is over."""
+        """Take in a part of a rebuild; what to ask for next, None when it is over."""
         rebuild = self._rebuild
         if rebuild is None or rebuild.peer != peer:
             return None
         rebuild.deadline_at = now + self._config.reply_timeout_s
-        page = answer.page
-        if page is not None:
-            logs = rebuild.space.logs
-            if len(logs) >= self._config.external_origins_max:
-                self._rebuild = None
-                return None
-            log = logs.setdefault(page.origin, Log(page.origin, floor=page.floor))
+        space = rebuild.space
+        for page in answer.pages:
+            if page.origin == CONTENT:
+                continue
+            log = space.log(page.origin, floor=page.floor)
+            if page.after and page.floor != log.floor:
+                # Deletes were forgotten while it arrived, perhaps of records that are here.
+                rebuild.space = ExternalSpace()
+                return FROM_ITS_START
             for entry in page.entries:
                 entry.received_at = now
-                rebuild.space.put(log, entry)
+                self._clock.witness(entry.clock)
+                space.put(log, entry)
             log.advance(page.after, page.through)
-        if len(rebuild.space.winners) > self._config.external_records_max:
+        is_too_large = (
+            len(space.winners) > self._config.external_records_max
+            or len(space.logs) > self._config.external_origins_max
+        )
+        if is_too_large:
+            self._emit(CatalogDropped("catalog-too-many-external-records", peer))
             self._rebuild = None
             return None
         if answer.next_cursor is not None:
             return WantExternal(answer.next_cursor, answer.next_after)
         self._rebuild = None
-        self._take_over(rebuild.space)
+        self._take_over(space)
         return None
 
-    def _take_over(self, theirs: _Space) -> None:
+    def _take_over(self, theirs: ExternalSpace) -> None:
         ours = self._space
+        if theirs.version != ours.version:
+            # At the same version theirs is taken as it is: the two differ without a reason.
+            for origin, log in ours.logs.items():
+                for entry in theirs.entries(origin):
+                    if entry.seq <= log.through and log.at(entry.seq) is None:
+                        theirs.remove(theirs.log(origin), entry)
         for origin, log in ours.logs.items():
-            seen = theirs.logs.get(origin)
-            covered = 0 if seen is None else seen.through
-            if seen is None:
-                seen = theirs.logs[origin] = Log(origin, floor=log.floor)
+            seen = theirs.log(origin, floor=log.floor)
+            covered = seen.through
             seen.floor = max(seen.floor, log.floor)
             for entry in list(log.entries()):
                 if entry.seq > covered:
-                    theirs.put(seen, entry)
-            seen.advance(seen.through, log.through)
+                    # Each space counts its own: an entry here may lose its key there.
+                    theirs.put(seen, replace(entry))
+            seen.advance(covered, log.through)
         self._space = theirs
-        for key, (entry, _) in list(ours.winners.items()):
+        for key, (entry, _) in ours.winners.items():
             if key not in theirs.winners:
                 self._report(replace(entry, raw=None, body=None), entry)
         for key, (entry, _) in theirs.winners.items():
             former = ours.winners.get(key)
             self._report(entry, None if former is None else former[0])
-        for origin in theirs.logs:
-            self._touch(origin)
+        for log in theirs.logs.values():
+            self._settle(log)
+
+    def _settle(self, log: Log) -> None:
+        self._touch(log.origin, self._space.settle(log))
 
     def _put(self, log: Log, entry: Entry) -> bool:
         old = self._space.put(log, entry)
@@ -245,8 +287,3 @@ class ExternalStore:
         if before != new.body:
             owner = ExternalNode(new.key.node)
             self._emit(RecordChanged(owner, Kind(new.key.kind), new.key.id, before, new.body))
-
-
-def _page(log: Log, after: int, budget_bytes: int) -> Page:
-    entries, through = log.page(after, budget_bytes)
-    return Page(True, log.origin, 0, log.floor, after, through, False, tuple(entries))

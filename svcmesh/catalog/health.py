@@ -2,23 +2,25 @@
 
 from collections.abc import Mapping
 from itertools import chain
+from typing import Final
 
 from svcmesh.catalog.records import HealthStatus
 from svcmesh.catalog.view_rows import NodeRow, ServiceRow
 
+_KNOWN_STATUSES: Final = frozenset(HealthStatus)
 
-def instance_status(row: ServiceRow) -> HealthStatus:
+
+def instance_status(row: ServiceRow) -> HealthStatus | None:
     """The worst status among the node's checks and the instance's own; passing without any.
 
-    An external check may have a word of its own as its status; it excludes nothing here.
+    None: nothing is critical, but an external check has a word of its own as its status.
     """
-    status = HealthStatus.PASSING
-    for check in chain(row.node.node_checks, row.checks):
-        if check.record.status == HealthStatus.CRITICAL:
-            return HealthStatus.CRITICAL
-        if check.record.status == HealthStatus.WARNING:
-            status = HealthStatus.WARNING
-    return status
+    statuses = {check.record.status for check in chain(row.node.node_checks, row.checks)}
+    if HealthStatus.CRITICAL in statuses:
+        return HealthStatus.CRITICAL
+    if not statuses <= _KNOWN_STATUSES:
+        return None
+    return HealthStatus.WARNING if HealthStatus.WARNING in statuses else HealthStatus.PASSING
 
 
 def is_passing(row: ServiceRow) -> bool:

@@ -16,24 +16,49 @@ from dataclasses import dataclass, replace
 from svcmesh.catalog.changes import CatalogDropped, CatalogEffect, OwnNode, RecordChanged
 from svcmesh.catalog.codec import FROM_THE_START, Page, Summary, Want
 from svcmesh.catalog.config import ReplicaConfig
-from svcmesh.catalog.log import Entry, Log
+from svcmesh.catalog.log import LOOSE_MAX, Entry, Log
+from svcmesh.catalog.paging import advance, loose_pages, next_page
 from svcmesh.catalog.records import Kind, NodeId
+
+BUILDING_S = 10.0
+"""A later epoch that has not grown for so long makes way for an earlier one that somebody has."""
 
 
 @dataclass(slots=True)
-class Space:
+class _Space:
     """One node's records here."""
 
     current: Log
     building: Log | None = None
     is_rebuild: bool = False
     """`building` is of the current epoch, in place of a log that is too old for deltas."""
+    grown_at: float = 0.0
+    """When `building` last grew."""
     unbound_at: float | None = None
     """Since when the member table does not know the node; None while it does."""
 
+    def is_building_later(self, epoch: int, now: float) -> bool:
+        """Whether a later epoch than this is being built, and that is still getting on."""
+        building = self.building
+        return (
+            building is not None
+            and building.origin.epoch > epoch
+            and now - self.grown_at < BUILDING_S
+        )
+
+    def is_complete(self, building: Log) -> bool:
+        """Whether the log built aside may take over."""
+        if building.through < max(building.base, building.floor):
+            return False
+        return not self.is_rebuild or building.through >= self.current.through
+
 
 class OwnStore:
-    """Every node's own records. `touch(node_id)` is told of every log whose digest may differ."""
+    """Every node's own records.
+
+    `touch(node_id)` is told of every log whose digest may differ, `is_bound(node_id)` says whether
+    the member table knows the node.
+    """
 
     def __init__(
         self,
@@ -41,9 +66,11 @@ class OwnStore:
         *,
         emit: Callable[[CatalogEffect], None],
         touch: Callable[[NodeId], None],
+        is_bound: Callable[[NodeId], bool],
     ) -> None:
-        self._config, self._emit, self._touch = config, emit, touch
-        self._spaces: dict[NodeId, Space] = {}
+        self._config, self._emit = config, emit
+        self._touch, self._is_bound = touch, is_bound
+        self._spaces: dict[NodeId, _Space] = {}
         self._unbound = 0
 
     def log(self, node_id: NodeId) -> Log | None:
@@ -66,7 +93,7 @@ class OwnStore:
 
     def adopt(self, log: Log) -> None:
         """Make a log the current one of its node: the start of an epoch of ours."""
-        self._spaces[log.origin.node_id] = Space(log)
+        self._spaces[log.origin.node_id] = _Space(log)
         self._touch(log.origin.node_id)
 
     # -- the member table -------------------------------------------------------------------
@@ -91,6 +118,8 @@ class OwnStore:
 
     def drop_unbound(self, *, before: float) -> None:
         """Forget nodes that the member table has not known since an instant."""
+        if not self._unbound:
+            return
         late = [
             node_id
             for node_id, space in self._spaces.items()
@@ -102,105 +131,107 @@ class OwnStore:
     def forget_deletes(self, *, before: float) -> None:
         """Drop tombstones received before an instant, and those beyond the bound."""
         for space in self._spaces.values():
-            space.current.forget_deletes(before=before, keep_max=self._config.tombstones_max)
+            if space.current.tombstones:
+                space.current.forget_deletes(before=before, keep_max=self._config.tombstones_max)
 
     # -- repair -----------------------------------------------------------------------------
 
-    def want(self, summary: Summary) -> Want | None:
-        """What to ask somebody for who has this of a node; None when we lack nothing of it."""
-        space = self._spaces.get(summary.origin.node_id)
+    def summary(self, node_id: NodeId) -> Summary | None:
+        """What we have of a node."""
+        log = self.log(node_id)
+        if log is None:
+            return None
+        return Summary(False, log.origin, log.through, log.floor, log.hash, log.loose_hash)
+
+    def want(self, summary: Summary, *, loose_after: int, now: float) -> Want | None:
+        """What to ask somebody for who has this of a node; None when we lack nothing of it.
+
+        `loose_after`: up to where that one's loose entries have been asked for already.
+        """
+        origin = summary.origin
+        space = self._spaces.get(origin.node_id)
         if space is None:
-            return Want(False, summary.origin, 0, None) if summary.through else None
+            return Want(False, origin, 0, None) if summary.through or summary.loose else None
         current, building = space.current, space.building
-        if summary.origin.epoch < current.origin.epoch:
+        if origin.epoch < current.origin.epoch or space.is_building_later(origin.epoch, now):
             return None
-        if building is not None and building.origin == summary.origin:
-            if building.through < summary.through or not self._is_complete(space, building):
-                full_floor = building.floor if space.is_rebuild or building.floor else None
-                return Want(False, summary.origin, building.through, full_floor)
-            return None
-        if summary.origin.epoch > current.origin.epoch:
-            return Want(False, summary.origin, 0, None)
+        if building is not None and building.origin == origin:
+            if summary.through <= building.through:
+                return None
+            is_full = space.is_rebuild or building.floor
+            return Want(False, origin, building.through, building.floor if is_full else None)
+        if origin.epoch > current.origin.epoch:
+            return Want(False, origin, 0, None)
         if summary.through > current.through:
             # Below the floor we are in the middle of a full transfer.
             full_floor = current.floor if current.through < current.floor else None
-            return Want(False, summary.origin, current.through, full_floor)
-        if summary.through == current.through and summary.hash > current.hash:
+            return Want(False, origin, current.through, full_floor)
+        if summary.through < current.through:
+            return None
+        if summary.loose != current.loose_hash:
+            after = max(current.through, loose_after)
+            return Want(False, origin, after, None) if summary.loose else None
+        if summary.hash > current.hash:
             # One origin, one version, two contents: a cloned data directory. All go for the same.
-            return Want(False, summary.origin, 0, FROM_THE_START)
+            return Want(False, origin, 0, FROM_THE_START)
         return None
 
-    def page(self, want: Want, budget_bytes: int) -> Page | None:
-        """Serve a want; None when we have nothing of that origin beyond it."""
+    def pages(self, want: Want, budget_bytes: int) -> list[Page]:
+        """Serve a want, or a part of it: one page, or one for each loose record."""
         log = self.log(want.origin.node_id)
         if log is None or log.origin != want.origin:
-            return None
+            return []
+        if want.full_floor is None and want.after >= log.through:
+            return loose_pages(log, want.after, budget_bytes, is_external=False)
         after, is_full = want.after, want.full_floor is not None
         if is_full and want.full_floor != log.floor:
             after = 0
         elif not is_full and after < log.floor:
             after, is_full = 0, True
-        entries, through = log.page(after, budget_bytes)
-        return Page(False, log.origin, log.base, log.floor, after, through, is_full, tuple(entries))
+        return [next_page(log, after, budget_bytes, is_external=False, is_full=is_full)]
 
     def apply(self, page: Page, *, now: float) -> bool:
         """Take in a page; whether it brought anything new."""
         node_id = page.origin.node_id
-        space = self._spaces.get(node_id)
+        space = self._spaces.get(node_id) or self._new_space(page, now=now)
         if space is None:
-            if self._unbound >= self._config.unbound_max:
-                self._emit(CatalogDropped("catalog-too-many-unknown-nodes", node_id))
-                return False
-            space = Space(self._new_log(page), unbound_at=now)
-            self._spaces[node_id] = space
-            self._unbound += 1
-        log = self._target(space, page)
+            return False
+        log = _target(space, page, now=now)
         if log is None:
             return False
         log.base = max(log.base, page.base)
         news = self._fill(space, log, page, now=now)
-        if log is space.building and self._is_complete(space, log):
-            self._swap(node_id, space)
+        if log is space.building:
+            if news:
+                space.grown_at = now
+            if space.is_complete(log):
+                self._swap(node_id, space)
         self._touch(node_id)
         return news
 
-    def _target(self, space: Space, page: Page) -> Log | None:
-        """The log that a page belongs to; None when it is of no use."""
-        current, building = space.current, space.building
-        if page.origin.epoch < current.origin.epoch:
+    def _new_space(self, page: Page, *, now: float) -> _Space | None:
+        if page.is_full and page.after:
             return None
-        if not current.through and not len(current) and page.origin.epoch > current.origin.epoch:
-            space.current = current = self._new_log(page)
-        if page.origin.epoch == current.origin.epoch:
-            if not page.is_full:
-                return current
-            if not current.through and page.after == 0:
-                current.floor = page.floor
-                return current
-            if current.floor == page.floor and current.through == page.after and not building:
-                return current
-        elif building is not None and building.origin.epoch > page.origin.epoch:
-            return None
-        is_other = building is None or building.origin != page.origin
-        if page.is_full and page.after == 0:
-            is_other = True
-        if is_other:
-            if page.is_full and page.after:
+        node_id = page.origin.node_id
+        unbound_at = None if self._is_bound(node_id) else now
+        if unbound_at is not None:
+            if self._unbound >= self._config.unbound_max:
+                self._emit(CatalogDropped("catalog-too-many-unknown-nodes", node_id))
                 return None
-            space.building = building = self._new_log(page)
-            space.is_rebuild = page.origin.epoch == current.origin.epoch
-        elif page.is_full and building is not None and building.through != page.after:
-            return None
-        return building
+            self._unbound += 1
+        space = self._spaces[node_id] = _Space(_new_log(page), unbound_at=unbound_at)
+        return space
 
-    def _new_log(self, page: Page) -> Log:
-        return Log(page.origin, base=page.base, floor=page.floor if page.is_full else 0)
-
-    def _fill(self, space: Space, log: Log, page: Page, *, now: float) -> bool:
+    def _fill(self, space: _Space, log: Log, page: Page, *, now: float) -> bool:
         through = log.through
+        if page.after > through and len(log.loose) >= LOOSE_MAX:
+            return False
         news = False
         for entry in page.entries:
-            if len(log) >= self._config.records_per_origin_max and log.get(entry.key) is None:
+            if entry.seq <= through:
+                # We have it, or know that it is gone: the delete may be forgotten already.
+                continue
+            if self._is_full(log, entry):
                 self._emit(CatalogDropped("catalog-too-many-records", page.origin.node_id))
                 return news
             entry.received_at = now
@@ -210,19 +241,26 @@ class OwnStore:
             news = True
             if log is space.current:
                 self._report(page.origin.node_id, entry, old)
-        log.advance(page.after, page.through)
+        advance(log, page)
         return news or log.through > through
 
-    def _is_complete(self, space: Space, building: Log) -> bool:
-        if building.through < building.base or building.through < building.floor:
+    def _is_full(self, log: Log, entry: Entry) -> bool:
+        if log.get(entry.key) is not None:
             return False
-        return not space.is_rebuild or building.through >= space.current.through
+        if entry.raw is None:
+            # Housekeeping brings them down to the bound.
+            return log.tombstones >= 2 * self._config.tombstones_max
+        return log.live >= self._config.records_per_origin_max
 
-    def _swap(self, node_id: NodeId, space: Space) -> None:
+    def _swap(self, node_id: NodeId, space: _Space) -> None:
         """Let the log built aside take over, in one step."""
         old, new = space.current, space.building
         assert new is not None
         space.current, space.building, space.is_rebuild = new, None, False
+        if old.origin == new.origin:
+            for entry in old.loose:
+                if entry.seq > new.through:
+                    new.put(entry)
         for entry in old.entries():
             if new.get(entry.key) is None:
                 self._report(node_id, replace(entry, raw=None, body=None), entry)
@@ -236,9 +274,36 @@ class OwnStore:
                 RecordChanged(OwnNode(node_id), Kind(new.key.kind), new.key.id, before, new.body)
             )
 
-    def summary(self, node_id: NodeId) -> Summary | None:
-        """What we have of a node."""
-        log = self.log(node_id)
-        if log is None:
+
+def _new_log(page: Page) -> Log:
+    return Log(page.origin, base=page.base, floor=page.floor if page.is_full else 0)
+
+
+def _target(space: _Space, page: Page, *, now: float) -> Log | None:
+    """The log that a page belongs to; None when it is of no use."""
+    epoch = page.origin.epoch
+    if epoch < space.current.origin.epoch or space.is_building_later(epoch, now):
+        return None
+    if space.current.is_empty and epoch > space.current.origin.epoch:
+        space.current = _new_log(page)
+    current, building = space.current, space.building
+    if epoch == current.origin.epoch:
+        if not page.is_full:
+            return current
+        if not current.through and not page.after:
+            current.floor = page.floor
+            return current
+        if building is None and (page.floor, page.after) == (current.floor, current.through):
+            return current
+    is_other = building is None or building.origin != page.origin
+    if page.is_full and not page.after:
+        is_other = True
+    if is_other:
+        if page.is_full and page.after:
             return None
-        return Summary(False, log.origin, log.through, log.floor, log.hash)
+        building = _new_log(page)
+        space.building, space.grown_at = building, now
+        space.is_rebuild = epoch == current.origin.epoch
+    elif building is not None and page.is_full and building.through != page.after:
+        return None
+    return building

@@ -6,7 +6,10 @@ API in snake case. How records are versioned and spread is `replica.py`'s busine
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple, NewType
+from typing import Final, NamedTuple, NewType
+
+RECORD_BYTES_MAX: Final = 65_536
+"""Size of a record as it is replicated, without its key; a larger one is refused."""
 
 NodeId = NewType("NodeId", str)
 """A node's UUID in lower case. Its name is an attribute that can be contested."""

@@ -1,15 +1,21 @@
 """How an agent's own writes go out: batched for a moment, cut to datagrams, within a budget."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, log
+from math import ceil
+from math import log as ln
 from random import Random
 
-from svcmesh.catalog.codec import Page, Pages, Summaries, Summary
+from svcmesh.catalog.codec import Pages, Summaries, Summary
 from svcmesh.catalog.config import ReplicaConfig
 from svcmesh.catalog.log import Log
+from svcmesh.catalog.paging import next_page
 
 ENVELOPE_BYTES = 160
 """Room for names, ids and numbers around the records of one datagram."""
+
+RUMORS_MAX = 32
+"""Datagrams of one log cut in one step."""
 
 
 @dataclass(slots=True)
@@ -38,61 +44,53 @@ class PublishBudget:
 
 
 class OutgoingLog:
-    """One of our own logs, and up to where it has gone out."""
+    """Up to where one of our own logs has gone out."""
 
-    def __init__(self, log: Log, *, is_external: bool) -> None:
-        self.log = log
+    def __init__(self, *, is_external: bool) -> None:
         self._is_external = is_external
         self._sent_through = 0
 
-    @property
-    def has_news(self) -> bool:
+    def has_news(self, log: Log) -> bool:
         """Whether something has not gone out yet."""
-        return self._sent_through < self.log.through
+        return self._sent_through < log.through
+
+    def skip(self, log: Log) -> None:
+        """Count everything as gone out: there is nobody to tell."""
+        self._sent_through = log.through
 
     def take_rumors(
-        self, config: ReplicaConfig, *, pass_on: bool
+        self, log: Log, config: ReplicaConfig, *, pass_on: bool
     ) -> tuple[list[Pages | Summaries], int]:
-        """Messages of at most a datagram with everything since the last call, and their records.
+        """Messages of about a datagram with what is new, and how many records that is.
 
-        A record too large for one is announced with its version only; receivers pull it.
+        At most `RUMORS_MAX`. A record too large for one is announced with the log's version, once;
+        receivers pull it.
         """
         room_bytes = config.datagram_bytes_max - ENVELOPE_BYTES
         messages: list[Pages | Summaries] = []
         records = 0
-        while self.has_news:
-            after = self._sent_through
-            entries, through = self.log.page(after, room_bytes)
-            records += len(entries)
-            if len(entries) == 1 and entries[0].size_bytes > room_bytes:
-                messages.append(Summaries((), (self.summary,), is_answer=False))
+        has_large = False
+        for _ in range(RUMORS_MAX):
+            if not self.has_news(log):
+                break
+            page = next_page(log, self._sent_through, room_bytes, is_external=self._is_external)
+            records += len(page.entries)
+            self._sent_through = page.through
+            if len(page.entries) == 1 and page.entries[0].size_bytes > room_bytes:
+                has_large = True
             else:
-                page = Page(
-                    self._is_external,
-                    self.log.origin,
-                    self.log.base,
-                    self.log.floor,
-                    after,
-                    through,
-                    False,
-                    tuple(entries),
-                )
                 messages.append(Pages((page,), is_answer=False, pass_on=pass_on))
-            self._sent_through = through
+        if has_large:
+            content = 0 if self._is_external else log.hash
+            summary = Summary(
+                self._is_external, log.origin, log.through, log.floor, content, log.loose_hash
+            )
+            messages.append(Summaries((), (summary,), is_answer=False))
         return messages, records
 
-    @property
-    def summary(self) -> Summary:
-        """The log's version."""
-        log = self.log
-        content = 0 if self._is_external else log.hash
-        return Summary(self._is_external, log.origin, log.through, log.floor, content)
 
-
-def rumor_targets(
-    peers: list[str], config: ReplicaConfig, *, cluster: int, rng: Random
-) -> list[str]:
+def rumor_targets(peers: Sequence[str], config: ReplicaConfig, *, rng: Random) -> Sequence[str]:
     """Who gets a rumor first hand: everybody in a small cluster, ln(N) + c of a large one."""
-    if cluster <= config.broadcast_peers_max:
+    if len(peers) <= config.broadcast_peers_max:
         return peers
-    return rng.sample(peers, min(len(peers), ceil(log(cluster)) + config.fanout_extra))
+    return rng.sample(peers, min(len(peers), ceil(ln(len(peers))) + config.fanout_extra))

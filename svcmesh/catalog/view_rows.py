@@ -5,7 +5,7 @@ beyond one answer. They are small, because a catalog holds very many of them.
 """
 
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import IPv6Address
 from typing import Final, Generic, TypeVar
 
 from svcmesh.catalog.records import CheckRecord, HealthStatus, NodeId, NodeRecord, ServiceRecord
@@ -204,10 +204,14 @@ class AddressIndex(Generic[Row]):
 
 
 def canonical_address(address: str) -> str:
-    """One spelling for each address: IPv6 has many, host names differ in letter case."""
-    if ":" in address:
-        try:
-            return str(ip_address(address))
-        except ValueError:
-            return address.lower()
-    return address.lower()
+    """One spelling for each address: IPv6 has many, host names differ in letter case.
+
+    An IPv4-mapped IPv6 address is IPv4, as in DNS.
+    """
+    if ":" not in address:
+        return address.lower()
+    try:
+        parsed = IPv6Address(address)
+    except ValueError:
+        return address.lower()
+    return str(parsed.ipv4_mapped or parsed)
