@@ -1,7 +1,10 @@
 """What the DNS front has done since it was made, for metrics."""
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+
+from dnsserver.records import RCODE_NAMES
 
 
 @dataclass(slots=True)
@@ -29,3 +32,19 @@ class DnsCounters:
             self.tcp_queries += 1
         else:
             self.udp_queries += 1
+
+    def totals(self) -> dict[str, int]:
+        """Return every counter by name, the parts of a group as `group.part`."""
+        return dict(self._totals())
+
+    def _totals(self) -> Iterator[tuple[str, int]]:
+        yield "shortened", self.shortened
+        yield "tcp_connections", self.tcp_connections
+        yield "tcp_queries", self.tcp_queries
+        yield "udp_queries", self.udp_queries
+        for reason, count in self.dropped.items():
+            yield f"dropped.{reason}", count
+        for reason, count in self.rejected.items():
+            yield f"rejected.{reason}", count
+        for rcode, count in self.responses.items():
+            yield f"responses.{RCODE_NAMES[rcode]}", count

@@ -110,6 +110,7 @@ class Agent:
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving: asyncio.Task[None] | None = None
         self._gossip: Gossip | None = None
+        self._dns: DnsServer | None = None
         self._opened = AsyncExitStack()
         """What `close` has to undo, in reverse."""
         self._opened.callback(data_dir.close)
@@ -194,9 +195,9 @@ class Agent:
         directory = CatalogDirectory(
             self.view, is_ready=lambda: self.is_ready, only_passing=config.dns.only_passing
         )
-        dns = DnsServer(directory, config.dns_server_config(), rng=Random())
-        self._opened.push_async_callback(dns.close)
-        await dns.start([(host, config.ports.dns) for host in config.dns_addrs])
+        self._dns = DnsServer(directory, config.dns_server_config(), rng=Random())
+        self._opened.push_async_callback(self._dns.close)
+        await self._dns.start([(host, config.ports.dns) for host in config.dns_addrs])
         for host in config.dns_addrs:
             address = Address(host, config.ports.dns)
             logger.info("Started DNS server: address=%s network=udp,tcp", address)
@@ -507,9 +508,14 @@ class Agent:
         """Whether gossip is encrypted."""
         return self.keyring is not None
 
-    def counters(self) -> Mapping[str, int]:
-        """Counters of the catalog's replication."""
-        return self._replica.metrics
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """What catalog, DNS and gossip have done and dropped since the start."""
+        assert self._gossip is not None
+        return {
+            "catalog": self._replica.metrics,
+            "dns": {} if self._dns is None else self._dns.counters.totals(),
+            "gossip": self._gossip.counters,
+        }
 
     def local_services(self) -> Mapping[str, ServiceDefinition]:
         """Services of this agent by id."""

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from svcmesh.catalog.records import ServiceRecord, TaggedAddress
+from svcmesh.catalog.codec import encode_body
+from svcmesh.catalog.records import RECORD_BYTES_MAX, ServiceRecord, TaggedAddress
 from svcmesh.errors import ConfigError
 from svcmesh.jsonvalues import is_empty, json_kind
 
@@ -180,7 +181,7 @@ class _Parser:
         if problem := check_metadata(meta):
             raise self._refusal(f"Invalid Service Meta: {problem}")
         passing, warning = self._weights(given.get("Weights"))
-        return ServiceDefinition(
+        definition = ServiceDefinition(
             id=self._scalar(given.get("ID"), str, at="ID") or name,
             name=name,
             tags=self._tags(given.get("Tags")),
@@ -194,6 +195,9 @@ class _Parser:
                 self._scalar(given.get("EnableTagOverride"), bool, at="EnableTagOverride")
             ),
         )
+        if len(encode_body(definition.record)) > RECORD_BYTES_MAX:
+            raise self._refusal(f"a service may not exceed {RECORD_BYTES_MAX} bytes")
+        return definition
 
     def _fields(self, obj: object, known: Mapping[str, str], *, at: str) -> dict[str, object]:
         """The object's values by their canonical names; of two spellings the later one counts."""
@@ -204,7 +208,7 @@ class _Parser:
                 values[known[folded]] = value
             elif not at and folded in _NOT_BUILT:
                 if not is_empty(value):
-                    raise self._refusal(f"{key}: {_NOT_BUILT[folded]} are not built yet")
+                    raise self._refusal(f"{key}: {_NOT_BUILT[folded]}: not built yet")
             elif self._strict:
                 raise self._unknown(key, at=at)
         return values

@@ -1,17 +1,23 @@
 """The catalog view as the DNS front asks for it (`dnsserver.directory.Directory`)."""
 
 from collections.abc import Callable
+from typing import Final
 
 from dnsserver.directory import NodeAnswer, ServerAnswer, ServiceAnswer
 from svcmesh.catalog.health import has_tags, instance_status, is_passing
-from svcmesh.catalog.records import HealthStatus
+from svcmesh.catalog.records import HealthStatus, ServiceRecord
 from svcmesh.catalog.view import CatalogView
 from svcmesh.catalog.view_rows import NodeRow, ServiceRow
 
-SERVER_SERVICE = "consul"
+SERVER_SERVICE: Final = "consul"
 """The service that every server agent publishes of itself."""
 
-WEIGHT_MAX = 65535
+UNKNOWN_STATUS_WEIGHT: Final = 1
+"""What an instance weighs of which a check says neither passing nor warning (as in Consul)."""
+
+LAN_IPV4: Final = "lan_ipv4"
+LAN_IPV6: Final = "lan_ipv6"
+"""Tagged addresses that answers for their family prefer to the plain address."""
 
 
 class CatalogDirectory:
@@ -84,10 +90,20 @@ class CatalogDirectory:
                 return _instance_answer(row, row.record.weight_warning)
             case HealthStatus.PASSING:
                 return _instance_answer(row, row.record.weight_passing)
+            case None:
+                return _instance_answer(row, UNKNOWN_STATUS_WEIGHT)
 
 
 def _node_answer(node: NodeRow) -> NodeAnswer:
-    return NodeAnswer(node.name, node.body.address, node.body.meta)
+    record = node.body
+    tagged = record.tagged_addresses
+    return NodeAnswer(
+        name=node.name,
+        address=record.address,
+        meta=record.meta,
+        lan_ipv4=tagged.get(LAN_IPV4, ""),
+        lan_ipv6=tagged.get(LAN_IPV6, ""),
+    )
 
 
 def _instance_answer(row: ServiceRow, weight: int) -> ServiceAnswer:
@@ -97,6 +113,13 @@ def _instance_answer(row: ServiceRow, weight: int) -> ServiceAnswer:
         service=record.name,
         address=record.address,
         port=record.port,
-        weight=min(max(weight, 1), WEIGHT_MAX),
+        weight=weight,
         tags=record.tags,
+        lan_ipv4=_tagged_address(record, LAN_IPV4),
+        lan_ipv6=_tagged_address(record, LAN_IPV6),
     )
+
+
+def _tagged_address(record: ServiceRecord, tag: str) -> str:
+    tagged = record.tagged_addresses.get(tag)
+    return "" if tagged is None else tagged.address

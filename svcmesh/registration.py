@@ -12,23 +12,25 @@ from uuid import UUID
 
 import orjson
 
+from svcmesh.catalog.codec import encode_body
 from svcmesh.catalog.records import (
+    RECORD_BYTES_MAX,
     Body,
     CheckRecord,
     HealthStatus,
     Kind,
     NodeRecord,
     ServiceRecord,
+    TaggedAddress,
 )
 from svcmesh.catalog.view import CatalogView
 from svcmesh.catalog.view_rows import NodeRow
 from svcmesh.errors import SvcmeshError
 from svcmesh.goformats import duration_string, parse_duration
-from svcmesh.jsonfields import FieldError, Fields
-from svcmesh.jsonvalues import is_empty
+from svcmesh.jsonvalues import FieldError, Fields, is_empty
 
-RECORD_BYTES_MAX: Final = 60_000
-"""A larger record would not be replicated."""
+NUMBER_MAX: Final = 65535
+"""Of ports and weights."""
 
 _NOT_BUILT: Final = {"kind", "proxy", "connect", "namespace", "partition", "locality", "peername"}
 """Fields of a service, in lower case, that must be empty: the service mesh is not built."""
@@ -125,7 +127,7 @@ def plan_registration(registration: Registration, view: CatalogView) -> list[Bod
         bodies.append(registration.service)
     bodies += [_with_service(check, registration, node) for check in registration.checks]
     for body in bodies:
-        if len(repr(body).encode()) > RECORD_BYTES_MAX:
+        if len(encode_body(body)) > RECORD_BYTES_MAX:
             raise RegistrationError(f"a record may not exceed {RECORD_BYTES_MAX} bytes")
     return bodies
 
@@ -193,13 +195,16 @@ def _service(fields: Fields) -> ServiceRecord:
     if weights is not None:
         passing, warning = weights.integer("Passing"), weights.integer("Warning")
         weights.finish()
+        if passing == 0:
+            # As in Consul: a passing instance always weighs something, or the whole is void.
+            passing = warning = 1
     record = ServiceRecord(
         id=service_id or name,
         name=name,
         tags=fields.strings("Tags"),
         port=fields.integer("Port"),
         address=fields.string("Address"),
-        tagged_addresses=fields.tagged_addresses("TaggedAddresses"),
+        tagged_addresses=_tagged_addresses(fields),
         meta=fields.strings_map("Meta"),
         weight_passing=passing,
         weight_warning=warning,
@@ -211,10 +216,21 @@ def _service(fields: Fields) -> ServiceRecord:
     if not name:
         raise RegistrationError("Must provide service name with ID")
     # Differs from Consul, which takes any numbers and answers DNS with their low 16 bits.
-    for what, number in (("Port", record.port), ("Weights", passing), ("Weights", warning)):
-        if not 0 <= number <= 65535:
-            raise RegistrationError(f"Invalid {what}: must be between 0 and 65535, got {number}")
+    numbers = [("Port", record.port), ("Weights", passing), ("Weights", warning)]
+    numbers += [("TaggedAddresses", tagged.port) for tagged in record.tagged_addresses.values()]
+    for what, number in numbers:
+        if not 0 <= number <= NUMBER_MAX:
+            text = f"Invalid {what}: must be between 0 and {NUMBER_MAX}, got {number}"
+            raise RegistrationError(text)
     return record
+
+
+def _tagged_addresses(fields: Fields) -> dict[str, TaggedAddress]:
+    addresses = {}
+    for tag, inner in fields.nested_map("TaggedAddresses").items():
+        addresses[tag] = TaggedAddress(inner.string("Address"), inner.integer("Port"))
+        inner.finish()
+    return addresses
 
 
 def _check(fields: Fields, node: str) -> CheckRecord:

@@ -15,6 +15,7 @@ from svcmesh.api.query import refuse_unbuilt
 from svcmesh.api.responses import empty_response, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.errors import ConfigError
+from svcmesh.membership import is_server, server_address
 
 _STATUS: Final = {
     MemberStatus.NONE: 0,
@@ -133,7 +134,8 @@ def stats(facade: AgentFacade) -> Groups:
     table = facade.members()
     view, leader = facade.view, facade.leader()
     own = facade.local_member()
-    is_leader = own.tags.get("role") == "consul" and leader == _server_address(own)
+    is_leader = is_server(own.tags) and leader == server_address(own)
+    counters = facade.counters()
     groups: dict[str, dict[str, object]] = {
         "agent": {
             "check_monitors": 0,
@@ -143,7 +145,7 @@ def stats(facade: AgentFacade) -> Groups:
         },
         "build": {"prerelease": "", "revision": "", "version": facade.version},
         "catalog": {
-            **facade.counters(),
+            **counters["catalog"],
             "index": view.index,
             "nodes": len(view.nodes()),
             "ready": facade.is_ready,
@@ -155,6 +157,8 @@ def stats(facade: AgentFacade) -> Groups:
             "leader_addr": leader,
             "server": facade.config.server,
         },
+        "dns": {**counters["dns"]},
+        "gossip": {**counters["gossip"]},
         "runtime": {
             "arch": _ARCHITECTURES.get(platform.machine(), platform.machine()),
             "cpu_count": os.cpu_count() or 1,
@@ -173,11 +177,6 @@ def stats(facade: AgentFacade) -> Groups:
         name: {key: _text(value) for key, value in sorted(group.items())}
         for name, group in groups.items()
     }
-
-
-def _server_address(member: Member) -> str:
-    host = f"[{member.address.host}]" if ":" in member.address.host else member.address.host
-    return f"{host}:{member.tags.get('port', '')}"
 
 
 def _text(value: object) -> str:

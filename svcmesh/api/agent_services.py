@@ -10,7 +10,7 @@ from aiohttp import web
 from svcmesh.api.answers import JSON_HEADERS, ApiError, json_bytes
 from svcmesh.api.bodies import read_json
 from svcmesh.api.facade import AgentFacade, NameReservedError, UnknownServiceError
-from svcmesh.api.query import flag, read_options, refuse_unbuilt
+from svcmesh.api.query import read_options, refuse_unbuilt
 from svcmesh.api.reads import ReadService
 from svcmesh.api.responses import dress, empty_response, json_response, takes_gzip
 from svcmesh.api.routing import Call, Router
@@ -83,9 +83,11 @@ def _definition(facade: AgentFacade, service_id: str) -> tuple[dict[str, object]
 
 
 async def register(call: Call) -> web.Response:
-    """Add or replace a service; answered when it would survive a crash."""
-    # Of a service without checks there are none to replace: any value is right.
-    flag(call, "replace-existing-checks")
+    """Add or replace a service; answered when it would survive a crash.
+
+    `replace-existing-checks` has nothing to replace: services have no checks yet.
+    """
+    refuse_unbuilt(call)
     body = await read_json(call.request)
     try:
         definition = parse_service_definition(body, where="", strict=True)

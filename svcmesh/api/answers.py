@@ -41,9 +41,10 @@ def prettify(body: bytes) -> bytes:
 
 
 def error_response(error: ApiError) -> web.Response:
-    """A refusal as plain text."""
+    """A refusal as plain text; one that says nothing has no type either."""
     body = error.text.encode("utf-8", "replace")
-    return web.Response(status=error.status, body=body, headers={**TEXT_HEADERS, **error.headers})
+    headers = TEXT_HEADERS if body else BASE_HEADERS
+    return web.Response(status=error.status, body=body, headers={**headers, **error.headers})
 
 
 def accepts_gzip(accept_encoding: str) -> bool:

@@ -1,11 +1,18 @@
 """Bounds on connections: in all, and by client address. One above them is told so and closed."""
 
 import asyncio
+import logging
 import resource
+from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError
+
+from svcmesh.api.answers import ApiError, error_response
+
+logger = logging.getLogger("http")
 
 CONNECTIONS_MAX: Final = 4096
 """At most, and at most half of the process's file descriptors: gossip and DNS need some too."""
@@ -81,6 +88,26 @@ class BoundedConnection(web.RequestHandler):
         assert isinstance(transport, asyncio.WriteTransport)
         transport.write(_TOO_MANY)
         transport.close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no HTTP request, without repeating it, and hang up.
+
+        Anybody can send such, so it is no more than a line at debug level.
+        """
+        if not isinstance(exc, HttpProcessingError):
+            return super().handle_error(request, status, exc, message)
+        logger.debug("no HTTP request: from=%s error=%s", request.remote, type(exc).__name__)
+        if isinstance(exc, BadHttpMethod):
+            status = 405
+        response = error_response(ApiError(status, f"{status} {HTTPStatus(status).phrase}"))
+        response.force_close()
+        return response
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Count the connection out."""

@@ -67,8 +67,11 @@ class AgentFacade(Protocol):
     def is_encrypted(self) -> bool:
         """Whether gossip is encrypted."""
 
-    def counters(self) -> Mapping[str, int]:
-        """Counters of the catalog's replication since the start: the `catalog` group of `info`."""
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        """Totals since the start, drops by reason among them, of `catalog`, `dns` and `gossip`.
+
+        They are, or are part of, the groups of `info` of these names.
+        """
 
     def local_services(self) -> Mapping[str, ServiceDefinition]:
         """Services registered at this agent, by id."""

@@ -1,6 +1,6 @@
 """Query parameters that many endpoints share, with Consul's rules and words.
 
-What Consul would do and we cannot yet is refused, never ignored: `filter` and `near`.
+What Consul would do and we cannot yet is refused, never ignored: `filter`, `near` and `ns`.
 """
 
 from dataclasses import dataclass
@@ -44,11 +44,10 @@ def read_options(call: Call) -> ReadOptions:
     wait_s = WAIT_S_DEFAULT
     if text := call.param("wait"):
         try:
-            wait_s = min(parse_duration(text) or WAIT_S_DEFAULT, WAIT_S_MAX)
+            given_s = parse_duration(text)
         except ValueError:
             raise ApiError(400, "Invalid wait time") from None
-        if wait_s < 0:
-            raise ApiError(400, "Invalid wait time")
+        wait_s = min(given_s, WAIT_S_MAX) if given_s > 0 else WAIT_S_DEFAULT
     is_cached = "cached" in call.params
     return ReadOptions(index, wait_s, _consistency(call, is_cached=is_cached), is_cached)
 
@@ -79,7 +78,13 @@ def check_datacenter(call: Call, datacenter: str | None = None) -> None:
 
 
 def refuse_unbuilt(call: Call) -> None:
-    """Refuse parameters that would change the answer and are not built."""
+    """Refuse parameters that would change the answer and are not built.
+
+    Raises:
+        ApiError: 501, or 400 for a namespace, as a Consul that has none.
+    """
+    if call.param("ns"):
+        raise ApiError(400, 'Bad request: Invalid query parameter: "ns" - there are no namespaces')
     if call.param("filter"):
         raise ApiError(501, "filter expressions are not supported yet")
     if call.param("near"):

@@ -7,20 +7,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeAlias
 
-from svcmesh.goformats import format_duration, parse_bool, parse_duration
-from svcmesh.jsonvalues import is_empty, json_kind
-
-__all__ = [
-    "Kind",
-    "Value",
-    "format_duration",
-    "is_empty",
-    "parse_bool",
-    "parse_duration",
-    "problem_list",
-    "value_from_flag",
-    "value_from_json",
-]
+from svcmesh.goformats import parse_bool, parse_duration
+from svcmesh.jsonvalues import json_kind
 
 Value: TypeAlias = str | int | float | bool | tuple[str, ...] | dict[str, str | float]
 """A parsed value; durations are seconds."""

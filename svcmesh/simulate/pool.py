@@ -15,7 +15,7 @@ from gossip.serf.events import Effect, Event, Member, MemberStatus
 from gossip.swim.effects import OpenPushPull, OpenTcpPing, SendPacket
 from gossip.types import Address, Incarnation, MemberName
 from gossip.wire.codec import decode_message_untrusted
-from gossip.wire.messages import Ack, PacketMessage, Ping, PushPull
+from gossip.wire.messages import Ack, ErrorReply, PacketMessage, Ping, PushPull
 from svcmesh.simulate.clock import Timer, VirtualClock
 from svcmesh.simulate.network import Link, SimulatedNetwork
 
@@ -141,7 +141,9 @@ class SimulatedMember:
             if self._machine is not None:
                 self.take(_decoded(part), source=source)
 
-    def _serve(self, source: object, request: PushPull | Ping) -> PushPull | Ack | None:
+    def _serve(
+        self, source: object, request: PushPull | Ping
+    ) -> PushPull | Ack | ErrorReply | None:
         assert isinstance(source, Address)
         now = self._pool.clock.now
         match request:
@@ -174,7 +176,7 @@ class SimulatedMember:
     ) -> None:
         machine = self.machine
 
-        def done(reply: PushPull | Ack | None, why: str | None) -> None:
+        def done(reply: PushPull | Ack | ErrorReply | None, why: str | None) -> None:
             if self._machine is not machine:
                 return
             now = self._pool.clock.now
@@ -183,6 +185,9 @@ class SimulatedMember:
                     self._act(machine.handle_push_pull_reply(stream_id, reply, now=now))
                 case Ack():
                     self._act(machine.handle_tcp_ack(stream_id, reply, now=now))
+                case ErrorReply(error):
+                    why = f"remote error: {error}"
+                    self._act(machine.handle_stream_failed(stream_id, why, now=now))
                 case None:
                     assert why is not None
                     self._act(machine.handle_stream_failed(stream_id, why, now=now))

@@ -123,6 +123,8 @@ def test_garbage_is_counted_and_the_server_goes_on() -> None:
         responses = await ask_udp(address, *garbage, WEB, responses=2)
         assert [response[3] & 0x0F for response, _ in responses] == [1, 0]
         assert server.counters.rejected == {"short": 1, "response": 2, "count": 1}
+        assert server.counters.totals()["rejected.response"] == 2
+        assert server.counters.totals()["responses.FORMERR"] == 1
 
     run_with_server(scenario)
 

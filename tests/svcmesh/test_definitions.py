@@ -167,6 +167,10 @@ def test_a_port_that_dns_cannot_carry_is_refused(port: int) -> None:
     assert "TaggedAddresses.lan.Port" in refusal({"Name": "x", "TaggedAddresses": tagged})
 
 
+def test_a_definition_that_cannot_be_replicated_is_refused() -> None:
+    assert "may not exceed 65536 bytes" in refusal({"Name": "x", "Tags": ["t" * 100] * 700})
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

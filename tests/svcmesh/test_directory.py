@@ -19,6 +19,7 @@ from svcmesh.catalog.records import (
     NodeId,
     NodeRecord,
     ServiceRecord,
+    TaggedAddress,
 )
 from svcmesh.catalog.view import CatalogView
 from svcmesh.directory import CatalogDirectory
@@ -75,10 +76,12 @@ def test_an_unknown_service_is_none() -> None:
         (HealthStatus.CRITICAL, "", False, []),
         (HealthStatus.PASSING, "web-1", True, [10]),
         (HealthStatus.CRITICAL, "other", False, [10]),
+        ("strange", "web-1", False, [1]),
+        ("strange", "web-1", True, []),
     ],
 )
 def test_checks_of_the_instance_and_of_its_node_decide(
-    status: HealthStatus, service_id: str, only_passing: bool, weights: list[int]
+    status: str, service_id: str, only_passing: bool, weights: list[int]
 ) -> None:
     view = view_with_web()
     put(view, Kind.CHECK, "c", CheckRecord("c", "c", status, service_id=service_id))
@@ -101,11 +104,42 @@ def test_a_left_nodes_service_is_gone() -> None:
     assert directory(view).node("a") is None
 
 
-def test_a_weight_of_zero_is_answered_as_one() -> None:
+def test_a_weight_of_zero_is_answered_as_it_is() -> None:
     view = view_with_web()
     put(view, Kind.SERVICE, "w", ServiceRecord("w", "zero", weight_passing=0))
     (answer,) = directory(view).service("zero", None) or ()
-    assert answer.weight == 1
+    assert answer.weight == 0
+
+
+def test_tagged_addresses_of_both_families_come_along() -> None:
+    view = view_with_web()
+    tagged = {"lan_ipv4": "10.0.0.1", "lan_ipv6": "fd00::1", "wan": "198.51.100.1"}
+    put(view, Kind.NODE, "", NodeRecord("a", "10.0.0.1", "dc1", tagged_addresses=tagged))
+    of_instance = {"lan_ipv6": TaggedAddress("fd00::80", 8080), "lan": TaggedAddress("10.1.1.1", 1)}
+    put(view, Kind.SERVICE, "w", ServiceRecord("w", "dual", tagged_addresses=of_instance))
+    (answer,) = directory(view).service("dual", None) or ()
+    assert (answer.node.lan_ipv4, answer.node.lan_ipv6) == ("10.0.0.1", "fd00::1")
+    assert (answer.lan_ipv4, answer.lan_ipv6) == ("", "fd00::80")
+
+
+@pytest.mark.parametrize(
+    ("registered", "asked"),
+    [
+        ("FD00:0:0::1", "fd00::1"),
+        ("fd00::0001", "fd00::1"),
+        ("::ffff:10.0.0.9", "10.0.0.9"),
+        ("10.0.0.9", "10.0.0.9"),
+    ],
+)
+def test_an_address_is_found_in_any_spelling(registered: str, asked: str) -> None:
+    view = view_with_web()
+    put(view, Kind.NODE, "", NodeRecord("a", registered, "dc1"))
+    put(view, Kind.SERVICE, "w", ServiceRecord("w", "other", address=registered))
+    found = directory(view)
+    node = found.node_by_address(asked)
+    assert node is not None
+    assert node.name == "a"
+    assert [answer.service for answer in found.services_by_address(asked)] == ["other"]
 
 
 def test_addresses_are_looked_up_for_nodes_and_instances() -> None:

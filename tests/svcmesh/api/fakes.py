@@ -92,8 +92,12 @@ class FakeAgent:
     def is_encrypted(self) -> bool:
         return False
 
-    def counters(self) -> Mapping[str, int]:
-        return {"applied": 7}
+    def counters(self) -> Mapping[str, Mapping[str, int]]:
+        return {
+            "catalog": {"applied": 7},
+            "dns": {"udp_queries": 8},
+            "gossip": {"dropped.checksum": 9},
+        }
 
     def local_services(self) -> Mapping[str, ServiceDefinition]:
         return self._services

@@ -53,6 +53,8 @@ def test_self_describes_config_member_and_statistics() -> None:
             "members": "2",
         }
         assert stats["catalog"]["applied"] == "7"
+        assert stats["dns"] == {"udp_queries": "8"}
+        assert stats["gossip"] == {"dropped.checksum": "9"}
         assert stats["build"]["version"] == "9.9.9"
 
     agent = FakeAgent(
@@ -217,7 +219,7 @@ def test_a_full_definition_is_echoed_with_addresses_by_family() -> None:
             b'{"Name":"x","Weights":{"Passing":-1,"Warning":1}}',
             "Invalid Weights: Passing must be greater than 0",
         ),
-        (b'{"Name":"x","Check":{"TTL":"5s"}}', "Check: health checks are not built yet"),
+        (b'{"Name":"x","Check":{"TTL":"5s"}}', "Check: health checks: not built yet"),
     ],
 )
 def test_a_wrong_definition_is_refused(body: bytes, text: str) -> None:

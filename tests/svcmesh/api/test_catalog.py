@@ -338,6 +338,41 @@ def test_a_wrong_registration_is_refused(path: str, body: object, status: int, t
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    ("given", "weights"),
+    [({}, (1, 1)), ({"Passing": 0, "Warning": 5}, (1, 1)), ({"Passing": 3}, (3, 0))],
+)
+def test_an_external_instance_that_passes_always_weighs_something(
+    given: dict[str, int], weights: tuple[int, int]
+) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        service = {"Service": "db", "Weights": given}
+        body = {"Node": "e1", "Address": "10.0.0.1", "Service": service}
+        await client.put("/v1/catalog/register", body)
+        (row,) = (await client.get("/v1/catalog/service/db")).json
+        assert row["ServiceWeights"] == {"Passing": weights[0], "Warning": weights[1]}
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        {"Port": 65536},
+        {"TaggedAddresses": {"lan": {"Address": "10.0.0.1", "Port": -1}}},
+        {"Weights": {"Passing": 1, "Warning": 70000}},
+        {"Tags": ["t" * 100] * 700},
+    ],
+)
+def test_what_peers_could_not_take_over_is_refused(service: dict[str, object]) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        body = {"Node": "e1", "Address": "10.0.0.1", "Service": {"Service": "db", **service}}
+        assert (await client.put("/v1/catalog/register", body)).status == 500
+        assert (await client.get("/v1/catalog/service/db")).json == []
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("path", ["register", "deregister"])
 def test_a_node_with_an_agent_is_written_by_that_agent_only(path: str) -> None:
     async def scenario(client: Client, _: FakeAgent) -> None:

@@ -189,6 +189,37 @@ def test_random_requests_are_answered_or_hung_up_on() -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [(b"BREW /v1/agent/self HTTP/1.1", 405), (b"GET /v1/agent/self HTTP/1.1\r\nno colon", 400)],
+)
+def test_what_is_no_request_is_refused_without_being_repeated_or_logged(
+    request_line: bytes, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        host, port = client.base.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(request_line + b"\r\nHost: a\r\n\r\n")
+        answer = await reader.read()
+        writer.close()
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert int(head.split()[1]) == status
+        assert body == b"405 Method Not Allowed" if status == 405 else b"400 Bad Request"
+        assert b"aiohttp" not in head
+
+    with caplog.at_level("INFO"):
+        run(scenario)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("path", ["/v1/catalog/nodes?ns=team", "/v1/agent/services?ns=team"])
+def test_a_namespace_is_refused(path: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        assert (await client.get(path)).status == 400
+
+    run(scenario)
+
+
 def test_an_address_in_use_leaves_nothing_listening() -> None:
     async def scenario(client: Client, agent: FakeAgent) -> None:
         host, port = client.base.removeprefix("http://").split(":")
