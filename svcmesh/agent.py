@@ -7,7 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from random import Random
 from typing import Any, Final
@@ -61,7 +61,10 @@ serf_logger = logging.getLogger("agent.serf")
 catalog_logger = logging.getLogger("agent.catalog")
 
 HOUSEKEEPING_S: Final = 1.0
-"""How often changed peers and incarnation are written to disk."""
+"""How often a changed incarnation and the index are looked after; changed peers are at once."""
+
+SAVE_PAUSE_S: Final = 0.1
+"""Between two writes of the peers, however fast they change."""
 
 DEAD_NODE_RECLAIM_S: Final = 30.0
 """After this long a failed member's name may return from another address (as in Consul)."""
@@ -107,6 +110,7 @@ class Agent:
         )
         self._reserved_by: str | None = None
         self._conflict_logged_at: dict[str, float] = {}
+        self._members_changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving: asyncio.Task[None] | None = None
         self._gossip: Gossip | None = None
@@ -222,6 +226,11 @@ class Agent:
         """Stop serving and release sockets and data directory, without leaving."""
         await self._opened.aclose()
 
+    def _end_task(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a background task has failed", exc_info=error)
+
     async def _end_tasks(self) -> None:
         for task in self._tasks:
             task.cancel()
@@ -243,7 +252,7 @@ class Agent:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._end_task)
 
     # -- configuration ----------------------------------------------------------------------
 
@@ -341,6 +350,7 @@ class Agent:
         node_id = tags.get("id")
         in_catalog = node_id is not None and tags.get("dc") == self.config.datacenter
         where = f"{member.name} {member.address.host}"
+        self._members_changed.set()
         match event:
             case MemberJoined() | MemberUpdated():
                 if isinstance(event, MemberJoined):
@@ -452,8 +462,13 @@ class Agent:
 
     async def _keep_house(self) -> None:
         while True:
-            await asyncio.sleep(HOUSEKEEPING_S)
+            # Not wait_for: it can swallow a cancellation (Python 3.11).
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HOUSEKEEPING_S):
+                    await self._members_changed.wait()
+            self._members_changed.clear()
             await self._save_changed_state()
+            await asyncio.sleep(SAVE_PAUSE_S)
 
     async def _save_changed_state(self) -> None:
         if self._gossip is None:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from dnsserver import DnsServerError
 from gossip.errors import GossipError
@@ -18,6 +18,8 @@ from svcmesh.runtime.logs import set_up_logging
 from svcmesh.storage import DataDir
 
 logger = logging.getLogger("agent")
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run(config: AgentConfig) -> int:
@@ -56,13 +58,16 @@ class _Process:
         if config.pid_file:
             write_pid_file(config.pid_file)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in SIGNALS:
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         try:
             await agent.start()
             print("==> svcmesh agent running!", flush=True)  # noqa: T201
             return await self._until_ended(agent)
         finally:
+            # From here on a signal ends the process as it ends any other.
+            for number in SIGNALS:
+                loop.remove_signal_handler(number)
             await agent.close()
             if config.pid_file:
                 config.pid_file.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """Three agents as a user starts them, dug with the programs a user has."""
 
+import contextlib
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -142,33 +143,36 @@ def test_discovery_goes_on_without_any_server(cluster: Cluster) -> None:
 
 def test_a_dev_agent_forgets_its_services_and_no_copy_of_them_remains(tmp_path: Path) -> None:
     n1 = Svcmesh("n1", "127.0.21.2", tmp_path)
-    dev = Svcmesh("d1", "127.0.21.3", tmp_path, "-dev", "-retry-join", "127.0.21.2")
-    agents = [n1, dev]
-    with ended_afterwards(*agents):
+    with contextlib.ExitStack() as ended:
+        ended.enter_context(ended_afterwards(n1))
         n1.wait_until_up()
+        dev = Svcmesh("d1", "127.0.21.3", tmp_path, "-dev", "-join", "127.0.21.2")
+        ended.enter_context(ended_afterwards(dev))
         dev.wait_until_up()
         dev.register(Name="ephemeral", Port=1)
         wait_until(
             lambda: dig(n1, "ephemeral.service.svcmesh", "A"), within_s=DEADLINE_S, what="seen"
         )
         dev.kill()
-        again = Svcmesh("d1", "127.0.21.3", tmp_path, "-dev", "-retry-join", "127.0.21.2")
-        with ended_afterwards(again):
-            again.wait_until_up()
-            wait_until(
-                lambda: "ephemeral" not in n1.http("/v1/catalog/services"),
-                within_s=DEADLINE_S,
-                what="the old copy is gone",
-            )
-            assert again.http("/v1/agent/services") == {}
-            assert "ephemeral" not in again.http("/v1/catalog/services")
+        again = Svcmesh("d1", "127.0.21.3", tmp_path, "-dev", "-join", "127.0.21.2")
+        ended.enter_context(ended_afterwards(again))
+        again.wait_until_up()
+        wait_until(
+            lambda: "ephemeral" not in n1.http("/v1/catalog/services"),
+            within_s=DEADLINE_S,
+            what="the old copy is gone",
+        )
+        assert again.http("/v1/agent/services") == {}
+        assert "ephemeral" not in again.http("/v1/catalog/services")
 
 
 def test_a_server_that_is_terminated_does_not_leave_and_a_client_does(tmp_path: Path) -> None:
     server = Svcmesh("n1", "127.0.22.2", tmp_path, "-server", "-bootstrap-expect=1")
-    client = Svcmesh("n2", "127.0.22.3", tmp_path, "-retry-join", "127.0.22.2")
-    with ended_afterwards(server, client):
+    with contextlib.ExitStack() as ended:
+        ended.enter_context(ended_afterwards(server))
         server.wait_until_up()
+        client = Svcmesh("n2", "127.0.22.3", tmp_path, "-join", "127.0.22.2")
+        ended.enter_context(ended_afterwards(client))
         client.wait_until_up()
         wait_until(lambda: len(server.statuses()) == 2, within_s=DEADLINE_S, what="joined")
         assert client.terminate() == 0
