@@ -12,6 +12,7 @@ from gossip.types import Address
 
 STAGGER_S: Final = 0.5
 """An address is dialled when the one before it is done, or has been silent for this long."""
+ERROR_CHARACTERS_MAX: Final = 512
 T = TypeVar("T")
 _ABORTED: Final = "this member was closed"
 
@@ -72,7 +73,7 @@ class Joins:
         detail = self._details.pop(outcome.stream_id, outcome.error)
         waiting = self._pending.get(outcome.stream_id)
         if waiting is not None and not waiting.done():
-            waiting.set_result(detail)
+            waiting.set_result(None if detail is None else _printable(detail))
 
     def abort(self) -> None:
         """No exchange will be begun or finished any more."""
@@ -108,6 +109,11 @@ class Joins:
             return await waiting
         finally:
             del self._pending[stream_id]
+
+
+def _printable(text: str) -> str:
+    """An error's text, parts of which may be a stranger's, fit for logs and terminals."""
+    return "".join(c if c.isprintable() else "?" for c in text[:ERROR_CHARACTERS_MAX])
 
 
 async def _staggered(works: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

@@ -9,6 +9,7 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from gossip.driver.drops import DropLog, logger
@@ -157,7 +158,9 @@ class Streams:
                 self._drop("too-many-streams", source)
                 continue
             self._counters["streams_in"] += 1
-            spawn(self._serve(sock, source), self._serving)
+            # Closed here and not by the task, which may be cancelled before it begins.
+            task = spawn(self._serve(sock, source), self._serving)
+            task.add_done_callback(partial(_close, sock))
 
     def _resume_accepting(self) -> None:
         if self._is_open:
@@ -181,8 +184,6 @@ class Streams:
             self._drop("stream-timeout", source)
         except OSError as error:
             self._drop("stream-broken", source, error.strerror or "")
-        finally:
-            sock.close()
 
     async def _refuse(self, sock: socket.socket, text: str) -> None:
         """Send the reason back (6.4), and let the peer finish, lest a reset destroy it."""
@@ -237,7 +238,11 @@ class Streams:
         self._drops.record(reason, now=self._loop.time(), source=source, detail=detail)
 
 
-def spawn(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+def _close(sock: socket.socket, _: asyncio.Task[None]) -> None:
+    sock.close()
+
+
+def spawn(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> asyncio.Task[None]:
     """Run `work` in the background, held in `tasks` until it ends; its bugs are logged."""
 
     def forget(task: asyncio.Task[None]) -> None:
@@ -248,3 +253,4 @@ def spawn(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> No
     task = asyncio.get_running_loop().create_task(work)
     tasks.add(task)
     task.add_done_callback(forget)
+    return task

@@ -2,7 +2,10 @@
 
 import asyncio
 import socket
+import threading
+from contextlib import suppress
 from ipaddress import ip_address
+from typing import Any
 
 from gossip.driver.sockets import AddressFamily
 from gossip.types import Address
@@ -52,9 +55,7 @@ async def resolve_target(
         pass  # a name, not an address
     try:
         async with asyncio.timeout(timeout_s):
-            found = await asyncio.get_running_loop().getaddrinfo(
-                host, port, type=socket.SOCK_STREAM
-            )
+            found = await _look_up(host, port)
     except TimeoutError as error:
         raise TargetError(f"lookup {host}: i/o timeout") from error
     except (OSError, UnicodeError) as error:
@@ -64,6 +65,36 @@ async def resolve_target(
     if not reachable:
         raise TargetError(f"lookup {host}: no suitable address")
     return reachable
+
+
+def _look_up(host: str, port: int) -> asyncio.Future[list[Any]]:
+    """Ask the system's resolver; the result or what it raised.
+
+    A thread of its own, because nothing ends a resolver that waits: in the loop's pool it would
+    keep others from working and the process from ending.
+    """
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[list[Any]] = loop.create_future()
+
+    def tell(result: list[Any] | OSError | UnicodeError) -> None:
+        if found.done():
+            return  # nobody waits any more
+        if isinstance(result, list):
+            found.set_result(result)
+        else:
+            found.set_exception(result)
+
+    def work() -> None:
+        result: list[Any] | OSError | UnicodeError
+        try:
+            result = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            result = error
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(tell, result)
+
+    threading.Thread(target=work, name="resolver", daemon=True).start()
+    return found
 
 
 def _reachable(address: Address, family: AddressFamily) -> Address:

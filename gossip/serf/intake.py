@@ -4,7 +4,7 @@ Rumors are handed on as the bytes that came, so that members of any version see 
 Member statuses are kept in `members.py`; when we leave is decided in `machine.py`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gossip.config import SerfConfig
 from gossip.errors import DecodeError
@@ -78,17 +78,17 @@ class Intake:
             return
         match message:
             case JoinIntent():
-                if self._handle_join_intent(message, now=now):
-                    self._hand_on(self._rumors.intents, payload)
+                is_news = self._handle_join_intent(message, now=now)
+                self._take_rumor(self._rumors.intents, payload, is_news=is_news, source=source)
             case LeaveIntent():
-                if self._handle_leave_intent(message, now=now):
-                    self._hand_on(self._rumors.intents, payload)
+                is_news = self._handle_leave_intent(message, now=now)
+                self._take_rumor(self._rumors.intents, payload, is_news=is_news, source=source)
             case UserEvent():
-                if self._handle_event(message):
-                    self._hand_on(self._rumors.events, payload)
+                is_news = self._handle_event(message)
+                self._take_rumor(self._rumors.events, payload, is_news=is_news, source=source)
             case Query():
-                if self._handle_query(message) and not message.flags & _NO_REBROADCAST:
-                    self._hand_on(self._rumors.queries, payload)
+                is_news = self._handle_query(message) and not message.flags & _NO_REBROADCAST
+                self._take_rumor(self._rumors.queries, payload, is_news=is_news, source=source)
             case Relay():
                 self._handle_relay(message)
             case _:
@@ -134,8 +134,13 @@ class Intake:
         if own_join and self.event_clock.allows(state.event_ltime):
             self._events.ignore_before(state.event_ltime)
         for slot in state.events:
+            if not self._witness(self.event_clock, slot.ltime):
+                continue
             for entry in slot.events:
-                self._handle_event(UserEvent(slot.ltime, entry.name, entry.payload, False))
+                # What is refused is no drop to report: a peer remembers more than we may hear, and
+                # says so again in every exchange.
+                event = UserEvent(slot.ltime, entry.name, entry.payload, False)
+                self._events.see(event, clock=self.event_clock.time)
 
     def broadcast_join(self, *, now: float) -> None:
         """Tell the pool that we are in it, at the present member time (10.5)."""
@@ -207,11 +212,29 @@ class Intake:
             self._drop(seen.drop_reason, name)
         return seen.is_new
 
-    def _hand_on(self, queue: BroadcastQueue, payload: bytes) -> RumorNo | None:
+    def _take_rumor(
+        self, queue: BroadcastQueue, payload: bytes, *, is_news: bool, source: Address
+    ) -> None:
+        """Hand news on, but not to whoever told us; old news shows who need not be told."""
+        is_member = self._is_member_address(source)
+        if is_news:
+            known_by = (source,) if is_member else ()
+            self._hand_on(queue, payload, name=payload, known_by=known_by)
+        elif is_member:
+            queue.note_known(payload, source)
+
+    def _hand_on(
+        self,
+        queue: BroadcastQueue,
+        payload: bytes,
+        *,
+        name: bytes | None = None,
+        known_by: Iterable[Address] = (),
+    ) -> RumorNo | None:
         if not self._rumors.fits(payload):
             self._drop(drops.RUMOR_TOO_LARGE, f"{len(payload)} bytes")
             return None
-        return queue.queue(payload)
+        return queue.queue(payload, name=name, known_by=known_by)
 
     def _drop(self, reason: str, detail: str = "") -> None:
         self._emit(MessageDropped(reason, detail))

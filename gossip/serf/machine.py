@@ -39,7 +39,7 @@ from gossip.swim.facts import (
 from gossip.swim.versions import own_vsn
 from gossip.types import Address, Incarnation, MemberName, MemberState
 from gossip.wire.limits import NAME_BYTES_MAX
-from gossip.wire.messages import Ack, PacketMessage, Ping, PushPull, PushPullNode
+from gossip.wire.messages import Ack, ErrorReply, PacketMessage, Ping, PushPull, PushPullNode
 from gossip.wire.serf_values import decode_tags_untrusted, encode_tags
 
 
@@ -230,8 +230,11 @@ class Serf:
 
     def handle_push_pull(
         self, request: PushPull, *, source: Address, now: float
-    ) -> tuple[PushPull, list[Effect]]:
-        """Answer a push/pull that came by stream; the reply is our state from before merging."""
+    ) -> tuple[PushPull | ErrorReply, list[Effect]]:
+        """Answer a push/pull that came by stream.
+
+        The reply is our state from before merging, or why we refuse to merge.
+        """
         reply, effects = self._swim.handle_push_pull(request, source=source, now=now)
         self._digest(effects, now=now)
         return reply, self._take_effects(now=now)

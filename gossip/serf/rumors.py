@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from gossip.swim.broadcasts import BroadcastQueue, retransmit_limit
+from gossip.types import Address
 
 
 class SerfRumors:
@@ -32,7 +33,15 @@ class SerfRumors:
         """Whether a packet can carry `payload`."""
         return 0 < len(payload) <= self._rumor_bytes_max
 
-    def draw(self, *, room_bytes: int, overhead_bytes: int, count_max: int) -> list[bytes]:
+    def draw(
+        self,
+        *,
+        room_bytes: int,
+        overhead_bytes: int,
+        count_max: int,
+        to: Address,
+        others_present: int,
+    ) -> list[bytes]:
         """Take what fits, as `BroadcastQueue.draw` does."""
         limit = retransmit_limit(self._retransmit_mult, self._member_count())
         drawn: list[bytes] = []
@@ -42,6 +51,8 @@ class SerfRumors:
                 overhead_bytes=overhead_bytes,
                 limit=limit,
                 count_max=count_max - len(drawn),
+                to=to,
+                others_present=others_present,
             )
             room_bytes -= sum(map(len, bodies)) + overhead_bytes * len(bodies)
             drawn += bodies

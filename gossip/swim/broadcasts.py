@@ -5,11 +5,18 @@ still fits. Who carries them, and how many bytes a carrier has, is decided by th
 """
 
 from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NewType
+from typing import Final, NewType
+
+from gossip.types import Address
 
 RumorNo = NewType("RumorNo", int)
 """Submission number of a queued rumor; later ones are higher."""
+
+PASSED_OVER_MAX: Final = 64
+"""Rumors that one draw passes over because the receiver knows them; there it ends. Whoever told us
+thousands cannot make each packet to it cost that many steps."""
 
 
 def retransmit_limit(mult: int, node_count: int) -> int:
@@ -21,8 +28,13 @@ def retransmit_limit(mult: int, node_count: int) -> int:
 @dataclass(slots=True)
 class _Rumor:
     body: bytes
-    name: str | None
+    name: str | bytes | None
+    known_by: set[Address]
     transmits: int = 0
+
+    def is_wasted_on(self, to: Address | None, *, others_present: int) -> bool:
+        """Whether `to` knows it already, and somebody else is there to be told instead."""
+        return to in self.known_by and others_present > len(self.known_by)
 
 
 class BroadcastQueue:
@@ -38,7 +50,7 @@ class BroadcastQueue:
         self._size_max = size_max
         self._last_no = 0
         self._rumors: dict[RumorNo, _Rumor] = {}
-        self._by_name: dict[str, RumorNo] = {}
+        self._by_name: dict[str | bytes, RumorNo] = {}
         # Sorted by (length, number), so that one bisection finds the largest that fits.
         self._tiers: dict[int, list[tuple[int, RumorNo]]] = {}
 
@@ -49,41 +61,72 @@ class BroadcastQueue:
         """Whether the rumor still has transmissions left."""
         return no in self._rumors
 
-    def queue(self, body: bytes, *, name: str | None = None) -> RumorNo:
-        """Add a rumor; one with a `name` replaces the older one of that name."""
+    def queue(
+        self, body: bytes, *, name: str | bytes | None = None, known_by: Iterable[Address] = ()
+    ) -> RumorNo:
+        """Add a rumor; one with a `name` replaces the older one of that name.
+
+        `known_by` are members that need not be told: its subject, and who told us.
+        """
         if name is not None and (older := self._by_name.get(name)) is not None:
             self._remove(older)
         if len(self._rumors) >= self._size_max:
             self._remove(self._tiers[max(self._tiers)][0][1])
         self._last_no += 1
         no = RumorNo(self._last_no)
-        self._rumors[no] = rumor = _Rumor(body, name)
+        self._rumors[no] = rumor = _Rumor(body, name, set(known_by))
         if name is not None:
             self._by_name[name] = no
         self._insert(no, rumor)
         return no
 
+    def note_known(self, name: str | bytes, by: Address) -> None:
+        """A member need not be told the rumor of that name, if one is queued."""
+        if (no := self._by_name.get(name)) is not None:
+            self._rumors[no].known_by.add(by)
+
     def draw(
-        self, *, room_bytes: int, overhead_bytes: int, limit: int, count_max: int
+        self,
+        *,
+        room_bytes: int,
+        overhead_bytes: int,
+        limit: int,
+        count_max: int,
+        to: Address | None = None,
+        others_present: int = 0,
     ) -> list[bytes]:
         """Take up to `count_max` that fit into `room_bytes`, each costing `overhead_bytes` more.
 
-        A rumor sent `limit` times is forgotten; none occurs twice in one draw.
+        A rumor sent `limit` times is forgotten; none occurs twice in one draw. One that `to` knows
+        already keeps its transmissions for the rest of the `others_present` members.
         """
         if not self._rumors:
             return []
+        # Differs from memberlist, which spends transmissions on those a rumor is about or comes
+        # from: in a small pool that can be all of them, and then a third member never hears it.
         taken: list[tuple[RumorNo, _Rumor]] = []
+        wasted: list[tuple[RumorNo, _Rumor]] = []
         for transmits in sorted(self._tiers):
             tier = self._tiers[transmits]
-            while room_bytes > overhead_bytes and len(taken) < count_max:
+            while (
+                room_bytes > overhead_bytes
+                and len(taken) < count_max
+                and len(wasted) < PASSED_OVER_MAX
+            ):
                 place = bisect_right(tier, (room_bytes - overhead_bytes, self._last_no)) - 1
                 if place < 0:
                     break
                 length, no = tier.pop(place)
+                rumor = self._rumors[no]
+                if rumor.is_wasted_on(to, others_present=others_present):
+                    wasted.append((no, rumor))
+                    continue
                 room_bytes -= overhead_bytes + length
-                taken.append((no, self._rumors[no]))
+                taken.append((no, rumor))
             if not tier:
                 del self._tiers[transmits]
+        for no, rumor in wasted:
+            self._insert(no, rumor)
         for no, rumor in taken:
             rumor.transmits += 1
             if rumor.transmits >= limit:

@@ -29,7 +29,15 @@ class UserRumors(Protocol):
 
     def __len__(self) -> int: ...
 
-    def draw(self, *, room_bytes: int, overhead_bytes: int, count_max: int) -> list[bytes]:
+    def draw(
+        self,
+        *,
+        room_bytes: int,
+        overhead_bytes: int,
+        count_max: int,
+        to: Address,
+        others_present: int,
+    ) -> list[bytes]:
         """Take rumors as `BroadcastQueue.draw` does."""
         ...
 
@@ -81,7 +89,8 @@ class Carrier:
     def send(self, to: Address, message: Ping | IndirectPing | Ack | Nack) -> None:
         """Send a message with whatever rumors fit beside it."""
         body = encode_message(message)
-        freight = self._draw(self._room_bytes - _PART_BYTES - len(body), COMPOUND_PARTS_MAX - 1)
+        room_bytes = self._room_bytes - _PART_BYTES - len(body)
+        freight = self._draw(to, room_bytes, COMPOUND_PARTS_MAX - 1)
         self._emit(SendPacket(to, (body, *freight)))
 
     def send_exactly(self, to: Entry, *messages: PacketMessage) -> None:
@@ -89,22 +98,23 @@ class Carrier:
         parts = tuple(encode_message(message) for message in messages)
         self._emit(SendPacket(to.address, parts, crc=pmax(to.vsn) >= PMAX_CRC))
 
-    def send_rumors(self, to: Entry) -> bool:
-        """Send a packet of rumors to a member; False when there are none."""
-        freight = self._draw(self._room_bytes, COMPOUND_PARTS_MAX)
-        if not freight:
-            return False
-        self._emit(SendPacket(to.address, tuple(freight), crc=pmax(to.vsn) >= PMAX_CRC))
-        return True
+    def send_rumors(self, to: Entry) -> None:
+        """Send a packet of rumors to a member, if there are any for it."""
+        freight = self._draw(to.address, self._room_bytes, COMPOUND_PARTS_MAX)
+        if freight:
+            self._emit(SendPacket(to.address, tuple(freight), crc=pmax(to.vsn) >= PMAX_CRC))
 
-    def _draw(self, room_bytes: int, count_max: int) -> list[bytes]:
+    def _draw(self, to: Address, room_bytes: int, count_max: int) -> list[bytes]:
         if not self.has_freight:
             return []
+        others_present = self._table.others_present
         drawn = self._rumors.draw(
             room_bytes=room_bytes,
             overhead_bytes=_PART_BYTES,
             limit=retransmit_limit(self._retransmit_mult, len(self._table)),
             count_max=count_max,
+            to=to,
+            others_present=others_present,
         )
         room_bytes -= sum(map(len, drawn)) + _PART_BYTES * len(drawn)
         if room_bytes > _USER_PART_BYTES and len(drawn) < count_max:
@@ -112,6 +122,8 @@ class Carrier:
                 room_bytes=room_bytes,
                 overhead_bytes=_USER_PART_BYTES,
                 count_max=count_max - len(drawn),
+                to=to,
+                others_present=others_present,
             )
             drawn += [_USER_TYPE + payload for payload in payloads]
         return drawn

@@ -12,6 +12,7 @@ A claim against ourselves is refuted with a higher incarnation instead. Who is p
 claims come from is decided in `machine.py`.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from gossip.config import SwimConfig
@@ -23,7 +24,7 @@ from gossip.swim.effects import MessageDropped, NameConflict
 from gossip.swim.facts import Admit, Emit, NodeGone, NodeJoined, NodeUpdated
 from gossip.swim.suspicion import Suspicion, confirmations_wanted, suspicion_s_min
 from gossip.swim.table import Entry, MemberTable
-from gossip.types import Incarnation, MemberName, MemberState
+from gossip.types import Address, Incarnation, MemberName, MemberState
 from gossip.wire.codec import encode_message
 from gossip.wire.limits import INCARNATION_MARGIN, META_BYTES_MAX, NAME_BYTES_MAX
 from gossip.wire.messages import Alive, Dead, PushPullNode, Suspect
@@ -90,8 +91,8 @@ class Claims:
                 # Also for dead ones: hearsay starts a doubt, which the accused may still refute.
                 self.handle_suspect(Suspect(node.incarnation, node.name, self.local.node), now=now)
 
-    def handle_alive(self, alive: Alive, *, now: float) -> None:
-        """Apply an alive claim (8.4)."""
+    def handle_alive(self, alive: Alive, *, now: float, source: Address | None = None) -> None:
+        """Apply an alive claim (8.4); `source` is who told us, None if that was by stream."""
         is_us = alive.node == self.local.node
         if is_us and self.is_leaving:
             return
@@ -100,8 +101,10 @@ class Claims:
         entry = self._table.get(alive.node)
         is_elsewhere = entry is not None and (entry.addr, entry.port) != (alive.addr, alive.port)
         is_old = entry is not None and alive.incarnation <= entry.incarnation
-        if is_old and not is_elsewhere and not is_us:
+        if entry is not None and is_old and not is_elsewhere and not is_us:
             # Whatever the hook says could not change this, so it is not asked about old claims.
+            if alive.incarnation == entry.incarnation and entry.state == MemberState.ALIVE:
+                self._note_known(entry, source)
             return
         if (reason := self._alive_flaw(alive)) is not None:
             self._emit(MessageDropped(reason, alive.node))
@@ -119,11 +122,13 @@ class Claims:
             self._emit(NameConflict(alive.node, entry.address, alive))
             return
         if not is_us:
-            self._accept_alive(entry, alive, now=now)
+            self._accept_alive(entry, alive, now=now, source=source)
         elif alive.incarnation >= self.local.incarnation and alive != self.local:
             self._refute(alive.incarnation)
 
-    def handle_suspect(self, suspect: Suspect, *, now: float) -> None:
+    def handle_suspect(
+        self, suspect: Suspect, *, now: float, source: Address | None = None
+    ) -> None:
         """Apply an accusation (8.5)."""
         entry = self._table.get(suspect.node)
         if entry is None or suspect.incarnation < entry.incarnation:
@@ -134,7 +139,7 @@ class Claims:
         if (doubt := self._doubts.get(suspect.node)) is not None:
             suspicion, deadline = doubt
             if suspicion.confirm(suspect.from_node):
-                self._spread(suspect, suspect.node)
+                self._spread(suspect, suspect.node, known_by=self._members_at(source))
                 deadline.cancel()
                 self._arm(entry, suspicion)
             return
@@ -146,12 +151,14 @@ class Claims:
         if suspect.node == self.local.node:
             self._refute(suspect.incarnation)
             return
-        self._spread(suspect, suspect.node)
+        self._spread(suspect, suspect.node, known_by=self._members_at(source))
         entry.incarnation = suspect.incarnation
         self._table.set_state(entry, MemberState.SUSPECT, now=now)
         self._arm(entry, self._new_suspicion(suspect.from_node, now=now))
 
-    def handle_dead(self, dead: Dead, *, now: float) -> RumorNo | None:
+    def handle_dead(
+        self, dead: Dead, *, now: float, source: Address | None = None
+    ) -> RumorNo | None:
         """Apply a declaration of death or departure (8.6); the rumor if it is passed on."""
         entry = self._table.get(dead.node)
         if entry is None or dead.incarnation < entry.incarnation:
@@ -161,15 +168,19 @@ class Claims:
             return None
         self._end_doubt(dead.node)
         if entry.is_gone:
+            if dead.incarnation == entry.incarnation and dead.node != self.local.node:
+                self._note_known(entry, source)
             # Differs from memberlist: as for an accusation, a higher incarnation is kept.
             entry.incarnation = dead.incarnation
             return None
         if dead.node == self.local.node and not self.is_leaving:
             self._refute(dead.incarnation)
             return None
-        rumor = self._spread(dead, dead.node)
-        entry.incarnation = dead.incarnation
         has_left = dead.from_node == dead.node
+        # The subject of a death has to hear of it, to refute it.
+        known_by = self._members_at(source, entry.address if has_left else None)
+        rumor = self._spread(dead, dead.node, known_by=known_by)
+        entry.incarnation = dead.incarnation
         self._table.set_state(entry, MemberState.LEFT if has_left else MemberState.DEAD, now=now)
         self._emit(NodeGone(entry.as_node()))
         return rumor
@@ -213,14 +224,16 @@ class Claims:
         is_dead = entry.state == MemberState.DEAD
         return is_dead and reclaim_s > 0 and now - entry.changed_at > reclaim_s
 
-    def _accept_alive(self, entry: Entry, alive: Alive, *, now: float) -> RumorNo | None:
+    def _accept_alive(
+        self, entry: Entry, alive: Alive, *, now: float, source: Address | None = None
+    ) -> RumorNo | None:
         """Take over a newer claim, or the first one of a name's new holder (8.4 steps 8-11)."""
         self._end_doubt(alive.node)
-        rumor = self._spread(alive, alive.node)
         was_gone, old_meta = entry.is_gone, entry.meta
         entry.vsn, entry.meta, entry.incarnation = alive.vsn, alive.meta, alive.incarnation
         if (entry.addr, entry.port) != (alive.addr, alive.port):
             self._table.move(entry, alive.addr, alive.port)
+        rumor = self._spread(alive, alive.node, known_by=self._members_at(source, entry.address))
         if entry.state != MemberState.ALIVE:
             self._table.set_state(entry, MemberState.ALIVE, now=now)
         if was_gone:
@@ -240,7 +253,7 @@ class Claims:
         assert me is not None
         me.incarnation = self.local.incarnation
         self._awareness.apply(+1)
-        self._spread(self.local, self.local.node)
+        self._spread(self.local, self.local.node, known_by=())
 
     def _new_suspicion(self, accuser: MemberName, *, now: float) -> Suspicion:
         config, count = self._config, len(self._table)
@@ -266,12 +279,23 @@ class Claims:
         if (doubt := self._doubts.pop(name, None)) is not None:
             doubt[1].cancel()
 
-    def _spread(self, claim: Alive | Suspect | Dead, about: MemberName) -> RumorNo | None:
+    def _members_at(self, *addresses: Address | None) -> list[Address]:
+        """Those of `addresses` that members have: strangers cannot make us remember theirs."""
+        return [at for at in addresses if at is not None and self._table.has_address(at)]
+
+    def _note_known(self, entry: Entry, source: Address | None) -> None:
+        """Whoever tells us what we are handing on need not be told."""
+        for member in self._members_at(source):
+            self._rumors.note_known(entry.name, member)
+
+    def _spread(
+        self, claim: Alive | Suspect | Dead, about: MemberName, *, known_by: Iterable[Address]
+    ) -> RumorNo | None:
         body = encode_message(claim)
         if len(body) > self._rumor_bytes_max:
             self._emit(MessageDropped(drops.RUMOR_TOO_LARGE, about))
             return None
-        return self._rumors.queue(body, name=about)
+        return self._rumors.queue(body, name=about, known_by=known_by)
 
 
 def _as_node(alive: Alive) -> PushPullNode:

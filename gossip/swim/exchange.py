@@ -4,7 +4,7 @@ The upper layer's part goes through unread. What the entries change is decided i
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log2
 from random import Random
 
@@ -17,7 +17,7 @@ from gossip.swim.facts import Admit, Emit, UserStateReceived
 from gossip.swim.table import Entry, MemberTable
 from gossip.swim.versions import merge_obstacle
 from gossip.types import Address, MemberState
-from gossip.wire.messages import PushPull
+from gossip.wire.messages import ErrorReply, PushPull
 
 
 def push_pull_scale(node_count: int) -> int:
@@ -30,6 +30,8 @@ class _OpenExchange:
     to: Address
     own_join: bool
     """It was asked for by `join`, not by the periodic exchange or a reconnect."""
+    is_look: bool
+    """It only asks who is there: our state follows if they are admitted."""
 
 
 class Exchanges:
@@ -63,13 +65,21 @@ class Exchanges:
     def open(self, to: Address, *, join: bool, own_join: bool, now: float) -> int:
         """Ask the shell for an exchange; the id of its stream."""
         stream_id = next(self._stream_ids)
-        self._open[stream_id] = _OpenExchange(to, own_join)
-        deadline_at = now + self._config.tcp_timeout_s
-        self._emit(OpenPushPull(stream_id, to, self._local_state(join=join), deadline_at))
+        # Differs from memberlist: with an admission hook a join looks before it tells. Else a pool
+        # that we refuse would list us all the same.
+        is_look = own_join and self._admit is not None
+        state = PushPull(join, ()) if is_look else self._local_state(join=join)
+        self._start(stream_id, _OpenExchange(to, own_join, is_look), state, now=now)
         return stream_id
 
-    def handle_request(self, request: PushPull, *, source: Address, now: float) -> PushPull:
+    def handle_request(
+        self, request: PushPull, *, source: Address, now: float
+    ) -> PushPull | ErrorReply:
         """Merge a peer's state; the reply is our state from before that."""
+        if (why := self._refusal(request, source=source)) is not None:
+            # Differs from Consul, which gives its state to whom it refuses: the other side would
+            # list us, and its operator not learn why we do not list it.
+            return ErrorReply(why)
         reply = self._local_state(join=request.join)
         self._merge(request, own_join=False, source=source, now=now)
         return reply
@@ -80,7 +90,13 @@ class Exchanges:
         if exchange is None:
             self._emit(MessageDropped(drops.UNKNOWN_STREAM, str(stream_id)))
             return
-        error = self._merge(reply, own_join=exchange.own_join, source=exchange.to, now=now)
+        error = self._refusal(reply, source=exchange.to)
+        if error is None and exchange.is_look:
+            state = self._local_state(join=reply.join)
+            self._start(stream_id, replace(exchange, is_look=False), state, now=now)
+            return
+        if error is None:
+            error = self._merge(reply, own_join=exchange.own_join, source=exchange.to, now=now)
         self._emit(PushPullFinished(stream_id, exchange.to, error))
 
     def handle_failure(self, stream_id: int, reason: str) -> None:
@@ -88,6 +104,13 @@ class Exchanges:
         exchange = self._open.pop(stream_id, None)
         if exchange is not None:
             self._emit(PushPullFinished(stream_id, exchange.to, reason))
+
+    def _start(
+        self, stream_id: int, exchange: _OpenExchange, state: PushPull, *, now: float
+    ) -> None:
+        self._open[stream_id] = exchange
+        deadline_at = now + self._config.tcp_timeout_s
+        self._emit(OpenPushPull(stream_id, exchange.to, state, deadline_at))
 
     def _tick(self, now: float) -> None:
         own_name = self._claims.local.node
@@ -104,15 +127,19 @@ class Exchanges:
         nodes = tuple(entry.as_node() for entry in self._table)
         return PushPull(join, nodes, self._user_state())
 
+    def _refusal(self, remote: PushPull, *, source: Address) -> str | None:
+        """Why the admission hook does not want a pool that joins, or is joined."""
+        if remote.join and self._admit is not None and (why := self._admit(remote.nodes)):
+            self._emit(MessageDropped(drops.MERGE_NOT_ADMITTED, f"{source}: {why}"))
+            return why
+        return None
+
     def _merge(
         self, remote: PushPull, *, own_join: bool, source: Address, now: float
     ) -> str | None:
         """Apply a remote state, or say why not."""
         if (why := merge_obstacle(self._table, remote.nodes)) is not None:
             self._emit(MessageDropped(drops.MERGE_INCOMPATIBLE, f"{source}: {why}"))
-            return why
-        if remote.join and self._admit is not None and (why := self._admit(remote.nodes)):
-            self._emit(MessageDropped(drops.MERGE_NOT_ADMITTED, f"{source}: {why}"))
             return why
         for node in remote.nodes:
             self._claims.handle_node(node, now=now)

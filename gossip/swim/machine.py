@@ -28,6 +28,7 @@ from gossip.wire.messages import (
     Ack,
     Alive,
     Dead,
+    ErrorReply,
     IndirectPing,
     Nack,
     PacketMessage,
@@ -152,7 +153,7 @@ class Swim:
     @property
     def others_present(self) -> int:
         """How many other members are neither dead nor left."""
-        return self._table.present - (not self._claims.is_leaving)
+        return self._table.others_present
 
     @property
     def is_leave_spread(self) -> bool:
@@ -213,11 +214,11 @@ class Swim:
             case IndirectPing():
                 self._handle_indirect_ping(message, source=source, now=now)
             case Alive():
-                self._claims.handle_alive(message, now=now)
+                self._claims.handle_alive(message, now=now, source=source)
             case Suspect():
-                self._claims.handle_suspect(message, now=now)
+                self._claims.handle_suspect(message, now=now, source=source)
             case Dead():
-                self._claims.handle_dead(message, now=now)
+                self._claims.handle_dead(message, now=now, source=source)
             case UserMessage():
                 self._emit(UserMessageReceived(message.payload, source))
             case _:
@@ -235,8 +236,8 @@ class Swim:
 
     def handle_push_pull(
         self, request: PushPull, *, source: Address, now: float
-    ) -> tuple[PushPull, list[SwimEffect]]:
-        """Answer a push/pull with our state from before merging it (6.1)."""
+    ) -> tuple[PushPull | ErrorReply, list[SwimEffect]]:
+        """Answer a push/pull with our state from before merging it (6.1), or why it is refused."""
         reply = self._exchanges.handle_request(request, source=source, now=now)
         return reply, self._take_effects()
 
@@ -281,8 +282,7 @@ class Swim:
             return entry.state != MemberState.LEFT and entry.name != self._name
 
         for entry in self._table.sample(self._config.gossip_nodes, wants_rumors):
-            if not self._carrier.send_rumors(entry):
-                return
+            self._carrier.send_rumors(entry)
 
     def _handle_ping(self, ping: Ping, *, source: Address, now: float) -> None:
         if ping.node and ping.node != self._name:

@@ -73,6 +73,12 @@ class MemberTable:
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._ring)
 
+    @property
+    def others_present(self) -> int:
+        """How many are neither dead nor left, ourselves not counted."""
+        me = self._by_name.get(self._own_name)
+        return self.present - (me is not None and not me.is_gone)
+
     def get(self, name: MemberName) -> Entry | None:
         return self._by_name.get(name)
 

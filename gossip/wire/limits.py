@@ -43,8 +43,9 @@ EVENT_SLOTS_MAX = 512
 EVENTS_PER_SLOT_MAX = 256
 EVENT_BYTES_MAX = 9216
 """Name and payload of one user event together."""
-STATUS_LTIMES_MAX = 1 << 20
-"""Names in one Serf state; above any real pool, below what exhausts memory."""
+STATUS_LTIMES_MAX = 2 * PUSH_PULL_NODES_MAX
+"""Names in one Serf state: Serf remembers the failed and left for longer. All are merged at once,
+so the bound is also one on how long the event loop may stand still."""
 
 # Over time: enforced by the machines above.
 STREAMS_MAX = 128

@@ -19,6 +19,7 @@ from gossip.wire.messages import (
     LeaveIntent,
     PacketMessage,
     Ping,
+    PushPull,
     PushPullNode,
     SerfMessage,
     Suspect,
@@ -137,6 +138,13 @@ class Bench:
 
     def take(self, message: PacketMessage, *, source: Address = STRANGER) -> Sequence[Effect]:
         return self.note(self.machine.handle_message(message, source=source, now=self.now))
+
+    def exchange(self, request: PushPull, *, source: Address = STRANGER) -> PushPull:
+        """Have a peer push and pull; the machine's state in return."""
+        reply, effects = self.machine.handle_push_pull(request, source=source, now=self.now)
+        self.note(effects)
+        assert isinstance(reply, PushPull)
+        return reply
 
     def step(self) -> Sequence[Effect]:
         """Run the machine's next timer when it is due."""

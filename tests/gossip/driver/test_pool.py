@@ -1,6 +1,7 @@
 """Members on real sockets find, tell and lose each other."""
 
 import asyncio
+import gc
 import socket
 from typing import Any
 
@@ -213,10 +214,25 @@ def test_without_a_port_a_join_goes_to_our_own() -> None:
 def test_an_admission_hook_keeps_strangers_out() -> None:
     async def scenario() -> None:
         async with started("a", admit=lambda _members: "closed club") as a, started("b") as b:
-            await b.gossip.join([a.where])
-            await until(lambda: a.gossip.counters["dropped.merge-not-admitted"])
+            result = await b.gossip.join([a.where])
 
-            assert a.statuses() == {"a": ALIVE}
+            assert a.gossip.counters["dropped.merge-not-admitted"] == 1
+            assert (a.statuses(), b.statuses()) == ({"a": ALIVE}, {"b": ALIVE})
+            assert result.errors == (("127.0.0.1", "remote error: closed club"),)
+
+    asyncio.run(scenario())
+
+
+def test_a_strangers_words_are_made_printable_and_short() -> None:
+    async def scenario() -> None:
+        async with (
+            started("a", admit=lambda _members: "\x1b[2J\udcff\n" + "x" * 5000) as a,
+            started("b") as b,
+        ):
+            ((_, why),) = (await b.gossip.join([a.where])).errors
+
+            assert why.startswith("remote error: ?[2J??xxx")
+            assert len(why) == 512
 
     asyncio.run(scenario())
 
@@ -321,6 +337,25 @@ def test_closing_gives_everything_back_and_may_be_repeated() -> None:
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(scenario())
+
+
+def test_a_connection_accepted_just_before_closing_is_closed_too(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    async def scenario() -> None:
+        before = open_descriptors()
+        async with started("a") as a:
+            with socket.create_connection(a.gossip.address, timeout=5) as client:
+                # We run between the accepting and the first step of the task that would serve it.
+                while not a.gossip.counters["streams_in"]:  # noqa: ASYNC110 - turn by turn
+                    await asyncio.sleep(0)
+                await a.gossip.close()
+                assert client.recv(1) == b""
+        assert open_descriptors() == before
+
+    asyncio.run(scenario())
+    gc.collect()
+    assert not recwarn.list
 
 
 def test_a_failing_event_handler_does_not_cost_the_member(

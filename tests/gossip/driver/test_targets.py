@@ -1,4 +1,7 @@
 import asyncio
+import socket
+import threading
+import time
 
 import pytest
 
@@ -41,3 +44,31 @@ def test_names_are_looked_up_and_unknown_ones_say_so() -> None:
     assert asyncio.run(resolve("localhost")) == [Address("127.0.0.1", 1)]
     with pytest.raises(TargetError, match=r"lookup nosuch\.invalid: no such host"):
         asyncio.run(resolve("nosuch.invalid"))
+
+
+def test_a_lookup_that_hangs_holds_up_neither_other_threads_nor_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released = threading.Event()
+
+    def hang(*_args: object, **_options: object) -> list[object]:
+        released.wait(30)
+        return []
+
+    async def scenario() -> None:
+        monkeypatch.setattr(socket, "getaddrinfo", hang)
+        family = AddressFamily("127.0.0.1")
+        lookups = (
+            resolve_target("slow.example", default_port=1, family=family, timeout_s=0.05)
+            for _ in range(40)
+        )
+        failures = await asyncio.gather(*lookups, return_exceptions=True)
+        assert {str(failure) for failure in failures} == {"lookup slow.example: i/o timeout"}
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), timeout=5) == 7
+
+    started_at = time.monotonic()
+    try:
+        asyncio.run(scenario())
+        assert time.monotonic() - started_at < 10
+    finally:
+        released.set()

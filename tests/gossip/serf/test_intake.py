@@ -97,6 +97,17 @@ class TestUserEvents:
         assert drop_reasons(bench.take(user(event(49)))) == ["serf-event-too-old"]
         assert drop_reasons(bench.take(user(event(50)))) == []
 
+    def test_old_events_in_a_peers_state_are_ordinary(self) -> None:
+        # A Consul server goes on sending events from before our join with every exchange.
+        bench = quiet_bench()
+        bench.effects.clear()
+        slot = UserEventSlot(LamportTime(5), (UserEventEntry("consul:new-leader", b"cs"),))
+        state = SerfState(LamportTime(1), {}, (), LamportTime(2000), (slot,), LamportTime(1))
+        for _ in range(2):
+            give_state(bench, state)
+        assert drop_reasons(bench.effects) == []
+        assert state_of(bench).events == ()
+
     def test_each_bound_drops_with_its_reason(self) -> None:
         bench = quiet_bench()
         assert drop_reasons(bench.take(user(event(3, payload=bytes(9300))))) == [

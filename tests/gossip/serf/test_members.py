@@ -50,8 +50,7 @@ def status(bench: Bench, number: int) -> MemberStatus | None:
 
 def state_of(bench: Bench) -> SerfState:
     """The machine's part of a push/pull."""
-    reply, _ = bench.machine.handle_push_pull(PushPull(False, ()), source=STRANGER, now=bench.now)
-    state = decode_serf_untrusted(reply.user_state)
+    state = decode_serf_untrusted(bench.exchange(PushPull(False, ())).user_state)
     assert isinstance(state, SerfState)
     return state
 

@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from gossip.config import SerfConfig, SwimConfig
 from gossip.serf.events import Member, MemberStatus
 from gossip.swim.effects import OpenPushPull, OpenTcpPing
-from gossip.types import Incarnation, LamportTime, MemberName, SeqNo
+from gossip.types import Address, Incarnation, LamportTime, MemberName, SeqNo
 from gossip.wire.messages import (
     Ack,
     Alive,
@@ -25,7 +25,7 @@ from gossip.wire.messages import (
     UserMessage,
 )
 from gossip.wire.serf import encode_serf
-from tests.gossip.machines import ME, NO_TAGS, VSN, Bench, address
+from tests.gossip.machines import ME, NO_TAGS, STRANGER, VSN, Bench, address
 
 MEMBERS_MAX = 6
 
@@ -113,16 +113,13 @@ class AnyPeers(RuleBasedStateMachine):
         self.incarnation = self.bench.machine.incarnation
         self.has_left = False
 
-    @rule(message=packet_messages)
-    def a_message_comes(self, message: PacketMessage) -> None:
-        self.bench.take(message)
+    @rule(message=packet_messages, source=st.sampled_from([STRANGER, address(1), address(2)]))
+    def a_message_comes(self, message: PacketMessage, source: Address) -> None:
+        self.bench.take(message, source=source)
 
     @rule(request=push_pulls)
     def a_push_pull_comes(self, request: PushPull) -> None:
-        bench = self.bench
-        reply, effects = bench.machine.handle_push_pull(request, source=address(1), now=bench.now)
-        bench.note(effects)
-        assert reply.join == request.join
+        assert self.bench.exchange(request, source=address(1)).join == request.join
 
     @rule(delay_s=st.sampled_from([0.1, 0.5, 1.0, 5.0, 40.0]))
     def time_passes(self, delay_s: float) -> None:

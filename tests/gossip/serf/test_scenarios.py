@@ -1,5 +1,6 @@
 """Whole pools in virtual time: what members see of each other when things go wrong."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -9,6 +10,7 @@ from gossip.config import GossipConfig, SerfConfig, SwimConfig, lan, local, wan
 from gossip.errors import StateError
 from gossip.serf.events import (
     LeaveFinished,
+    Member,
     MemberFailed,
     MemberJoined,
     MemberLeft,
@@ -81,6 +83,18 @@ class TestConvergence:
             return [f"{m.name} {at} {event}" for m in members for at, event in m.events]
 
         assert history() == history()
+
+    @pytest.mark.parametrize("profile", [local(), lan()])
+    def test_all_of_a_small_pool_hear_of_a_joiner_by_rumor_alone(
+        self, seed: int, profile: SwimConfig
+    ) -> None:
+        config = GossipConfig(swim=replace(profile, push_pull_interval_s=0.0))
+        for run in range(60):
+            pool = SimulatedPool(seed=seed + run, config=config)
+            first, *_ = pool.add_joined(3)
+            pool.run_for(run * 0.05)
+            pool.add().join(first)
+            assert pool.run_until(pool.all_see_all_alive, limit_s=5), f"seed {seed + run}"
 
 
 class TestFailing:
@@ -382,6 +396,27 @@ class TestNamesAndTags:
         stranger.join(first)
         pool.run_for(20)
         assert first.statuses() == second.statuses() == {"n1": ALIVE, "n2": ALIVE}
+
+    def test_a_pool_that_a_joiner_refuses_never_hears_of_it(self, seed: int) -> None:
+        def no_consul(members: Sequence[Member]) -> str | None:
+            return (
+                "a Consul server" if any(m.tags.get("role") == "consul" for m in members) else None
+            )
+
+        pool = SimulatedPool(seed=seed)
+        consul = pool.add(tags={"role": "consul"})
+        ours = pool.add(admit=no_consul)
+        stream_id = ours.join(consul)
+        pool.run_for(1)
+        consul.join(ours)
+        pool.run_for(20)
+        assert consul.statuses() == {consul.name: ALIVE}
+        assert ours.statuses() == {ours.name: ALIVE}
+        ((_, refused),) = ours.events_of(PushPullFinished)
+        assert refused == PushPullFinished(stream_id, consul.address, "a Consul server")
+        ((_, told),) = consul.events_of(PushPullFinished)
+        assert isinstance(told, PushPullFinished)
+        assert told.error == "remote error: a Consul server"
 
     def test_a_join_of_nobody_is_told_with_its_reason(self, seed: int) -> None:
         pool = SimulatedPool(seed=seed)

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossip.swim.broadcasts import BroadcastQueue, retransmit_limit
+from gossip.swim.broadcasts import PASSED_OVER_MAX, BroadcastQueue, retransmit_limit
+from gossip.types import Address
+from tests.gossip.machines import address
 
 
 @dataclass(eq=False)
@@ -142,3 +144,39 @@ def test_draws_agree_with_a_naive_queue(steps: list[tuple[bytes, str | None] | i
             assert draw(queue, room_bytes=step, limit=3) == naive_draw(naive, step)
             naive = [rumor for rumor in naive if rumor.sent < 3]
             assert len(queue) == len(naive)
+
+
+def draw_for(queue: BroadcastQueue, to: Address, *, others_present: int) -> list[bytes]:
+    return queue.draw(
+        room_bytes=1000,
+        overhead_bytes=2,
+        limit=2,
+        count_max=255,
+        to=to,
+        others_present=others_present,
+    )
+
+
+def test_whoever_knows_a_rumor_does_not_use_it_up() -> None:
+    queue = BroadcastQueue(size_max=10)
+    queue.queue(b"subject", known_by=[address(1)])
+    queue.queue(b"news", name="n")
+    queue.note_known("n", address(1))
+    assert [draw_for(queue, address(1), others_present=2) for _ in range(5)] == [[]] * 5
+    assert sorted(draw_for(queue, address(2), others_present=2)) == [b"news", b"subject"]
+
+
+def test_a_draw_passes_over_a_bounded_number_and_loses_none() -> None:
+    queue = BroadcastQueue(size_max=200)
+    queue.queue(b"z")
+    for number in range(PASSED_OVER_MAX):
+        queue.queue(b"long" + bytes([number]), known_by=[address(1)])
+    assert draw_for(queue, address(1), others_present=9) == []
+    assert len(draw_for(queue, address(2), others_present=9)) == PASSED_OVER_MAX + 1
+
+
+def test_a_rumor_that_everybody_present_knows_is_used_up_all_the_same() -> None:
+    queue = BroadcastQueue(size_max=10)
+    queue.queue(b"x", known_by=[address(1)])
+    sent = [draw_for(queue, address(1), others_present=1) for _ in range(3)]
+    assert sent == [[b"x"], [b"x"], []]

@@ -38,7 +38,7 @@ from tests.gossip.machines import (
 
 def swim_view(bench: Bench, number: int) -> PushPullNode | None:
     """What the machine tells others of a member: the state in its push/pull."""
-    reply, _ = bench.machine.handle_push_pull(PushPull(False, ()), source=STRANGER, now=bench.now)
+    reply = bench.exchange(PushPull(False, ()))
     return next((n for n in reply.nodes if n.name == name(number)), None)
 
 

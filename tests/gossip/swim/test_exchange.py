@@ -8,7 +8,7 @@ import pytest
 from gossip.serf.events import Member, MemberJoined, MemberStatus
 from gossip.swim.effects import OpenPushPull, PushPullFinished
 from gossip.swim.exchange import push_pull_scale
-from gossip.wire.messages import Alive, PushPull
+from gossip.wire.messages import Alive, ErrorReply, PushPull
 from tests.gossip.machines import (
     ME,
     MY_ADDRESS,
@@ -59,12 +59,11 @@ def test_the_reply_is_merged_and_the_join_finished() -> None:
 
 def test_the_answer_to_a_push_pull_is_our_state_from_before_merging_it() -> None:
     bench = Bench(members=1)
-    reply, effects = bench.machine.handle_push_pull(
-        PushPull(True, (node(7),)), source=STRANGER, now=bench.now
-    )
+    bench.effects.clear()
+    reply = bench.exchange(PushPull(True, (node(7),)))
     assert {n.name for n in reply.nodes} == {ME, name(1)}
     assert reply.join
-    assert [e.member.name for e in of_type(MemberJoined, effects)] == [name(7)]
+    assert [e.member.name for e in of_type(MemberJoined, bench.effects)] == [name(7)]
 
 
 def test_a_failed_exchange_is_told_with_its_reason() -> None:
@@ -102,12 +101,30 @@ def test_a_refused_join_of_ours_ends_with_the_hooks_reason() -> None:
     assert len(bench.machine.members()) == 1
 
 
-def test_a_refused_joiner_gets_our_state_and_stays_unknown() -> None:
+def test_a_join_tells_nothing_about_us_before_the_pool_is_admitted() -> None:
+    bench = Bench(admit=lambda _members: None)
+    stream_id, effects = bench.machine.join(address(7), now=bench.now)
+    (look,) = of_type(OpenPushPull, effects)
+    assert look.state == PushPull(True, ())
+
+    pool = PushPull(True, (node(7),))
+    effects = bench.machine.handle_push_pull_reply(stream_id, pool, now=bench.now)
+    (telling,) = of_type(OpenPushPull, effects)
+    assert (telling.stream_id, telling.to) == (stream_id, address(7))
+    assert [n.name for n in telling.state.nodes] == [ME]
+    assert bench.machine.member(name(7)) is None
+
+    effects = bench.machine.handle_push_pull_reply(stream_id, pool, now=bench.now)
+    assert of_type(PushPullFinished, effects) == [PushPullFinished(stream_id, address(7), None)]
+    assert bench.machine.member(name(7)) is not None
+
+
+def test_a_refused_joiner_is_told_why_and_not_who_we_are() -> None:
     bench = Bench(admit=no_guests)
     reply, effects = bench.machine.handle_push_pull(
         PushPull(True, (node(9),)), source=STRANGER, now=bench.now
     )
-    assert reply.nodes
+    assert reply == ErrorReply("no guests")
     assert drop_reasons(effects) == ["merge-not-admitted"]
     assert bench.machine.member(name(9)) is None
 

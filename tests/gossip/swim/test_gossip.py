@@ -9,7 +9,7 @@ from gossip.config import GossipConfig, PoolConfig, SwimConfig, lan
 from gossip.swim.carrier import packet_room_bytes
 from gossip.swim.effects import SendPacket
 from gossip.types import Address, MemberName
-from gossip.wire.messages import Ack, Alive, Ping
+from gossip.wire.messages import Ack, Alive, Ping, Suspect
 from tests.gossip.machines import (
     VSN,
     Bench,
@@ -172,3 +172,29 @@ def test_acks_and_pings_have_no_checksum() -> None:
     plain = [p for p in sent(bench.effects) if isinstance(p.messages[0], Ping | Ack)]
     assert plain
     assert not any(p.crc for p in plain)
+
+
+def test_a_claim_goes_neither_to_its_subject_nor_to_who_made_it_known() -> None:
+    bench = Bench(members=5, swim=NO_PROBES)
+    bench.run_for(5)
+    bench.take(alive(6), source=address(1))
+    bench.take(alive(6), source=address(2))
+    packets = about(6, sent(bench.run_for(5)))
+    assert len(packets) == 4
+    assert {p.to for p in packets} <= {address(3), address(4), address(5)}
+
+
+def test_an_accusation_does_go_to_the_accused() -> None:
+    bench = Bench(members=2, swim=NO_PROBES)
+    bench.run_for(5)
+    bench.take(suspect(name(1), 1, "m2"), source=address(2))
+    told = [p.to for p in sent(bench.run_for(3)) if of_type(Suspect, p.messages)]
+    assert set(told) == {address(1)}
+
+
+def test_forged_sources_are_not_remembered_as_knowing() -> None:
+    bench = Bench(members=3, swim=NO_PROBES)
+    bench.run_for(5)
+    for number in range(50):
+        bench.take(alive(4), source=address(100 + number))
+    assert len(about(4, sent(bench.run_for(5)))) == 4

@@ -65,9 +65,10 @@ class TestDirectPing:
         numbers = [p.seq_no for p in of_type(Ping, messages(bench.run_for(20)))]
         assert numbers == list(range(1, len(numbers) + 1))
 
-    def test_a_member_is_probed_every_interval_in_a_pool_of_three(self) -> None:
+    def test_nearly_every_interval_has_a_probe_in_a_pool_of_three(self) -> None:
+        # A walk that meets the end of the ring and ourselves twice is given up (8.2).
         bench = Bench(members=2)
-        assert len(of_type(Ping, messages(bench.run_for(30)))) in (29, 30)
+        assert 26 <= len(of_type(Ping, messages(bench.run_for(30)))) <= 30
 
     def test_an_ack_before_the_timeout_ends_the_round_quietly(self) -> None:
         bench, direct = silent_bench(3)
