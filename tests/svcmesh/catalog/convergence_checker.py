@@ -1,7 +1,8 @@
-"""Convergence: all alive agents show the same live records of bound nodes, and these are the true ones.
+"""Convergence: all alive agents show the same live records of bound nodes, and the true ones.
 
-The truth about a running node is what its agent wrote and has not deleted; about a failed one, and
-about external nodes, it is that everybody says the same.
+The truth about a running node is what its agent wrote and has not deleted; about external nodes it
+is that everybody says the same, about a failed one that everybody does who knows of it: who joins
+after a member failed does not learn of it.
 """
 
 from collections.abc import Sequence
@@ -11,12 +12,16 @@ from tests.svcmesh.catalog.replicas import Agent, Cluster, Row
 
 
 def disagreements(cluster: Cluster, among: Sequence[Agent] | None = None) -> list[str]:
-    """What is shown wrongly, or differently from the first agent, by any of the alive ones."""
+    """What is shown wrongly, or differently by two, of the alive ones."""
     viewers = list(cluster.running if among is None else among)
     found: list[str] = []
-    reference: dict[Row, Body] | None = None
+    first: dict[str, tuple[Agent, dict[Row, Body]]] = {}
+    everything = {row[0] for viewer in viewers for row in viewer.shown.rows()}
+    externals = {node for node in everything if node.startswith("external:")}
     for viewer in viewers:
         rows = viewer.shown.rows()
+        known = {member.serial for member in viewer.table.values()}
+        found += [f"{viewer.name} lacks {v.name}" for v in viewers if v.serial not in known]
         for member in viewer.table.values():
             if not member.is_running or member not in viewers:
                 continue
@@ -28,11 +33,12 @@ def disagreements(cluster: Cluster, among: Sequence[Agent] | None = None) -> lis
             is_alive = member.name not in viewer.failed
             if viewer.shown.alive.get(member.node_id) is not is_alive:
                 found.append(f"{viewer.name} of {member.name}: not shown as alive={is_alive}")
-        if reference is None:
-            reference = rows
-        elif rows != reference:
-            odd = sorted(_keys_apart(rows, reference))
-            found.append(f"{viewer.name} against {viewers[0].name}: {odd[:3]}")
+        for node in externals | set(viewer.shown.names.values()):
+            theirs = {row: body for row, body in rows.items() if row[0] == node}
+            other, reference = first.setdefault(node, (viewer, theirs))
+            if theirs != reference:
+                odd = sorted(_keys_apart(theirs, reference))
+                found.append(f"{viewer.name} against {other.name}: {odd[:3]}")
     return found
 
 

@@ -21,7 +21,6 @@ from svcmesh.catalog.changes import (
     CatalogEffect,
     ClockDrift,
     EpochRaised,
-    ExternalNode,
     IdentityContested,
     IdentityRestored,
     NodeBound,
@@ -102,8 +101,8 @@ class Shown:
             match owner:
                 case OwnNode(node_id):
                     name = self.names.get(node_id)
-                case ExternalNode(external):
-                    name = f"external:{external}"
+                case _:
+                    name = f"external:{owner.name}"
             if name is not None:
                 visible |= {(name, kind, id): body for (kind, id), body in rows.items()}
         return visible
@@ -217,7 +216,7 @@ class Cluster:
         self.network.attach(
             address,
             lambda source, payload: self._receive(agent, str(source), payload),
-            lambda source, payload: self._receive(agent, str(source), payload) or b"",
+            lambda source, payload: self._serve(agent, str(source), payload),
         )
         # An agent is a member like any other to its own replica.
         effects = replica.member_alive(name, node_id, is_peer=is_peer, now=self.clock.now)
@@ -410,6 +409,11 @@ class Cluster:
             payload, now=self.clock.now, wall_ms=self.wall_ms(agent)
         )
         self._act(agent, effects, source=source)
+
+    def _serve(self, agent: Agent, source: str, payload: bytes) -> bytes:
+        """A message that came by stream; what it causes is sent, not answered."""
+        self._receive(agent, source, payload)
+        return b""
 
     def _act(self, agent: Agent, effects: Sequence[CatalogEffect], *, source: str = "") -> None:
         for effect in effects:

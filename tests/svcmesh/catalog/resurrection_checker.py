@@ -13,15 +13,8 @@ class ResurrectionChecker:
     """Fails at the very effect that brings an old record back."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.changes_seen = 0
         self._over: dict[tuple[int, Owner], dict[RowId, list[Body]]] = {}
         cluster.watchers.append(self._watch)
-
-    def rewritten(self, owner: Owner, row: RowId, body: Body) -> None:
-        """An old body is written again, on purpose."""
-        for (_, whose), rows in self._over.items():
-            if whose == owner and body in rows.get(row, []):
-                rows[row].remove(body)
 
     def _watch(self, agent: Agent, effect: CatalogEffect) -> None:
         match effect:
@@ -30,7 +23,6 @@ class ResurrectionChecker:
                     # Left, reaped or not known yet: it may come back later with what it had.
                     self._over.pop((agent.serial, owner), None)
                     return
-                self.changes_seen += 1
                 rows = self._over.setdefault((agent.serial, owner), {})
                 over = rows.setdefault((kind, id), [])
                 assert new is None or new not in over, (

@@ -1,7 +1,8 @@
-"""Bytes from the network never raise, are counted when they are dropped, and cost bounded memory."""
+"""Bytes from the network never raise, are counted when dropped, and cost bounded memory."""
 
 import tracemalloc
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import cache
 from random import Random
 
@@ -115,7 +116,9 @@ def entry(id: str, seq: int, *, node: str = "", clock: int = 0, is_delete: bool 
 @cache
 def recorded_messages() -> tuple[tuple[str, bytes], ...]:
     """What agents say to each other in an eventful minute, by receiver."""
-    cluster = Cluster(7, config=ReplicaConfig(tombstone_s=5.0, page_bytes=1024), link=Link(loss=0.2))
+    cluster = Cluster(
+        7, config=ReplicaConfig(tombstone_s=5.0, page_bytes=1024), link=Link(loss=0.2)
+    )
     messages: dict[tuple[str, bytes], None] = {}
 
     def record(_: Agent, effect: CatalogEffect) -> None:
@@ -177,7 +180,7 @@ def mutated(payload: bytes, rng: Random) -> bytes:
 
 EDGES: list[object] = [
     0, 1, 2, 127, 128, 2**31, 2**60, 2**60 + 1, 2**63 - 1, 2**63, 2**64 - 1, -1,
-    None, True, False, "", "n", "s", "c", "n0", "\0", "x" * 2000, b"", b"\x00" * 16, [], [[]], {}, 1.5,
+    None, True, False, "", "n", "s", "c", "n0", "\0", "x" * 2000, b"", b"\x00" * 16, [], [[]], {},
 ]  # fmt: skip
 
 
@@ -198,14 +201,14 @@ def distorted(payload: bytes, rng: Random) -> bytes:
                 if not parent:
                     parent.append(0)
             case 1:
-                parent.insert(at, parent[rng.randrange(len(parent))])
+                parent.insert(at, deepcopy(parent[rng.randrange(len(parent))]))
             case 2 if type(parent[at]) is int:
-                parent[at] = max(0, parent[at] + rng.choice([-1, 1, 2, 1000]))
+                parent[at] = min(max(0, parent[at] + rng.choice([-1, 1, 2, 1000])), 2**64 - 1)
             case 3:
                 other = rng.randrange(len(parent))
                 parent[at], parent[other] = parent[other], parent[at]
             case _:
-                parent[at] = rng.choice(EDGES)
+                parent[at] = deepcopy(rng.choice(EDGES))
     packed: bytes = msgpack.packb(message)
     return b"\x80" + packed
 
@@ -242,9 +245,9 @@ def bombard(seed: int, *, messages: int) -> None:
         assert sum(sum(agent.dropped.values()) for agent in agents) > 0
         for agent in agents:
             # Whatever lies were told about others: of itself everybody is sure.
-            assert {row[1:]: b for row, b in agent.shown.rows().items() if row[0] == agent.name} == (
-                agent.own
-            )
+            assert {
+                row[1:]: b for row, b in agent.shown.rows().items() if row[0] == agent.name
+            } == (agent.own)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -338,8 +341,12 @@ def test_memory_under_a_flood_of_valid_messages_stops_growing() -> None:
     assert after - before < 400_000
 
 
-@pytest.mark.parametrize("size", [1400, 65_000, 1_000_000])
-def test_nested_headers_that_lie_about_their_lengths_cost_no_memory_to_speak_of(size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "peak_bytes_max"), [(1400, 4_000_000), (65_000, 70_000_000), (1_000_000, 70_000_000)]
+)
+def test_what_nested_headers_that_lie_about_their_lengths_cost_is_bounded(
+    size: int, peak_bytes_max: int
+) -> None:
     victim = Victim()
     claimed = min(size - 1, 8192)
     header = b"\xdd" + claimed.to_bytes(4, "big")
@@ -351,7 +358,7 @@ def test_nested_headers_that_lie_about_their_lengths_cost_no_memory_to_speak_of(
     finally:
         tracemalloc.stop()
     assert drops(effects) == ["catalog-malformed"]
-    assert peak < 2 * size + 80_000_000
+    assert peak < peak_bytes_max
 
 
 def test_a_message_over_the_limit_is_dropped_unread() -> None:

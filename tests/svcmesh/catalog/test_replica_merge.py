@@ -160,24 +160,23 @@ def test_rumors_in_any_order_grouping_and_number_give_what_was_written(
             continue
         body = service(step.key, n + 1)
         wall_ms = WALL_START_MS + n + (skew_ms if step.writer == "w1" else 0)
-        match step.is_external, step.is_delete:
-            case False, False:
-                table.own[step.writer][step.key] = body
-                writer.replica.put_own(body, now=writer.now)
-            case False, True:
-                table.own[step.writer].pop(step.key, None)
-                writer.replica.delete_own(Kind.SERVICE, step.key, now=writer.now)
-            case True, False:
-                writer.external[step.key] = body
-                table.write_external(step.writer, writer.epoch, step.key, body, wall_ms)
-                writer.replica.put_external("x", body, now=writer.now, wall_ms=wall_ms)
-            case _ if step.key in writer.external:
-                # Deleting what a writer does not know has no effect.
-                del writer.external[step.key]
+        if step.is_external and not step.is_delete:
+            writer.external[step.key] = body
+            table.write_external(step.writer, writer.epoch, step.key, body, wall_ms)
+            writer.replica.put_external("x", body, now=writer.now, wall_ms=wall_ms)
+        elif step.is_external:
+            # Deleting what a writer does not know has no effect.
+            if writer.external.pop(step.key, None) is not None:
                 table.write_external(step.writer, writer.epoch, step.key, None, wall_ms)
-                writer.replica.delete_external(
-                    "x", Kind.SERVICE, step.key, now=writer.now, wall_ms=wall_ms
-                )
+            writer.replica.delete_external(
+                "x", Kind.SERVICE, step.key, now=writer.now, wall_ms=wall_ms
+            )
+        elif step.is_delete:
+            table.own[step.writer].pop(step.key, None)
+            writer.replica.delete_own(Kind.SERVICE, step.key, now=writer.now)
+        else:
+            table.own[step.writer][step.key] = body
+            writer.replica.put_own(body, now=writer.now)
         if step.then_flush:
             writer.flush()
     for writer in writers.values():
