@@ -5,7 +5,7 @@ record of a kind, or with a body, that this agent does not understand is carried
 length is bounded by the message at hand. A decoder returns a value or raises `DecodeError`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
@@ -171,6 +171,8 @@ class Compare:
     """Do you have what I have? Answered by `Same` or `Buckets`."""
 
     fingerprint: int
+    settled: tuple[int, ...] = ()
+    """Fingerprints that differ from ours with nothing to exchange, as we found out before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,14 +312,18 @@ def encode_envelope(envelope: Envelope) -> bytes:
     return bytes((CATALOG_BYTE,)) + packed
 
 
+def _pack_hashes(hashes: Iterable[int]) -> bytes:
+    return b"".join(value.to_bytes(8, "big") for value in hashes)
+
+
 def _message_fields(message: CatalogMessage) -> tuple[int, list[object]]:
     match message:
         case Compare():
-            return 1, [message.fingerprint]
+            return 1, [message.fingerprint, _pack_hashes(message.settled) or None]
         case Same():
             return 2, []
         case Buckets():
-            return 3, [b"".join(value.to_bytes(8, "big") for value in message.hashes)]
+            return 3, [_pack_hashes(message.hashes)]
         case Summaries():
             rows = [
                 [s.is_external, *_pack_origin(s.origin), s.through, s.floor, s.hash, s.loose]
@@ -384,10 +390,10 @@ def decode_envelope_untrusted(payload: bytes, *, bytes_max: int) -> Envelope:
 
 
 def _decode_buckets(take: "_Fields") -> Buckets:
-    raw = take.next(bytes)
-    if len(raw) != 8 * BUCKETS:
+    hashes = take.hashes()
+    if len(hashes) != BUCKETS:
         raise DecodeError("catalog-malformed", "buckets")
-    return Buckets(tuple(int.from_bytes(raw[i : i + 8], "big") for i in range(0, len(raw), 8)))
+    return Buckets(hashes)
 
 
 def _decode_summaries(take: "_Fields") -> Summaries:
@@ -477,7 +483,7 @@ def _decode_contested(take: "_Fields") -> Contested:
 
 
 _DECODERS: Final[dict[int, Callable[["_Fields"], CatalogMessage]]] = {
-    1: lambda take: Compare(take.number(8)),
+    1: lambda take: Compare(take.number(8), take.hashes()),
     2: lambda _: Same(),
     3: _decode_buckets,
     4: _decode_summaries,
@@ -585,6 +591,13 @@ class _Fields:
     def cursor(self) -> Origin | None:
         value = self.next_or_none(list)
         return None if value is None else _Fields(value).origin()
+
+    def hashes(self) -> tuple[int, ...]:
+        """64-bit numbers, back to back; nil for none."""
+        raw = self.next_or_none(bytes) or b""
+        if len(raw) % 8 or len(raw) > 8 * BUCKETS:
+            raise DecodeError("catalog-malformed", "hashes")
+        return tuple(int.from_bytes(raw[i : i + 8], "big") for i in range(0, len(raw), 8))
 
     def texts(self) -> tuple[str, ...]:
         return tuple(_checked(value, str) for value in self.next(list))

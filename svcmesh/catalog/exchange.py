@@ -8,7 +8,8 @@
 | `Wants`              | `Pages` under a byte budget; more is asked for as they arrive         |
 | `WantExternal`       | `ExternalPage`                                                        |
 
-Who began with `Compare` is in a round; it ends with `Same`, or when there is nothing to be had.
+Who began with `Compare` is in a round; it ends with `Same`, or when there is nothing to be had. A
+difference over which nothing can be exchanged (`settled.py`) counts as agreement.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,8 +35,9 @@ from svcmesh.catalog.codec import (
 from svcmesh.catalog.config import ReplicaConfig
 from svcmesh.catalog.digest import BUCKETS
 from svcmesh.catalog.holdings import Holdings
-from svcmesh.catalog.log import Origin
+from svcmesh.catalog.log import HASH_MASK, Origin
 from svcmesh.catalog.paging import PAGE_BYTES, size_bytes
+from svcmesh.catalog.settled import SettledDifferences
 
 WANTS_MAX = 256
 """Origins asked for in one message."""
@@ -68,6 +70,8 @@ class _Round:
     deadline_at: float
     fingerprint: int
     """Ours, as it was sent."""
+    theirs: int = 0
+    """The peer's, once it has shown its buckets."""
 
 
 @dataclass(slots=True)
@@ -106,6 +110,7 @@ class Exchange:
         self.comparisons = 0
         self.rebuilds = 0
         self._config, self._holdings, self._send, self._rng = config, holdings, send, rng
+        self._settled = SettledDifferences()
         self._round: _Round | None = None
         self._pulls: dict[str, _Pull] = {}
 
@@ -114,7 +119,7 @@ class Exchange:
         fingerprint = self._holdings.digest.total
         self._round = _Round(peer, now + self._config.reply_timeout_s, fingerprint)
         self.comparisons += 1
-        self._send(peer, Compare(fingerprint))
+        self._send(peer, Compare(fingerprint, self._settled.with_ours(fingerprint, now=now)))
 
     def forget_peer(self, peer: str) -> None:
         """Expect nothing more from a peer."""
@@ -129,7 +134,7 @@ class Exchange:
     def handle_compare(self, peer: str, theirs: Compare) -> None:
         """Tell a peer whether we have the same."""
         digest = self._holdings.digest
-        is_same = theirs.fingerprint == digest.total
+        is_same = theirs.fingerprint == digest.total or digest.total in theirs.settled
         self._send(peer, Same() if is_same else Buckets(tuple(digest.buckets)))
 
     def handle_same(self, peer: str, *, now: float) -> None:
@@ -146,6 +151,8 @@ class Exchange:
         if not differing:
             self._end_round(peer, now=now)
             return
+        assert self._round is not None
+        self._round.theirs = sum(theirs.hashes) & HASH_MASK
         self._note_agreement(False, peer, len(differing), now=now)
         # Another place to begin each time, so that no bucket starves behind a large one.
         first = self._rng.randrange(len(differing))
@@ -176,9 +183,11 @@ class Exchange:
                 self._continue_pull(peer, pull, now=now)
         elif theirs.is_answer and not needs_rebuild and self._is_in_round_with(peer, now):
             # The peer lacks something of ours, we lack nothing of what was compared.
-            self._round = None
+            assert self._round is not None
             if len(theirs.buckets) >= self.agreement.differing_buckets:
                 self.has_synced = True
+                self._settled.note(self._round.fingerprint, self._round.theirs, now=now)
+            self._round = None
 
     def _summaries(self, buckets: Sequence[int], *, is_answer: bool) -> Summaries:
         covered: list[int] = []

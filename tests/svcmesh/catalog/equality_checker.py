@@ -31,10 +31,12 @@ class EqualityChecker:
 
 
 def _content(agent: Agent) -> dict[Owner, dict[RowId, Body]]:
-    """What it shows, by owner: names are each agent's own affair."""
-    shown = agent.shown
+    """What it shows to others, by owner: names are each agent's own affair."""
+    bound = set(agent.shown.names)
+    if agent.is_contested:
+        bound.discard(agent.node_id)
     return {
         owner: rows
-        for owner, rows in shown.records.items()
-        if rows and (isinstance(owner, ExternalNode) or owner.node_id in shown.names)
+        for owner, rows in agent.shown.records.items()
+        if rows and (isinstance(owner, ExternalNode) or owner.node_id in bound)
     }

@@ -139,6 +139,8 @@ class Agent:
     """Effects that are neither rows nor messages, in order."""
     dropped: dict[str, int] = field(default_factory=dict)
     is_ready: bool = False
+    is_contested: bool = False
+    """It lost its name or id, and does not show its own node to others."""
     messages_sent: int = 0
     streams_sent: int = 0
     bytes_sent: int = 0
@@ -439,7 +441,10 @@ class Cluster:
                     assert not agent.is_ready, "ready once only"
                     agent.is_ready = True
                     agent.facts.append(effect)
-                case IdentityContested() | IdentityRestored() | ClockDrift():
+                case IdentityContested() | IdentityRestored():
+                    agent.is_contested = isinstance(effect, IdentityContested)
+                    agent.facts.append(effect)
+                case ClockDrift():
                     agent.facts.append(effect)
                 case _:
                     pass

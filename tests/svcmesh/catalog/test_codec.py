@@ -127,7 +127,7 @@ def pages(draw: st.DrawFn, *, is_external: bool) -> Page:
 
 any_page = st.one_of(pages(is_external=False), pages(is_external=True))
 messages: st.SearchStrategy[CatalogMessage] = st.one_of(
-    st.builds(Compare, hashes),
+    st.builds(Compare, hashes, st.lists(hashes, min_size=1, max_size=3).map(tuple)),
     st.just(Same()),
     st.builds(Buckets, st.lists(hashes, min_size=BUCKETS, max_size=BUCKETS).map(tuple)),
     st.builds(
@@ -212,6 +212,12 @@ def test_damaged_messages_raise_a_decode_error_or_nothing(
     except DecodeError:
         # Any other exception fails the test.
         return
+
+
+@given(hashes)
+def test_a_comparison_with_nothing_settled_survives_the_wire(fingerprint: int) -> None:
+    envelope = Envelope("n", NodeId("id"), 0, Compare(fingerprint))
+    assert decode_envelope_untrusted(encode_envelope(envelope), bytes_max=BYTES_MAX) == envelope
 
 
 def test_a_comparison_and_its_answer_are_small() -> None:
