@@ -1,6 +1,7 @@
 """The process around an agent: what it prints first, its signals, its exit code."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -62,6 +63,8 @@ class _Process:
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         try:
             await agent.start()
+            # What is here now stays: the collector need not go over it in every full pass.
+            gc.freeze()
             print("==> svcmesh agent running!", flush=True)  # noqa: T201
             return await self._until_ended(agent)
         finally:

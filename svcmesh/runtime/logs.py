@@ -25,9 +25,13 @@ class LineFormatter(logging.Formatter):
         """Render a record; a traceback follows on lines of its own."""
         at = datetime.fromtimestamp(record.created, tz=UTC)
         level = f"[{_SHOWN.get(record.levelno, record.levelname)}]"
+        message = record.getMessage()
+        if not message.isprintable():
+            # Names and errors come from other hosts: no control codes, no broken UTF-8.
+            message = "".join(c if c.isprintable() else "?" for c in message)
         line = (
             f"    {at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z "
-            f"{level:<7} {record.name}: {record.getMessage()}"
+            f"{level:<7} {record.name}: {message}"
         )
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 

@@ -32,3 +32,12 @@ def test_lines_below_the_level_are_left_out(root_logger: logging.Logger) -> None
     set_up_logging("WARN", out)
     logging.getLogger("agent").info("quiet")
     assert out.getvalue() == ""
+
+
+def test_control_codes_and_broken_names_of_strangers_are_made_visible(
+    root_logger: logging.Logger,
+) -> None:
+    out = io.StringIO()
+    set_up_logging("info", out)
+    logging.getLogger("agent").info("member joined: %s", "n\x1b[2J\n\udcff7")
+    assert out.getvalue().endswith("member joined: n?[2J??7\n")
