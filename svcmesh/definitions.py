@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from svcmesh.catalog.codec import encode_body
-from svcmesh.catalog.records import RECORD_BYTES_MAX, ServiceRecord, TaggedAddress
+from svcmesh.catalog.codec import replication_problem
+from svcmesh.catalog.records import ServiceRecord, TaggedAddress
 from svcmesh.errors import ConfigError
 from svcmesh.jsonvalues import is_empty, json_kind
 
@@ -195,8 +195,8 @@ class _Parser:
                 self._scalar(given.get("EnableTagOverride"), bool, at="EnableTagOverride")
             ),
         )
-        if len(encode_body(definition.record)) > RECORD_BYTES_MAX:
-            raise self._refusal(f"a service may not exceed {RECORD_BYTES_MAX} bytes")
+        if (problem := replication_problem(definition.record)) is not None:
+            raise self._refusal(f"a service {problem}")
         return definition
 
     def _fields(self, obj: object, known: Mapping[str, str], *, at: str) -> dict[str, object]:

@@ -12,9 +12,8 @@ from uuid import UUID
 
 import orjson
 
-from svcmesh.catalog.codec import encode_body
+from svcmesh.catalog.codec import replication_problem
 from svcmesh.catalog.records import (
-    RECORD_BYTES_MAX,
     Body,
     CheckRecord,
     HealthStatus,
@@ -127,8 +126,8 @@ def plan_registration(registration: Registration, view: CatalogView) -> list[Bod
         bodies.append(registration.service)
     bodies += [_with_service(check, registration, node) for check in registration.checks]
     for body in bodies:
-        if len(encode_body(body)) > RECORD_BYTES_MAX:
-            raise RegistrationError(f"a record may not exceed {RECORD_BYTES_MAX} bytes")
+        if (problem := replication_problem(body)) is not None:
+            raise RegistrationError(f"a record {problem}")
     return bodies
 
 

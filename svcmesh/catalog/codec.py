@@ -96,6 +96,17 @@ def encode_body(body: Body) -> bytes:
     return packed
 
 
+def replication_problem(body: Body) -> str | None:
+    """Why other agents could not take this record in; None when they can."""
+    raw = encode_body(body)
+    if len(raw) > RECORD_BYTES_MAX:
+        return f"may not exceed {RECORD_BYTES_MAX} bytes"
+    key = body_key(body)
+    if decode_body_untrusted(key.kind, key.id, raw) is None:
+        return f"has at most {ELEMENTS_MAX} tags or map entries, and text in UTF-8"
+    return None
+
+
 def body_key(body: Body, *, node: str = "") -> RecordKey:
     """The key of a record with this body."""
     match body:

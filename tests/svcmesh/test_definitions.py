@@ -264,3 +264,9 @@ def test_any_json_is_a_definition_or_a_definition_error(obj: object, strict: boo
     except DefinitionError:
         return
     assert definition.record.name == definition.name
+
+
+def test_more_tags_than_agents_exchange_are_refused() -> None:
+    body = {"Name": "web", "Tags": ["t"] * 8193}
+    with pytest.raises(DefinitionError, match="at most 8192 tags"):
+        parse_service_definition(body, where="", strict=True)
