@@ -37,7 +37,7 @@ def run(config: AgentConfig) -> int:
 
 
 def _refuse(why: str) -> int:
-    print(f"==> Error starting agent: {why}", file=sys.stderr)  # noqa: T201
+    print(f"==> Error starting agent: {why}", file=sys.stderr)
     return 1
 
 
@@ -50,9 +50,9 @@ class _Process:
 
     async def run(self) -> int:
         config = self._config
-        print("==> Starting svcmesh agent...", flush=True)  # noqa: T201
+        print("==> Starting svcmesh agent...", flush=True)
         agent = Agent(config, DataDir(config.data_dir))
-        print(banner(agent), flush=True)  # noqa: T201
+        print(banner(agent), flush=True)
         set_up_logging(config.log_level)
         for warning in config.warnings:
             logger.warning("%s", warning)
@@ -65,7 +65,7 @@ class _Process:
             await agent.start()
             # What is here now stays: the collector need not go over it in every full pass.
             gc.freeze()
-            print("==> svcmesh agent running!", flush=True)  # noqa: T201
+            print("==> svcmesh agent running!", flush=True)
             return await self._until_ended(agent)
         finally:
             # From here on a signal ends the process as it ends any other.

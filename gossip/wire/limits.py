@@ -50,10 +50,8 @@ so the bound is also one on how long the event loop may stand still."""
 # Over time: enforced by the machines above.
 STREAMS_MAX = 128
 """Concurrent incoming streams."""
-RECENT_INTENTS_MAX = 8192
 LAMPORT_JUMP_MAX = 1 << 32
 """Lamport times further ahead than this are ignored."""
 LAMPORT_TIME_MAX = 1 << 63
 INCARNATION_MARGIN = 1 << 24
 """Accusations this close to the top of u32 are ignored: refuting them would wrap."""
-QUERY_TIMEOUT_NS_MAX = 3600 * 10**9

@@ -16,6 +16,7 @@ from svcmesh.config.network import (
     parse_ip_addresses,
     resolve_ports,
 )
+from svcmesh.config.settings import SERF_WAN_PORT_DEFAULT
 from svcmesh.config.values import Value
 from svcmesh.definitions import ServiceDefinition, check_metadata
 from svcmesh.errors import ConfigError
@@ -264,7 +265,10 @@ class Resolver:
 
     def _ports(self) -> Ports:
         names = ("dns", "http", "serf_lan", "serf_wan", "server")
-        return resolve_ports({name: self._typed(f"ports.{name}", int) for name in names})
+        ports = resolve_ports({name: self._typed(f"ports.{name}", int) for name in names})
+        if ports.serf_wan not in (SERF_WAN_PORT_DEFAULT, -1):
+            self._warnings.append("ports.serf_wan has no effect: WAN gossip is not built yet")
+        return ports
 
     # -- the parts --------------------------------------------------------------------------
 

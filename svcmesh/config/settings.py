@@ -10,13 +10,15 @@ from typing import Final
 from svcmesh.config.values import Kind, Value
 from svcmesh.goformats import format_duration
 
+SERF_WAN_PORT_DEFAULT: Final = 8302
+
 
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One setting.
 
     `default` None means that it is worked out from other settings or from the host; `doc` says
-    how. A setting is reloadable when SIGHUP takes it up.
+    how.
     """
 
     path: str
@@ -25,7 +27,6 @@ class Setting:
     default: Value | None
     doc: str
     flag: str = ""
-    reloadable: bool = False
 
     @property
     def is_list(self) -> bool:
@@ -77,7 +78,8 @@ SETTINGS: Final = (
     Setting("ports.dns", INT, 8600, "Port of the DNS server; -1 turns it off.", flag="dns-port"),
     Setting("ports.http", INT, 8500, "Port of the HTTP API; -1 turns it off.", flag="http-port"),
     Setting("ports.serf_lan", INT, 8301, "Port of LAN gossip, TCP and UDP.", flag="serf-lan-port"),
-    Setting("ports.serf_wan", INT, 8302, "Port of WAN gossip that a server announces; -1: none.",
+    Setting("ports.serf_wan", INT, SERF_WAN_PORT_DEFAULT,
+            "Port of WAN gossip, which is not built yet: no effect but a warning.",
             flag="serf-wan-port"),
     Setting("ports.server", INT, 8300, "Port for agent-to-agent calls that a server announces.",
             flag="server-port"),

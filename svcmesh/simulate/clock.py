@@ -29,7 +29,6 @@ class VirtualClock:
 
     def __init__(self, start: float = 0.0) -> None:
         self.now = start
-        self.events_run = 0
         self._heap: list[tuple[float, int, Timer]] = []
         self._order = count()
 
@@ -53,20 +52,9 @@ class VirtualClock:
         """Run the next `duration_s` seconds."""
         self.run_until(self.now + duration_s)
 
-    def run_until_true(self, condition: Callable[[], bool], *, limit_s: float) -> bool:
-        """Run until `condition` holds, looking after every event; False after `limit_s` seconds."""
-        end = self.now + limit_s
-        while not condition():
-            if not self._heap or self._heap[0][0] > end:
-                self.now = end
-                return condition()
-            self._step()
-        return True
-
     def _step(self) -> None:
         when, _, timer = heapq.heappop(self._heap)
         self.now = when
         callback, timer.callback = timer.callback, None
         if callback is not None:
-            self.events_run += 1
             callback()

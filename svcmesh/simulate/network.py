@@ -32,7 +32,6 @@ class SimulatedNetwork:
     def __init__(self, clock: VirtualClock, *, rng: Random, link: Link | None = None) -> None:
         self.link = link or Link()
         self.sent = 0
-        self.delivered = 0
         self.clock, self._rng = clock, rng
         self._receivers: dict[Endpoint, Callable[[Endpoint, Payload], None]] = {}
         self._servers: dict[Endpoint, Callable[[Endpoint, Payload], Payload]] = {}
@@ -173,7 +172,6 @@ class SimulatedNetwork:
         def receive() -> None:
             receiver = self._receivers.get(target)
             if receiver is not None:
-                self.delivered += 1
                 receiver(source, datagram)
 
         self._arrive(target, receive)

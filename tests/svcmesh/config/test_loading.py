@@ -394,3 +394,9 @@ def test_services_alone_can_be_read_from_files_that_are_no_whole_configuration(
 ) -> None:
     path = write("web.json", {"service": {"name": "web"}})
     assert [service.name for service in load_services([path])] == ["web"]
+
+
+def test_a_wan_port_is_said_to_have_no_effect() -> None:
+    config = load_config({"dev": True, "serf-wan-port": 9302}, [])
+    assert any("ports.serf_wan has no effect" in warning for warning in config.warnings)
+    assert not load_config({"dev": True}, []).warnings
