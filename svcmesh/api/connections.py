@@ -1,4 +1,7 @@
-"""Bounds on connections: in all, and by client address. One above them is told so and closed."""
+"""HTTP connections: bounded in number, and short of aiohttp for requests that are hot.
+
+Bounds are in all, and by client address; one above them is told so and closed.
+"""
 
 import asyncio
 import logging
@@ -11,6 +14,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError
 
 from svcmesh.api.answers import ApiError, error_response
+from svcmesh.api.hot import HotAnswers, RawRequest, whole_get_untrusted
 
 logger = logging.getLogger("http")
 
@@ -59,13 +63,23 @@ class ConnectionBounds:
             self._by_client[client] -= 1
 
 
-class BoundedConnection(web.RequestHandler):
-    """One HTTP connection that counts against the bounds."""
+class Connection(web.RequestHandler):
+    """One HTTP connection: counts against the bounds, and answers hot requests by itself.
 
-    __slots__ = ("_bounds", "_client")
+    Invariant: `_is_between` is True only while all bytes that came were whole requests and all of
+    them are answered, so that the next byte begins a request and nobody else writes.
+    """
+
+    __slots__ = ("_bounds", "_client", "_hot", "_is_between", "_is_framed", "_visit_at", "raw")
 
     def __init__(
-        self, server: web.Server, bounds: ConnectionBounds, *, keep_alive_s: float, linger_s: float
+        self,
+        server: web.Server,
+        bounds: ConnectionBounds,
+        hot: HotAnswers,
+        *,
+        keep_alive_s: float,
+        linger_s: float,
     ) -> None:
         super().__init__(
             server,
@@ -74,8 +88,13 @@ class BoundedConnection(web.RequestHandler):
             lingering_time=linger_s,
             access_log=None,  # type: ignore[arg-type] # None turns it off
         )
-        self._bounds = bounds
+        self._bounds, self._hot = bounds, hot
         self._client: str | None = None
+        self.raw: RawRequest | None = None
+        """The request that is being answered, if it could become hot."""
+        self._is_framed = self._is_between = True
+        self._visit_at = 0.0
+        """From then on a hot request goes to aiohttp all the same: it closes idle connections."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it and hang up."""
@@ -88,6 +107,37 @@ class BoundedConnection(web.RequestHandler):
         assert isinstance(transport, asyncio.WriteTransport)
         transport.write(_TOO_MANY)
         transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is hot at once; all else is aiohttp's."""
+        transport = self.transport
+        if self._is_between and transport is not None:
+            response = self._hot.get(data)
+            if (
+                response is not None
+                and not transport.is_closing()
+                # A client that does not read waits in line, where its answers are bounded.
+                and not transport.get_write_buffer_size()
+                and self._loop.time() < self._visit_at
+            ):
+                transport.write(response)
+                return
+        self.raw = whole_get_untrusted(data) if self._is_between else None
+        # Bytes that are not one whole request end that for good: where a request begins is
+        # the parser's secret from then on.
+        self._is_framed = self._is_framed and self.raw is not None
+        self._is_between = False
+        super().data_received(data)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Write an answer; after the last one, hot requests may come."""
+        finished = await super().finish_response(request, resp, start_time)
+        self.raw = None
+        self._is_between = self._is_framed and bool(resp.keep_alive)
+        self._visit_at = self._loop.time() + self.keepalive_timeout / 2
+        return finished
 
     def handle_error(
         self,

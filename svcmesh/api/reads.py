@@ -56,7 +56,7 @@ class ReadService:
         for future in self._waiting:
             _wake(future)
 
-    def kept(self, view: CatalogView, request: web.BaseRequest) -> web.Response | None:
+    def kept(self, view: CatalogView, request: web.BaseRequest) -> "KeptAnswer | None":
         """The answer to the same request, if it still holds."""
         return self._kept.get(view, _cache_key(request))
 
@@ -145,6 +145,10 @@ class KeptAnswer:
         """What keeping it costs, about."""
         return len(self.body) + CACHE_ENTRY_OVERHEAD_BYTES
 
+    def response(self) -> web.Response:
+        """It, to send."""
+        return web.Response(body=self.body, headers=self.headers)
+
 
 class AnswerCache:
     """Answers by request, at most `CACHE_BYTES_MAX` of them; the least recently used go first."""
@@ -153,7 +157,7 @@ class AnswerCache:
         self._answers: OrderedDict[tuple[str, bool], KeptAnswer] = OrderedDict()
         self._size_bytes = 0
 
-    def get(self, view: CatalogView, key: tuple[str, bool]) -> web.Response | None:
+    def get(self, view: CatalogView, key: tuple[str, bool]) -> KeptAnswer | None:
         """The answer, if what it was made from has not changed."""
         kept = self._answers.get(key)
         if kept is None:
@@ -163,7 +167,7 @@ class AnswerCache:
             self._size_bytes -= kept.size_bytes
             return None
         self._answers.move_to_end(key)
-        return web.Response(body=kept.body, headers=kept.headers)
+        return kept
 
     def put(self, key: tuple[str, bool], answer: KeptAnswer) -> None:
         """Keep an answer, unless it is too large."""

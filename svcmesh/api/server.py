@@ -6,6 +6,7 @@ header is ever sent: a web page of another origin cannot read answers, nor send 
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterable
 from random import Random
 from typing import Final
@@ -17,9 +18,10 @@ from aiohttp.http_parser import RawRequestMessage
 from svcmesh.api import agent, agent_services, catalog, health, status, unbuilt
 from svcmesh.api.answers import TEXT_HEADERS, ApiError, error_response
 from svcmesh.api.bodies import BODY_BYTES_MAX
-from svcmesh.api.connections import BoundedConnection, ConnectionBounds
+from svcmesh.api.connections import Connection, ConnectionBounds
 from svcmesh.api.facade import AgentFacade
-from svcmesh.api.reads import Endpoint, ReadService
+from svcmesh.api.hot import HotAnswers
+from svcmesh.api.reads import Endpoint, KeptAnswer, ReadService
 from svcmesh.api.routing import Call, Router, split_target
 
 logger = logging.getLogger("http")
@@ -37,11 +39,17 @@ class HttpServer:
 
     def __init__(self, facade: AgentFacade, *, bounds: ConnectionBounds | None = None) -> None:
         self._facade = facade
+        self._hot = HotAnswers(facade.view, now_utc=time.time)
         self._reads = ReadService(Random())
         self._router = self._routes()
         self._server: web.Server | None = None
         self._listeners: list[asyncio.Server] = []
         self._bounds = bounds or ConnectionBounds()
+
+    @property
+    def hot_hits(self) -> int:
+        """How many requests were answered without being parsed (`hot.py`)."""
+        return self._hot.hits
 
     async def start(self, addresses: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
         """Listen on all addresses; returns them with the ports that were bound.
@@ -77,10 +85,10 @@ class HttpServer:
             await self._server.shutdown(SHUTDOWN_S)
             self._server = None
 
-    def _accept(self) -> BoundedConnection:
+    def _accept(self) -> Connection:
         assert self._server is not None
-        return BoundedConnection(
-            self._server, self._bounds, keep_alive_s=KEEP_ALIVE_S, linger_s=LINGER_S
+        return Connection(
+            self._server, self._bounds, self._hot, keep_alive_s=KEEP_ALIVE_S, linger_s=LINGER_S
         )
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
@@ -102,7 +110,8 @@ class HttpServer:
             if method == "GET":
                 kept = self._reads.kept(self._facade.view, request)
                 if kept is not None:
-                    return kept
+                    self._make_hot(request, kept)
+                    return kept.response()
             path, params = split_target(request.raw_path)
             handler, rest = self._router.resolve(method, path)
             return await handler(Call(self._facade, request, rest, params))
@@ -112,6 +121,22 @@ class HttpServer:
             # The last line of defence: one bad request must not take the API down.
             logger.exception("request failed: %s %s", method, request.raw_path)
             return web.Response(status=500, text="Internal error", headers=TEXT_HEADERS)
+
+    def _make_hot(self, request: web.BaseRequest, kept: KeptAnswer) -> None:
+        connection = request.protocol
+        # At debug level every request is a line in the log.
+        if (
+            isinstance(connection, Connection)
+            and connection.raw is not None
+            and not logger.isEnabledFor(logging.DEBUG)
+        ):
+            self._hot.put(
+                connection.raw,
+                topics=kept.topics,
+                index=kept.index,
+                headers=kept.headers,
+                body=kept.body,
+            )
 
     def _routes(self) -> Router:
         router = Router()
