@@ -1,13 +1,21 @@
 """The agent's settings: every one in one table, read from files and flags as Consul reads them.
 
-`settings` is the table, `sources` reads files and flags, `loading` merges them, `resolving`
-validates, `model` is the result. `foreign` knows Consul's keys of features that are not built.
+`settings` declares them, `sources` reads files and flags, `loading` merges them, `resolving`
+validates and works out what depends on others. `foreign` knows Consul's keys
+of features that are not built.
 """
 
 from svcmesh.config.foreign import FOREIGN, ForeignKey
 from svcmesh.config.loading import load_config, load_services, reload_services
-from svcmesh.config.model import AgentConfig, DnsConfig, GossipLanConfig, Ports, SoaConfig
-from svcmesh.config.settings import SETTINGS, Setting
+from svcmesh.config.setting import Setting
+from svcmesh.config.settings import (
+    SETTINGS,
+    AgentConfig,
+    DnsConfig,
+    GossipLanConfig,
+    Ports,
+    SoaConfig,
+)
 from svcmesh.config.values import Kind
 
 __all__ = [

@@ -10,9 +10,8 @@ from os import PathLike
 from pathlib import Path
 
 from svcmesh.config.interfaces import private_ipv4_addresses
-from svcmesh.config.model import AgentConfig
 from svcmesh.config.resolving import Resolver
-from svcmesh.config.settings import BY_PATH, DEV_VALUES, SETTINGS
+from svcmesh.config.settings import BY_PATH, DEV_VALUES, SETTINGS, AgentConfig, Origin
 from svcmesh.config.sources import Source, read_files, read_flags
 from svcmesh.config.values import Value
 from svcmesh.definitions import ServiceDefinition
@@ -46,8 +45,7 @@ def load_config(
     resolver = Resolver(values, dev=dev, private_addresses=private_addresses, host_name=host_name)
     return resolver.resolve(
         services=services,
-        config_files=paths,
-        config_files_are_json=any_extension,
+        origin=Origin(flags=dict(flags), files=paths),
         warnings=warnings,
     )
 
@@ -68,7 +66,8 @@ def reload_services(config: AgentConfig) -> tuple[ServiceDefinition, ...]:
     Raises:
         ConfigError: A file cannot be read or is wrong.
     """
-    sources = read_files(config.config_files, any_extension=config.config_files_are_json)
+    origin = config.origin
+    sources = read_files(origin.files, any_extension=_is_json_forced(origin.flags))
     return _unique([service for source in sources for service in source.services], [])
 
 

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from svcmesh.config.model import Ports
+from svcmesh.config.settings import Ports
 from svcmesh.config.values import problem_list
 from svcmesh.errors import ConfigError
 

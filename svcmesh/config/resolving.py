@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
-from svcmesh.config.model import AgentConfig, DnsConfig, GossipLanConfig, Ports, SoaConfig
 from svcmesh.config.network import (
     check_listeners,
     choose_advertise_address,
@@ -16,14 +15,19 @@ from svcmesh.config.network import (
     parse_ip_addresses,
     resolve_ports,
 )
-from svcmesh.config.settings import SERF_WAN_PORT_DEFAULT
-from svcmesh.config.values import Value
+from svcmesh.config.setting import build
+from svcmesh.config.settings import (
+    BY_PATH,
+    LOG_LEVELS,
+    SERF_WAN_PORT_DEFAULT,
+    TTL,
+    AgentConfig,
+    Origin,
+    Ports,
+)
+from svcmesh.config.values import Value, problem_list
 from svcmesh.definitions import ServiceDefinition, check_metadata
 from svcmesh.errors import ConfigError
-
-LOG_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "ERROR")
-TTL_S_MAX: Final = 2**31 - 1
-"""RFC 2181, 8."""
 
 _KEY_BYTES: Final = (16, 24, 32)
 _DATACENTER: Final = re.compile(r"[a-z0-9_-]+")
@@ -55,8 +59,7 @@ class Resolver:
         self,
         *,
         services: tuple[ServiceDefinition, ...],
-        config_files: tuple[Path, ...],
-        config_files_are_json: bool,
+        origin: Origin,
         warnings: Sequence[str],
     ) -> AgentConfig:
         """Validate and build.
@@ -68,6 +71,7 @@ class Resolver:
         data_dir = self._data_dir()
         server = self._bool("server")
         bootstrap, bootstrap_expect = self._bootstrap(server=server)
+        self._check_ranges()
         bind_addr = choose_bind_address(self._ip_addresses("bind_addr"))
         advertise_addr = choose_advertise_address(
             self._ip_addresses("advertise_addr"), bind_addr, self._private_addresses
@@ -80,48 +84,52 @@ class Resolver:
         domain, alt_domain = self._domain("domain"), self._domain("alt_domain")
         if not domain:
             raise ConfigError("domain cannot be empty")
-        config = AgentConfig(
-            node_name=self._node_name(),
-            node_id=self._node_id(),
-            node_meta=self._node_meta(),
-            datacenter=self._datacenter(),
-            server=server,
-            bootstrap=bootstrap,
-            bootstrap_expect=bootstrap_expect,
-            dev=self._dev,
-            data_dir=data_dir,
-            bind_addr=bind_addr,
-            advertise_addr=advertise_addr,
-            client_addrs=client_addrs,
-            http_addrs=http_addrs,
-            dns_addrs=dns_addrs,
-            ports=ports,
-            start_join=self._join_addresses("start_join"),
-            retry_join=self._join_addresses("retry_join"),
-            retry_interval_s=self._positive_s("retry_interval"),
-            retry_max=self._not_negative("retry_max"),
-            rejoin_after_leave=self._bool("rejoin_after_leave"),
-            leave_on_terminate=self._optional("leave_on_terminate", bool, not server),
-            skip_leave_on_interrupt=self._optional("skip_leave_on_interrupt", bool, server),
-            reconnect_timeout_s=self._positive_s("reconnect_timeout"),
-            encrypt=self._encrypt(),
-            encrypt_verify_incoming=self._bool("encrypt_verify_incoming"),
-            encrypt_verify_outgoing=self._bool("encrypt_verify_outgoing"),
-            domain=domain,
-            alt_domain=alt_domain if alt_domain != domain else "",
-            dns=self._dns(),
-            gossip_lan=self._gossip_lan(),
-            log_level=self._log_level(),
-            pid_file=Path(pid_file) if (pid_file := self._text("pid_file")) else None,
-            services=services,
-            config_files=config_files,
-            config_files_are_json=config_files_are_json,
-            warnings=(*warnings, *self._warnings),
+        known: dict[str, object] = {
+            "node_name": self._node_name(),
+            "node_id": self._node_id(),
+            "node_meta": self._node_meta(),
+            "datacenter": self._datacenter(),
+            "bootstrap": bootstrap,
+            "bootstrap_expect": bootstrap_expect,
+            "dev": self._dev,
+            "data_dir": data_dir,
+            "bind_addr": bind_addr,
+            "advertise_addr": advertise_addr,
+            "client_addr": client_addrs,
+            "addresses.http": http_addrs,
+            "addresses.dns": dns_addrs,
+            "ports": ports,
+            "start_join": self._join_addresses("start_join"),
+            "retry_join": self._join_addresses("retry_join"),
+            "leave_on_terminate": self._optional("leave_on_terminate", bool, not server),
+            "skip_leave_on_interrupt": self._optional("skip_leave_on_interrupt", bool, server),
+            "encrypt": self._encrypt(),
+            "domain": domain,
+            "alt_domain": alt_domain if alt_domain != domain else "",
+            "dns_config.node_ttl": int(self._typed("dns_config.node_ttl", float)),
+            "dns_config.service_ttl": self._service_ttl_s(),
+            "log_level": self._log_level(),
+            "pid_file": Path(pid_file) if (pid_file := self._text("pid_file")) else None,
+            "services": services,
+            "origin": origin,
+            "values": self._values,
+        }
+        config: AgentConfig = build(
+            AgentConfig, self._values, known | {"warnings": (*warnings, *self._warnings)}
         )
         # The libraries know best what their own settings may be.
         config.swim_config()
         config.dns_server_config()
         return config
+
+    def _check_ranges(self) -> None:
+        problems = [
+            problem
+            for path, value in self._values.items()
+            if (problem := BY_PATH[path].problem(value))
+        ]
+        if problems:
+            raise ConfigError(problems[0] if len(problems) == 1 else problem_list(problems))
 
     # -- typed access -----------------------------------------------------------------------
 
@@ -138,18 +146,6 @@ class Resolver:
 
     def _bool(self, path: str) -> bool:
         return self._typed(path, bool)
-
-    def _not_negative(self, path: str) -> int:
-        value = self._typed(path, int)
-        if value < 0:
-            raise ConfigError(f"{path} cannot be {value}. Must be greater than or equal to zero")
-        return value
-
-    def _positive_s(self, path: str) -> float:
-        value = self._typed(path, float)
-        if value <= 0:
-            raise ConfigError(f"{path}: must be greater than zero")
-        return value
 
     # -- what the agent is ------------------------------------------------------------------
 
@@ -209,10 +205,6 @@ class Resolver:
 
     def _bootstrap(self, *, server: bool) -> tuple[bool, int]:
         bootstrap, expect = self._bool("bootstrap"), self._typed("bootstrap_expect", int)
-        if expect < 0:
-            raise ConfigError(
-                f"bootstrap_expect cannot be {expect}. Must be greater than or equal to zero"
-            )
         if self._dev and expect > 0:
             raise ConfigError("'bootstrap_expect > 0' not allowed in dev mode")
         if bootstrap and not server:
@@ -280,49 +272,11 @@ class Resolver:
             raise ConfigError(f'{path} cannot be "{text}": not a domain name')
         return f"{text}."
 
-    def _dns(self) -> DnsConfig:
+    def _service_ttl_s(self) -> dict[str, int]:
         ttls = self._values["dns_config.service_ttl"]
         assert isinstance(ttls, dict)
-        return DnsConfig(
-            node_ttl_s=_ttl_s(self._typed("dns_config.node_ttl", float), at="dns_config.node_ttl"),
-            service_ttl_s={
-                service: _ttl_s(float(ttl_s), at=f"dns_config.service_ttl.{service}")
-                for service, ttl_s in ttls.items()
-            },
-            udp_answer_limit=self._not_negative("dns_config.udp_answer_limit"),
-            a_record_limit=self._not_negative("dns_config.a_record_limit"),
-            enable_truncate=self._bool("dns_config.enable_truncate"),
-            only_passing=self._bool("dns_config.only_passing"),
-            enable_additional_node_meta_txt=self._bool(
-                "dns_config.enable_additional_node_meta_txt"
-            ),
-            soa=SoaConfig(
-                refresh_s=_ttl_s(
-                    self._typed("dns_config.soa.refresh", int), at="dns_config.soa.refresh"
-                ),
-                retry_s=_ttl_s(self._typed("dns_config.soa.retry", int), at="dns_config.soa.retry"),
-                expire_s=_ttl_s(
-                    self._typed("dns_config.soa.expire", int), at="dns_config.soa.expire"
-                ),
-                min_ttl_s=_ttl_s(
-                    self._typed("dns_config.soa.min_ttl", int), at="dns_config.soa.min_ttl"
-                ),
-            ),
-        )
-
-    def _gossip_lan(self) -> GossipLanConfig:
-        return GossipLanConfig(
-            gossip_nodes=self._typed("gossip_lan.gossip_nodes", int),
-            gossip_interval_s=self._typed("gossip_lan.gossip_interval", float),
-            probe_interval_s=self._typed("gossip_lan.probe_interval", float),
-            probe_timeout_s=self._typed("gossip_lan.probe_timeout", float),
-            suspicion_mult=self._typed("gossip_lan.suspicion_mult", int),
-            retransmit_mult=self._typed("gossip_lan.retransmit_mult", int),
-        )
-
-
-def _ttl_s(seconds: float, *, at: str) -> int:
-    """Whole seconds, as DNS carries them."""
-    if not 0 <= seconds <= TTL_S_MAX:
-        raise ConfigError(f"{at}: must be between 0 and {TTL_S_MAX} seconds")
-    return int(seconds)
+        for service, ttl_s in ttls.items():
+            if problem := TTL.problem(float(ttl_s)):
+                raise ConfigError(f"dns_config.service_ttl.{service} {problem}")
+        # Whole seconds, as DNS carries them.
+        return {service: int(ttl_s) for service, ttl_s in ttls.items()}

@@ -1,151 +1,282 @@
-"""Every setting of the agent, in one table: key, type, default, flag, meaning.
+"""Every setting of the agent: key, type, default, range, flag, meaning, and who holds it.
 
-The parser of files and flags, `svcmesh agent -help` and the reference in `docs/` all come from
-`SETTINGS`. Keys, types and, unless a text says otherwise, defaults are Consul's.
+A field declared with `setting` is all it takes (see `setting.py`): the parsers of files and flags,
+`svcmesh agent -help` and `docs/configuration.md` come from here. Keys, types and, unless a text
+says otherwise, defaults are Consul's. What must be worked out, or depends on other settings, is in
+`resolving.py`.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
+from svcmesh.config.setting import NOT_NEGATIVE, POSITIVE, Range, group, setting, settings_of
 from svcmesh.config.values import Kind, Value
-from svcmesh.goformats import format_duration
+from svcmesh.definitions import ServiceDefinition
+from svcmesh.errors import ConfigError
 
-SERF_WAN_PORT_DEFAULT: Final = 8302
+if TYPE_CHECKING:
+    from dnsserver.config import DnsConfig as DnsServerConfig
+    from gossip.config import SwimConfig
 
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting.
-
-    `default` None means that it is worked out from other settings or from the host; `doc` says
-    how.
-    """
-
-    path: str
-    """Key in a file; a dot leads into an object."""
-    kind: Kind
-    default: Value | None
-    doc: str
-    flag: str = ""
-
-    @property
-    def is_list(self) -> bool:
-        """Values of several sources are joined, those of flags first."""
-        return self.kind in (Kind.STRINGS, Kind.STRING_MAP, Kind.DURATION_MAP)
-
-    @property
-    def default_text(self) -> str:
-        """The default as one would write it; empty when there is none."""
-        match self.default:
-            case None | "" | () | {}:
-                return ""
-            case bool():
-                return str(self.default).lower()
-            case float():
-                return format_duration(self.default)
-            case _:
-                return str(self.default)
-
-
-S, INT, BOOL, DUR = Kind.STRING, Kind.INTEGER, Kind.BOOLEAN, Kind.DURATION
-
-SETTINGS: Final = (
-    # What the agent is.
-    Setting("node_name", S, None, "Name of this node, unique in the cluster. Default: host name.",
-            flag="node"),
-    Setting("node_id", S, "", "UUID of this node. Default: drawn at the first start and kept in "
-            "data_dir.", flag="node-id"),
-    Setting("node_meta", Kind.STRING_MAP, {}, "Metadata of this node, as `key:value` in a flag; at "
-            "most 64 pairs.", flag="node-meta"),
-    Setting("datacenter", S, "dc1", "Data center of this agent.", flag="datacenter"),
-    Setting("server", BOOL, False, "Run as a server. Only role and tags until the consistent "
-            "store is built.", flag="server"),
-    Setting("bootstrap", BOOL, False, "A server that may elect itself leader. For the consistent "
-            "store; a tag until then.", flag="bootstrap"),
-    Setting("bootstrap_expect", INT, 0, "Number of servers to wait for before the first election. "
-            "For the consistent store; a tag until then.", flag="bootstrap-expect"),
-    Setting("data_dir", S, "", "Folder for the agent's state: identity, services, keyring, peers. "
-            "Required without -dev.", flag="data-dir"),
-    # Where it is.
-    Setting("bind_addr", S, "0.0.0.0", "IP address for gossip and agent-to-agent traffic.",  # noqa: S104 -- Consul's default
-            flag="bind"),
-    Setting("advertise_addr", S, None, "IP address that others reach this agent at. Default: "
-            "bind_addr, or the only private IPv4 address of the host.", flag="advertise"),
-    Setting("client_addr", S, "127.0.0.1", "IP addresses for HTTP and DNS, separated by spaces.",
-            flag="client"),
-    Setting("addresses.dns", S, None, "IP addresses for DNS. Default: client_addr."),
-    Setting("addresses.http", S, None, "IP addresses for HTTP. Default: client_addr."),
-    Setting("ports.dns", INT, 8600, "Port of the DNS server; -1 turns it off.", flag="dns-port"),
-    Setting("ports.http", INT, 8500, "Port of the HTTP API; -1 turns it off.", flag="http-port"),
-    Setting("ports.serf_lan", INT, 8301, "Port of LAN gossip, TCP and UDP.", flag="serf-lan-port"),
-    Setting("ports.serf_wan", INT, SERF_WAN_PORT_DEFAULT,
-            "Port of WAN gossip, which is not built yet: no effect but a warning.",
-            flag="serf-wan-port"),
-    Setting("ports.server", INT, 8300, "Port for agent-to-agent calls that a server announces.",
-            flag="server-port"),
-    # Whom it joins.
-    Setting("start_join", Kind.STRINGS, (), "Address of an agent to join at the start; the agent "
-            "ends when none answers. Can be repeated.", flag="join"),
-    Setting("retry_join", Kind.STRINGS, (), "Address of an agent to join, with retries. Can be "
-            "repeated.", flag="retry-join"),
-    Setting("retry_interval", DUR, 30.0, "Time between attempts to join.", flag="retry-interval"),
-    Setting("retry_max", INT, 0, "Attempts to join before the agent ends; 0 is no limit.",
-            flag="retry-max"),
-    Setting("rejoin_after_leave", BOOL, False, "Join the members of the last run although that "
-            "run had left.", flag="rejoin"),
-    Setting("leave_on_terminate", BOOL, None, "Leave the cluster on SIGTERM. Default: false on a "
-            "server, true otherwise."),
-    Setting("skip_leave_on_interrupt", BOOL, None, "Do not leave the cluster on SIGINT. Default: "
-            "true on a server, false otherwise."),
-    Setting("reconnect_timeout", DUR, 72 * 3600.0, "A failed member is forgotten after this long."),
-    # Encryption of gossip.
-    Setting("encrypt", S, "", "Gossip encryption key: 16, 24 or 32 bytes in base64 (`svcmesh "
-            "keygen`). Starts the keyring; a kept keyring wins.", flag="encrypt"),
-    Setting("encrypt_verify_incoming", BOOL, True, "Refuse gossip that is not encrypted, when "
-            "there is a key."),
-    Setting("encrypt_verify_outgoing", BOOL, True, "Send encrypted gossip only, when there is a "
-            "key."),
-    # DNS.
-    Setting("domain", S, "svcmesh.", "Domain that DNS answers for. Consul's default is `consul.`.",
-            flag="domain"),
-    Setting("alt_domain", S, "consul.", "Second domain that DNS answers for; empty: none. "
-            "Consul has none by default.", flag="alt-domain"),
-    Setting("dns_config.node_ttl", DUR, 0.0, "TTL of answers about nodes."),
-    Setting("dns_config.service_ttl", Kind.DURATION_MAP, {}, "TTL of answers by service name; `*` "
-            "and `prefix*` are patterns."),
-    Setting("dns_config.udp_answer_limit", INT, 3, "Most records of a UDP answer without EDNS0."),
-    Setting("dns_config.a_record_limit", INT, 0, "Most A or AAAA records of an answer; 0 is no "
-            "limit."),
-    Setting("dns_config.enable_truncate", BOOL, False, "Set the TC flag when records were left "
-            "out of a UDP answer."),
-    Setting("dns_config.only_passing", BOOL, False, "Leave out instances whose checks warn."),
-    Setting("dns_config.enable_additional_node_meta_txt", BOOL, True, "Add TXT records with node "
-            "metadata to the additional section."),
-    Setting("dns_config.soa.refresh", INT, 3600, "SOA refresh, seconds."),
-    Setting("dns_config.soa.retry", INT, 600, "SOA retry, seconds."),
-    Setting("dns_config.soa.expire", INT, 86400, "SOA expire, seconds."),
-    Setting("dns_config.soa.min_ttl", INT, 0, "SOA minimum: how long a negative answer is cached, "
-            "seconds."),
-    # Gossip.
-    Setting("gossip_lan.gossip_nodes", INT, 3, "Members that each round of gossip goes to."),
-    Setting("gossip_lan.gossip_interval", DUR, 0.2, "Time between rounds of gossip."),
-    Setting("gossip_lan.probe_interval", DUR, 1.0, "Time between probes of other members."),
-    Setting("gossip_lan.probe_timeout", DUR, 0.5, "Wait for a direct answer to a probe; below "
-            "probe_interval."),
-    Setting("gossip_lan.suspicion_mult", INT, 4, "Multiplier of the time that a suspected member "
-            "has to refute."),
-    Setting("gossip_lan.retransmit_mult", INT, 4, "Multiplier of the number of times a rumor is "
-            "sent."),
-    # The process.
-    Setting("log_level", S, "INFO", "TRACE, DEBUG, INFO, WARN or ERR.", flag="log-level"),
-    Setting("pid_file", S, "", "File to write the process id to.", flag="pid-file"),
+S, INT, BOOL, DUR, STRINGS = (
+    Kind.STRING, Kind.INTEGER, Kind.BOOLEAN, Kind.DURATION, Kind.STRINGS,
 )  # fmt: skip
+
+LOG_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "ERROR")
+SERF_WAN_PORT_DEFAULT: Final = 8302
+TTL_S_MAX: Final = 2**31 - 1
+"""RFC 2181, 8."""
+TTL: Final = Range(least=0, most=TTL_S_MAX)
+
+# Tables: what belongs to one setting stays together.
+# fmt: off
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ports:
+    """Ports to listen on and to announce; -1 is off."""
+
+    dns: int = setting("ports.dns", INT, 8600, flag="dns-port",
+        doc="Port of the DNS server; -1 turns it off.")
+    http: int = setting("ports.http", INT, 8500, flag="http-port",
+        doc="Port of the HTTP API; -1 turns it off.")
+    serf_lan: int = setting("ports.serf_lan", INT, 8301, flag="serf-lan-port",
+        doc="Port of LAN gossip, TCP and UDP.")
+    serf_wan: int = setting("ports.serf_wan", INT, SERF_WAN_PORT_DEFAULT, flag="serf-wan-port",
+        doc="Port of WAN gossip, which is not built yet: no effect but a warning.")
+    server: int = setting("ports.server", INT, 8300, flag="server-port",
+        doc="Port for agent-to-agent calls that a server announces.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SoaConfig:
+    """Fields of the SOA record, seconds."""
+
+    refresh_s: int = setting("dns_config.soa.refresh", INT, 3600, reloadable=True, within=TTL,
+        doc="SOA refresh, seconds.")
+    retry_s: int = setting("dns_config.soa.retry", INT, 600, reloadable=True, within=TTL,
+        doc="SOA retry, seconds.")
+    expire_s: int = setting("dns_config.soa.expire", INT, 86400, reloadable=True, within=TTL,
+        doc="SOA expire, seconds.")
+    min_ttl_s: int = setting("dns_config.soa.min_ttl", INT, 0, reloadable=True, within=TTL,
+        doc="SOA minimum: how long a negative answer is cached, seconds.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DnsConfig:
+    """How DNS answers."""
+
+    node_ttl_s: int = setting("dns_config.node_ttl", DUR, 0.0, reloadable=True, within=TTL,
+        doc="TTL of answers about nodes; whole seconds.")
+    service_ttl_s: dict[str, int] = setting("dns_config.service_ttl", Kind.DURATION_MAP, {},
+        reloadable=True,
+        doc="TTL of answers by service name; `*` and `prefix*` are patterns; whole seconds.")
+    udp_answer_limit: int = setting("dns_config.udp_answer_limit", INT, 3,
+        reloadable=True, within=NOT_NEGATIVE,
+        doc="Most records of a UDP answer without EDNS0.")
+    a_record_limit: int = setting("dns_config.a_record_limit", INT, 0,
+        reloadable=True, within=NOT_NEGATIVE,
+        doc="Most A or AAAA records of an answer; 0 is no limit.")
+    enable_truncate: bool = setting("dns_config.enable_truncate", BOOL, False, reloadable=True,
+        doc="Set the TC flag when records were left out of a UDP answer.")
+    only_passing: bool = setting("dns_config.only_passing", BOOL, False, reloadable=True,
+        doc="Leave out instances whose checks warn.")
+    enable_additional_node_meta_txt: bool = setting(
+        "dns_config.enable_additional_node_meta_txt", BOOL, True, reloadable=True,
+        doc="Add TXT records with node metadata to the additional section.")
+    soa: SoaConfig = group(SoaConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GossipLanConfig:
+    """Gossip inside the data center. Every agent should have the same."""
+
+    gossip_nodes: int = setting("gossip_lan.gossip_nodes", INT, 3, within=POSITIVE,
+        doc="Members that each round of gossip goes to.")
+    gossip_interval_s: float = setting("gossip_lan.gossip_interval", DUR, 0.2, within=POSITIVE,
+        doc="Time between rounds of gossip.")
+    probe_interval_s: float = setting("gossip_lan.probe_interval", DUR, 1.0, within=POSITIVE,
+        doc="Time between probes of other members.")
+    probe_timeout_s: float = setting("gossip_lan.probe_timeout", DUR, 0.5, within=POSITIVE,
+        doc="Wait for a direct answer to a probe; below probe_interval.")
+    suspicion_mult: int = setting("gossip_lan.suspicion_mult", INT, 4, within=POSITIVE,
+        doc="Multiplier of the time that a suspected member has to refute.")
+    retransmit_mult: int = setting("gossip_lan.retransmit_mult", INT, 4, within=POSITIVE,
+        doc="Multiplier of the number of times a rumor is sent.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentConfig:
+    """Everything an agent is told."""
+
+    # -- what it is -------------------------------------------------------------------------
+    node_name: str = setting("node_name", S, None, flag="node",
+        doc="Name of this node, unique in the cluster. Default: host name.")
+    node_id: str = setting("node_id", S, "", flag="node-id",
+        doc="UUID of this node. Default: drawn at the first start and kept in data_dir.")
+    node_meta: dict[str, str] = setting("node_meta", Kind.STRING_MAP, {},
+        flag="node-meta", reloadable=True,
+        doc="Metadata of this node, as `key:value` in a flag; at most 64 pairs.")
+    datacenter: str = setting("datacenter", S, "dc1", flag="datacenter",
+        doc="Data center of this agent, in lower case.")
+    server: bool = setting("server", BOOL, False, flag="server",
+        doc="Run as a server. Only role and tags until the consistent store is built.")
+    bootstrap: bool = setting("bootstrap", BOOL, False, flag="bootstrap",
+        doc="A server that may elect itself leader. For the consistent store; a tag until then.")
+    bootstrap_expect: int = setting("bootstrap_expect", INT, 0,
+        flag="bootstrap-expect", within=NOT_NEGATIVE,
+        doc="Number of servers to wait for before the first election; 1 is bootstrap. For the "
+            "consistent store; a tag until then.")
+    dev: bool
+    data_dir: Path | None = setting("data_dir", S, "", flag="data-dir",
+        doc="Folder for the agent's state: identity, services, keyring, peers. Required without "
+            "-dev, which keeps everything in memory.")
+
+    # -- where it is ------------------------------------------------------------------------
+    bind_addr: str = setting("bind_addr", S, "0.0.0.0", flag="bind",  # noqa: S104 -- Consul's default
+        doc="IP address for gossip and agent-to-agent traffic.")
+    advertise_addr: str = setting("advertise_addr", S, None, flag="advertise",
+        doc="IP address that others reach this agent at. Default: bind_addr, or the only private "
+            "IPv4 address of the host.")
+    client_addrs: tuple[str, ...] = setting("client_addr", S, "127.0.0.1", flag="client",
+        doc="IP addresses for HTTP and DNS, separated by spaces.")
+    http_addrs: tuple[str, ...] = setting("addresses.http", S, None,
+        doc="IP addresses for HTTP. Default: client_addr.")
+    dns_addrs: tuple[str, ...] = setting("addresses.dns", S, None,
+        doc="IP addresses for DNS. Default: client_addr.")
+    ports: Ports = group(Ports)
+
+    # -- whom it joins, and how it leaves ---------------------------------------------------
+    start_join: tuple[str, ...] = setting("start_join", STRINGS, (), flag="join",
+        doc="Address of an agent to join at the start; the agent ends when none answers. Can be "
+            "repeated.")
+    retry_join: tuple[str, ...] = setting("retry_join", STRINGS, (),
+        flag="retry-join", reloadable=True,
+        doc="Address of an agent to join, with retries. Can be repeated.")
+    retry_interval_s: float = setting("retry_interval", DUR, 30.0,
+        flag="retry-interval", reloadable=True, within=POSITIVE,
+        doc="Time between attempts to join.")
+    retry_max: int = setting("retry_max", INT, 0,
+        flag="retry-max", reloadable=True, within=NOT_NEGATIVE,
+        doc="Attempts to join before the agent ends; 0 is no limit.")
+    rejoin_after_leave: bool = setting("rejoin_after_leave", BOOL, False, flag="rejoin",
+        doc="Join the members of the last run although that run had left.")
+    leave_on_terminate: bool = setting("leave_on_terminate", BOOL, None, reloadable=True,
+        doc="Leave the cluster on SIGTERM. Default: false on a server, true otherwise.")
+    skip_leave_on_interrupt: bool = setting("skip_leave_on_interrupt", BOOL, None, reloadable=True,
+        doc="Do not leave the cluster on SIGINT. Default: true on a server, false otherwise.")
+    reconnect_timeout_s: float = setting("reconnect_timeout", DUR, 72 * 3600.0, within=POSITIVE,
+        doc="A failed member is forgotten after this long.")
+
+    # -- encryption of gossip ---------------------------------------------------------------
+    encrypt: bytes | None = setting("encrypt", S, "", flag="encrypt", is_secret=True,
+        doc="Gossip encryption key: 16, 24 or 32 bytes in base64 (`svcmesh keygen`). Starts the "
+            "keyring; a kept keyring wins.")
+    encrypt_verify_incoming: bool = setting("encrypt_verify_incoming", BOOL, True,
+        doc="Refuse gossip that is not encrypted, when there is a key.")
+    encrypt_verify_outgoing: bool = setting("encrypt_verify_outgoing", BOOL, True,
+        doc="Send encrypted gossip only, when there is a key.")
+
+    # -- DNS and gossip ---------------------------------------------------------------------
+    domain: str = setting("domain", S, "svcmesh.", flag="domain",
+        doc="Domain that DNS answers for. Consul's default is `consul.`.")
+    alt_domain: str = setting("alt_domain", S, "consul.", flag="alt-domain",
+        doc="Second domain that DNS answers for; empty: none. Consul has none by default.")
+    dns: DnsConfig = group(DnsConfig)
+    gossip_lan: GossipLanConfig = group(GossipLanConfig)
+
+    # -- the process ------------------------------------------------------------------------
+    log_level: str = setting("log_level", S, "INFO", flag="log-level", reloadable=True,
+        doc="TRACE, DEBUG, INFO, WARN or ERR.")
+    pid_file: Path | None = setting("pid_file", S, "", flag="pid-file",
+        doc="File to write the process id to.")
+
+    # -- no settings ------------------------------------------------------------------------
+    services: tuple[ServiceDefinition, ...]
+    warnings: tuple[str, ...]
+    """What an operator should know, for the log."""
+    origin: "Origin" = field(repr=False)
+    """Where all this came from, to read it again."""
+    values: Mapping[str, Value] = field(repr=False)
+    """Every setting that has a value, by path, as it was written; secrets among them."""
+
+    # fmt: on
+
+    def swim_config(self) -> "SwimConfig":
+        """Give the gossip library's settings for the LAN pool.
+
+        Raises:
+            ConfigError: `gossip_lan` contradicts itself; never after `load_config`.
+        """
+        # Imported here: the command line reads service definitions without the gossip library.
+        from gossip.config import lan
+        from gossip.errors import ConfigError as GossipConfigError
+
+        gossip = self.gossip_lan
+        try:
+            return replace(
+                lan(),
+                gossip_nodes=gossip.gossip_nodes,
+                gossip_interval_s=gossip.gossip_interval_s,
+                probe_interval_s=gossip.probe_interval_s,
+                probe_timeout_s=gossip.probe_timeout_s,
+                suspicion_mult=gossip.suspicion_mult,
+                retransmit_mult=gossip.retransmit_mult,
+            )
+        except GossipConfigError as error:
+            raise ConfigError(f"gossip_lan.{error}") from error
+
+    def dns_server_config(self) -> "DnsServerConfig":
+        """Give the DNS library's settings.
+
+        Raises:
+            ConfigError: A domain or `dns_config` is wrong; never after `load_config`.
+        """
+        # Imported here, like the gossip library above.
+        from dnsserver.config import DnsConfig as DnsServerConfig
+        from dnsserver.config import SoaConfig as DnsServerSoa
+        from dnsserver.errors import DnsConfigError
+
+        dns, soa = self.dns, self.dns.soa
+        try:
+            return DnsServerConfig(
+                domain=self.domain,
+                alt_domain=self.alt_domain,
+                node_ttl_s=dns.node_ttl_s,
+                service_ttl_s=dns.service_ttl_s,
+                udp_answer_limit=dns.udp_answer_limit,
+                a_record_limit=dns.a_record_limit,
+                enable_truncate=dns.enable_truncate,
+                enable_additional_node_meta_txt=dns.enable_additional_node_meta_txt,
+                soa=DnsServerSoa(
+                    refresh_s=soa.refresh_s,
+                    retry_s=soa.retry_s,
+                    expire_s=soa.expire_s,
+                    min_ttl_s=soa.min_ttl_s,
+                ),
+            )
+        except DnsConfigError as error:
+            raise ConfigError(f"dns_config: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """The sources of a configuration, as they were given."""
+
+    flags: Mapping[str, object] = field(repr=False)
+    files: tuple[Path, ...]
+    """Files and folders in order."""
+
+
+SETTINGS: Final = tuple(settings_of(AgentConfig))
 
 DEV_VALUES: Final[dict[str, Value]] = {"bind_addr": "127.0.0.1", "server": True}
 """What `-dev` changes, besides keeping everything in memory."""
 
-BY_PATH: Final = {setting.path: setting for setting in SETTINGS}
-BY_FLAG: Final = {setting.flag: setting for setting in SETTINGS if setting.flag}
+BY_PATH: Final = {one.path: one for one in SETTINGS}
+BY_FLAG: Final = {one.flag: one for one in SETTINGS if one.flag}
 GROUPS: Final = frozenset(
     path.rsplit(".", depth)[0] for path in BY_PATH for depth in range(1, path.count(".") + 1)
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import TypeAlias
 
-from svcmesh.goformats import parse_bool, parse_duration
+from svcmesh.goformats import format_duration, parse_bool, parse_duration
 from svcmesh.jsonvalues import json_kind
 
 Value: TypeAlias = str | int | float | bool | tuple[str, ...] | dict[str, str | float]
@@ -88,6 +88,21 @@ def value_from_flag(kind: Kind, raw: object, *, flag: str, at: str) -> Value:
                 ) from None
         case _:
             raise AssertionError(f"no flag is of kind {kind}")
+
+
+def value_text(value: Value) -> str:
+    """Write a value as one would in a file, without quotes."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case float():
+            return format_duration(value)
+        case tuple():
+            return ", ".join(value)
+        case dict():
+            return ", ".join(f"{key}={value_text(inner)}" for key, inner in value.items())
+        case _:
+            return str(value)
 
 
 def problem_list(problems: Sequence[str]) -> str:
