@@ -47,7 +47,7 @@ def catalog_service_json(row: ServiceRow) -> Json:
         "ServiceTags": record.tags,
         "ServiceAddress": record.address,
     }
-    if tagged := _row_addresses(row):
+    if tagged := row_addresses(row):
         value["ServiceTaggedAddresses"] = tagged
     value["ServiceWeights"] = _weights(record)
     value["ServiceMeta"] = record.meta
@@ -69,7 +69,7 @@ def node_service_json(row: ServiceRow) -> Json:
         "Tags": record.tags,
         "Address": record.address,
     }
-    if tagged := _row_addresses(row):
+    if tagged := row_addresses(row):
         value["TaggedAddresses"] = tagged
     value["Meta"] = record.meta or None
     value["Port"] = record.port
@@ -122,7 +122,7 @@ def definition_json(definition: ServiceDefinition) -> Json:
         "Port": record.port,
         "Address": record.address,
     }
-    if tagged := _agent_addresses(record):
+    if tagged := agent_addresses(record):
         value["TaggedAddresses"] = tagged
     value["Weights"] = _weights(record)
     value["EnableTagOverride"] = record.enable_tag_override
@@ -133,14 +133,15 @@ def _weights(record: ServiceRecord) -> Json:
     return {"Passing": record.weight_passing, "Warning": record.weight_warning}
 
 
-def _row_addresses(row: ServiceRow) -> Json:
+def row_addresses(row: ServiceRow) -> Json:
+    """The tagged addresses of an instance, by tag."""
     record = row.record
     if row.node.is_own:
-        return _agent_addresses(record) if record.address or record.tagged_addresses else {}
+        return agent_addresses(record) if record.address or record.tagged_addresses else {}
     return _addresses(record)
 
 
-def _agent_addresses(record: ServiceRecord) -> Json:
+def agent_addresses(record: ServiceRecord) -> Json:
     """An agent gives its services addresses by family too, as their own address says."""
     addresses = _addresses(record)
     if record.address and (family := _family(record.address)):
