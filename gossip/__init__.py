@@ -7,6 +7,7 @@ of memberlist and Serf, so it shares a pool with their agents.
 from gossip.config import GossipConfig, PoolConfig, SerfConfig, SwimConfig, lan, local, wan
 from gossip.driver import Gossip, JoinResult
 from gossip.errors import ConfigError, GossipError, StateError
+from gossip.serf import distance_s, is_believable
 from gossip.serf.events import (
     Event,
     LeaveFinished,
@@ -23,10 +24,12 @@ from gossip.serf.events import (
 from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished
 from gossip.types import Address, Incarnation, MemberName
 from gossip.wire import Keyring
+from gossip.wire.messages import Coordinate
 
 __all__ = [
     "Address",
     "ConfigError",
+    "Coordinate",
     "Event",
     "Gossip",
     "GossipConfig",
@@ -52,6 +55,8 @@ __all__ = [
     "StateError",
     "SwimConfig",
     "UserPayloadReceived",
+    "distance_s",
+    "is_believable",
     "lan",
     "local",
     "wan",

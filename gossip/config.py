@@ -134,13 +134,16 @@ class SerfConfig:
     event_buffer: int = 512
     query_buffer: int = 512
     queue_depth_max: int = 4096
+    coordinates: bool = True
+    """Send our network coordinate with acks and learn the others'."""
     delegate_version: int = 5
     """dcur of our `Vsn`: 5 as `serf agent`, 4 as Consul's agents."""
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            if getattr(self, f.name) <= 0:
-                raise ConfigError(f"{f.name}: must be positive, got {getattr(self, f.name)}")
+            value = getattr(self, f.name)
+            if not isinstance(value, bool) and value <= 0:
+                raise ConfigError(f"{f.name}: must be positive, got {value}")
         if not 2 <= self.delegate_version <= 5:
             raise ConfigError(f"delegate_version: 2 to 5, got {self.delegate_version}")
 

@@ -6,7 +6,7 @@ The process around it (banner, signals, exit code) is in `process.py`.
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from random import Random
@@ -31,6 +31,7 @@ from gossip.serf.events import (
 )
 from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished
 from gossip.types import Address, Incarnation, MemberName
+from gossip.wire.messages import Coordinate
 from svcmesh import __version__
 from svcmesh.api import HttpServer
 from svcmesh.api.facade import JoinError, NameReservedError, UnknownServiceError
@@ -46,6 +47,7 @@ from svcmesh.catalog.changes import (
 )
 from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecord
 from svcmesh.config import AgentConfig, reload_services
+from svcmesh.coordinates import PICTURE_S, NodeCoordinates
 from svcmesh.definitions import ServiceDefinition, parse_service_definition
 from svcmesh.directory import CatalogDirectory
 from svcmesh.errors import StorageError
@@ -108,6 +110,7 @@ class Agent:
             datacenter=config.datacenter,
             index_start=self._index_reserved - INDEX_BLOCK,
         )
+        self.coordinates = NodeCoordinates(self.view, agents=self._agent_coordinates)
         self._reserved_by: str | None = None
         self._conflict_logged_at: dict[str, float] = {}
         self._members_changed = asyncio.Event()
@@ -132,6 +135,7 @@ class Agent:
         await self._start_gossip()
         self._catalog.member_alive(self.config.node_name, NodeId(self.node_id), is_peer=True)
         self._publish_own_records()
+        self.coordinates.refresh()
         await self._start_dns()
         await self._start_http()
         if self.config.start_join:
@@ -144,6 +148,7 @@ class Agent:
         if self._rejoins:
             self._spawn(self._rejoin())
         self._spawn(self._keep_house())
+        self._spawn(self._keep_coordinates())
         self._opened.push_async_callback(self._end_tasks)
 
     def _start_catalog(self) -> None:
@@ -469,6 +474,17 @@ class Agent:
             self._members_changed.clear()
             await self._save_changed_state()
             await asyncio.sleep(SAVE_PAUSE_S)
+
+    async def _keep_coordinates(self) -> None:
+        while True:
+            await asyncio.sleep(PICTURE_S)
+            self.coordinates.refresh()
+
+    def _agent_coordinates(self) -> Iterator[tuple[str, Coordinate]]:
+        for member in self.members():
+            where = self._gossip.cached_coordinate(member.name) if self._gossip else None
+            if where is not None:
+                yield member.name, where
 
     async def _save_changed_state(self) -> None:
         if self._gossip is None:

@@ -87,6 +87,14 @@ class Fields:
             raise self._wrong(value, "int", self._path(key))
         return value
 
+    def number(self, key: str) -> float:
+        """A number, zero when absent."""
+        return self._number(self._pop(key), self._path(key))
+
+    def numbers(self, key: str) -> tuple[float, ...]:
+        """A list of numbers."""
+        return tuple(self._number(item, self._path(key)) for item in self._list(key))
+
     def strings(self, key: str) -> tuple[str, ...]:
         """A list of strings."""
         return tuple(self._string(item, self._path(key)) for item in self._list(key))
@@ -129,6 +137,13 @@ class Fields:
         if not isinstance(value, str):
             raise self._wrong(value, "string", path)
         return value
+
+    def _number(self, value: object, path: str) -> float:
+        if value is None:
+            return 0.0
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._wrong(value, "float64", path)
+        return float(value)
 
     def _list(self, key: str) -> list[object]:
         value = self._pop(key)

@@ -119,7 +119,11 @@ def plan_registration(registration: Registration, view: CatalogView) -> list[Bod
                 f'failed inserting node: Node ID "{registration.node_record.id}" is reserved '
                 "by an agent"
             )
-        bodies.append(replace(registration.node_record, datacenter=view.datacenter))
+        # A coordinate comes by another way, and stays.
+        kept = None if node is None or node.record is None else node.record.coordinate
+        bodies.append(
+            replace(registration.node_record, datacenter=view.datacenter, coordinate=kept)
+        )
     elif node is None or node.record is None:
         raise RegistrationError("failed inserting service: Missing node registration")
     if registration.service is not None:

@@ -39,7 +39,15 @@ from gossip.wire import (
     StreamDecoder,
     StreamEncoder,
 )
-from gossip.wire.messages import Ack, PacketMessage, Ping, PushPull, StreamMessage, UserMessage
+from gossip.wire.messages import (
+    Ack,
+    Coordinate,
+    PacketMessage,
+    Ping,
+    PushPull,
+    StreamMessage,
+    UserMessage,
+)
 
 Admit = Callable[[Sequence[Member]], str | None]
 EventHandler = Callable[[Event], None]
@@ -209,6 +217,17 @@ class Gossip:
     def member(self, name: MemberName) -> Member | None:
         """The member of that name."""
         return self._machine.member(name)
+
+    def coordinate(self) -> Coordinate:
+        """Where we are in the latency space; see `distance_s`."""
+        return self._machine.coordinate
+
+    def cached_coordinate(self, name: MemberName) -> Coordinate | None:
+        """Where a member said it was when we last probed it; None when it has not said yet.
+
+        We probe one member a second, so in a pool of n all are known after about n seconds.
+        """
+        return self._machine.cached_coordinate(name)
 
     def stats(self) -> dict[str, int]:
         """The machine's figures: health score, queue lengths, Lamport times, member counts."""

@@ -11,8 +11,9 @@ from typing import assert_never
 
 from gossip.config import GossipConfig
 from gossip.errors import ConfigError, DecodeError, StateError
+from gossip.serf.coordinates import Coordinates
 from gossip.serf.departure import Departure, LeaveStep
-from gossip.serf.events import Effect, LeaveFinished, Member, MemberStatus
+from gossip.serf.events import Effect, LeaveFinished, Member, MemberReaped, MemberStatus
 from gossip.serf.intake import Intake
 from gossip.serf.members import Members, Record
 from gossip.serf.rumors import SerfRumors
@@ -32,6 +33,7 @@ from gossip.swim.facts import (
     NodeGone,
     NodeJoined,
     NodeUpdated,
+    PingAnswered,
     SwimEffect,
     UserMessageReceived,
     UserStateReceived,
@@ -39,7 +41,15 @@ from gossip.swim.facts import (
 from gossip.swim.versions import own_vsn
 from gossip.types import Address, Incarnation, MemberName, MemberState
 from gossip.wire.limits import NAME_BYTES_MAX
-from gossip.wire.messages import Ack, ErrorReply, PacketMessage, Ping, PushPull, PushPullNode
+from gossip.wire.messages import (
+    Ack,
+    Coordinate,
+    ErrorReply,
+    PacketMessage,
+    Ping,
+    PushPull,
+    PushPullNode,
+)
 from gossip.wire.serf_values import decode_tags_untrusted, encode_tags
 
 
@@ -91,6 +101,7 @@ class Serf:
         self._departure: Departure | None = None
         self._intent_rumor: RumorNo | None = None
         self._members = Members(config.serf, members_max=config.swim.members_max, emit=self._emit)
+        self._coordinates = Coordinates(rng=Random(rng.getrandbits(64)), emit=self._emit)
         room_bytes = packet_room_bytes(config, keyring_overhead_bytes=keyring_overhead_bytes)
         self._rumors = SerfRumors(
             rumor_bytes_max=user_rumor_bytes_max(room_bytes),
@@ -115,6 +126,7 @@ class Serf:
             incarnation=incarnation,
             user_rumors=self._rumors,
             user_state=self._intake.local_state,
+            ack_payload=self._ack_payload,
             rng=rng,
             now=now,
             admit=None if admit is None else _node_hook(admit),
@@ -152,6 +164,15 @@ class Serf:
         """The member of that name."""
         record = self._members.get(name)
         return None if record is None else self._current(record)
+
+    @property
+    def coordinate(self) -> Coordinate:
+        """Where we are in the latency space."""
+        return self._coordinates.own
+
+    def cached_coordinate(self, name: MemberName) -> Coordinate | None:
+        """Where a member said it was when we last probed it; None when it never said."""
+        return self.coordinate if name == self._name else self._coordinates.cached(name)
 
     def stats(self) -> dict[str, int]:
         """Figures for an operator, by name."""
@@ -274,6 +295,8 @@ class Serf:
                     self._intake.handle_user_message(payload, source=source, now=now)
                 case UserStateReceived(state, own_join):
                     self._intake.merge_state(state, own_join=own_join, now=now)
+                case PingAnswered(name, payload, rtt_s):
+                    self._handle_ping_answered(name, payload, rtt_s)
                 case PushPullFinished():
                     self._effects.append(effect)
                     self._handle_exchange_finished(effect, now=now)
@@ -283,6 +306,14 @@ class Serf:
                     self._effects.append(effect)
                 case _:
                     assert_never(effect)
+
+    def _handle_ping_answered(self, name: MemberName, payload: bytes, rtt_s: float) -> None:
+        # SWIM may remember whom we have forgotten.
+        if self._config.serf.coordinates and self._members.get(name) is not None:
+            self._coordinates.handle_ack(name, payload, rtt_s)
+
+    def _ack_payload(self) -> bytes | None:
+        return self._coordinates.ack_payload if self._config.serf.coordinates else None
 
     def _handle_exchange_finished(self, finished: PushPullFinished, *, now: float) -> None:
         if finished.stream_id not in self._own_joins:
@@ -341,6 +372,8 @@ class Serf:
             raise StateError(f"cannot {what}: this member is leaving or has left")
 
     def _emit(self, effect: Effect) -> None:
+        if isinstance(effect, MemberReaped):
+            self._coordinates.forget(effect.member.name)
         self._effects.append(effect)
 
     def _take_effects(self, *, now: float) -> list[Effect]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished, ShellRequest
-from gossip.types import Address
+from gossip.types import Address, MemberName
 from gossip.wire.messages import PushPullNode
 
 
@@ -44,7 +44,18 @@ class UserStateReceived:
     """It came in answer to a join of ours."""
 
 
-SwimFact = NodeJoined | NodeUpdated | NodeGone | UserMessageReceived | UserStateReceived
+@dataclass(frozen=True, slots=True)
+class PingAnswered:
+    """A member answered our direct ping in time; `payload` is the layer above's of that member."""
+
+    name: MemberName
+    payload: bytes
+    rtt_s: float
+
+
+SwimFact = (
+    NodeJoined | NodeUpdated | NodeGone | UserMessageReceived | UserStateReceived | PingAnswered
+)
 SwimEffect = ShellRequest | PushPullFinished | MessageDropped | NameConflict | SwimFact
 
 Emit = Callable[[SwimEffect], None]

@@ -58,6 +58,7 @@ class Swim:
         incarnation: Incarnation,
         user_rumors: UserRumors,
         user_state: Callable[[], bytes],
+        ack_payload: Callable[[], bytes | None],
         rng: Random,
         now: float,
         admit: Admit | None = None,
@@ -73,12 +74,14 @@ class Swim:
             incarnation: The first to use; above any used before under this name.
             user_rumors: The upper layer's queues; drawn from when a packet has room.
             user_state: The upper layer's part of a push/pull, asked for each time.
+            ack_payload: What the upper layer adds to our answers to pings.
             rng: Chooses partners and phases, and nothing else.
             now: Monotonic seconds.
             admit: The admission hook.
             keyring_overhead_bytes: What encryption adds to a packet: 29 with a key, else 0.
         """
         self._config, self._name, self._rng = config.swim, name, rng
+        self._ack_payload = ack_payload
         self._effects: list[SwimEffect] = []
         self._deadlines = Deadlines()
         self._awareness = Awareness(config.swim.awareness_max)
@@ -290,7 +293,7 @@ class Swim:
             return
         to = self._answer_address(ping, source)
         if self._may_send_to(to, now=now):
-            self._carrier.send(to, Ack(ping.seq_no))
+            self._carrier.send(to, Ack(ping.seq_no, self._ack_payload()))
 
     def _handle_indirect_ping(self, request: IndirectPing, *, source: Address, now: float) -> None:
         requester = self._answer_address(request, source)

@@ -39,6 +39,7 @@ class ProbeRound:
     ) -> None:
         """Begin with the direct ping at `now`; `period_s` is the whole round (8.2 step 1)."""
         self.target, self.incarnation, self.seq_no = target, incarnation, seq_no
+        self.begun_at = now
         self.deadline_at = now + timeout_s
         self.tcp_stream_id: int | None = None
         self._others_s = period_s - timeout_s
@@ -46,6 +47,11 @@ class ProbeRound:
         self._tcp_acked = False
         self._nacks_expected = 0
         self._nacks_received = 0
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether an ack that comes now answers the direct ping: it measures the round trip."""
+        return not self._others_asked
 
     @property
     def failure_delta(self) -> int:

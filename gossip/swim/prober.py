@@ -13,7 +13,7 @@ from gossip.swim.carrier import Carrier
 from gossip.swim.claims import U32_MAX, Claims
 from gossip.swim.deadlines import Deadline, Deadlines
 from gossip.swim.effects import MessageDropped, OpenTcpPing
-from gossip.swim.facts import Emit
+from gossip.swim.facts import Emit, PingAnswered
 from gossip.swim.probe import ProbeRound, ProbeStep
 from gossip.swim.table import Entry, MemberTable
 from gossip.swim.versions import PMAX_NACK, PMAX_TCP_PING, pmax
@@ -69,7 +69,10 @@ class Prober:
 
     def handle_ack(self, ack: Ack, *, now: float) -> None:
         """Take proof of life. Late and unknown ones are ordinary."""
-        if self._round is not None and ack.seq_no == self._round.seq_no:
+        probe = self._round
+        if probe is not None and ack.seq_no == probe.seq_no:
+            if probe.is_direct and ack.payload:
+                self._emit(PingAnswered(probe.target, ack.payload, now - probe.begun_at))
             self._end_round(-1, now=now)
         elif (relayed := self._relayed.pop(ack.seq_no, None)) is not None:
             relayed.deadline.cancel()

@@ -237,8 +237,8 @@ QueryFilter = NodeFilter | TagFilter
 
 
 @dataclass(frozen=True, slots=True)
-class CoordinatePayload:
-    """A Vivaldi coordinate as an ack carries it (section 11.2). All numbers are finite."""
+class Coordinate:
+    """Where a member is in the latency space (section 11), as an ack carries it. Seconds."""
 
     vec: tuple[float, ...]
     error: float

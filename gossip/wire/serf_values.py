@@ -8,7 +8,7 @@ from gossip.errors import ConfigError, DecodeError
 from gossip.wire import limits, numbers, reasons
 from gossip.wire.body import fields_untrusted, items, pack, real, text, unpack_untrusted
 from gossip.wire.codec import member_name
-from gossip.wire.messages import CoordinatePayload, NodeFilter, QueryFilter, TagFilter
+from gossip.wire.messages import Coordinate, NodeFilter, QueryFilter, TagFilter
 
 _FILTER_NODES: Final = 0
 _FILTER_TAG: Final = 1
@@ -80,7 +80,7 @@ def decode_filter_untrusted(data: bytes) -> QueryFilter:
     raise DecodeError(reasons.BAD_FILTER, f"kind {data[0]}")
 
 
-def encode_coordinate(coordinate: CoordinatePayload) -> bytes:
+def encode_coordinate(coordinate: Coordinate) -> bytes:
     """Encode a coordinate as the payload of an ack."""
     return bytes((numbers.COORDINATE_VERSION,)) + pack(
         {
@@ -92,7 +92,7 @@ def encode_coordinate(coordinate: CoordinatePayload) -> bytes:
     )
 
 
-def decode_coordinate_untrusted(payload: bytes) -> CoordinatePayload:
+def decode_coordinate_untrusted(payload: bytes) -> Coordinate:
     """Read the payload of an ack. How many dimensions fit is the caller's business.
 
     Raises:
@@ -107,4 +107,4 @@ def decode_coordinate_untrusted(payload: bytes) -> CoordinatePayload:
     error, adjustment, height = real(values[1]), real(values[2]), real(values[3])
     if not all(map(isfinite, (*vec, error, adjustment, height))):
         raise DecodeError(reasons.BAD_COORDINATE, "not finite")
-    return CoordinatePayload(vec, error, adjustment, height)
+    return Coordinate(vec, error, adjustment, height)

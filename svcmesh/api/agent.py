@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gossip.serf.events import Member, MemberStatus
 from svcmesh.api.answers import ApiError
+from svcmesh.api.coordinates import coordinate_json
 from svcmesh.api.debug_config import debug_config
 from svcmesh.api.facade import AgentFacade, JoinError
 from svcmesh.api.query import refuse_unbuilt
@@ -44,6 +45,7 @@ async def self_(call: Call) -> web.Response:
     """Configuration, member and statistics of this agent."""
     facade = call.facade
     config = facade.config
+    where = facade.coordinates.of(config.node_name)
     return await json_response(
         call,
         {
@@ -56,8 +58,7 @@ async def self_(call: Call) -> web.Response:
                 "Version": facade.version,
             },
             "DebugConfig": debug_config(config, node_id=facade.node_id, version=facade.version),
-            # As in Consul with its coordinates turned off.
-            "Coord": None,
+            "Coord": None if where is None else coordinate_json(where),
             "Member": member_json(facade.local_member()),
             "Stats": stats(facade),
             "Meta": {**config.node_meta, "consul-network-segment": ""},

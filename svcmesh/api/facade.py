@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from gossip.serf.events import Member
+from gossip.wire.messages import Coordinate
 from svcmesh.catalog.records import Body, Kind
 from svcmesh.catalog.view import CatalogView
 from svcmesh.config import AgentConfig
@@ -34,6 +35,19 @@ class NameReservedError(SvcmeshError):
         super().__init__(f'node name "{name}" is reserved by node {holder}')
 
 
+class Coordinates(Protocol):
+    """Where the nodes are; `svcmesh.coordinates.distance_key` sorts by it.
+
+    Answers change with the topic `COORDINATES` of the view, and not in between.
+    """
+
+    def of(self, node: str) -> Coordinate | None:
+        """Where the node of this name is, in any letter case; None when nobody knows."""
+
+    def all(self) -> Sequence[tuple[str, Coordinate]]:
+        """Every node whose place is known, by name."""
+
+
 class AgentFacade(Protocol):
     """One running agent, as its HTTP API sees it."""
 
@@ -43,6 +57,9 @@ class AgentFacade(Protocol):
     @property
     def view(self) -> CatalogView:
         """The catalog as this agent knows it."""
+
+    @property
+    def coordinates(self) -> Coordinates: ...
 
     @property
     def is_ready(self) -> bool:

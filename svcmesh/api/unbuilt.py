@@ -14,7 +14,6 @@ UNBUILT: Final = {
     "/v1/query": "prepared queries",
     "/v1/query/": "prepared queries",
     "/v1/event/": "user events",
-    "/v1/coordinate/": "network coordinates",
     "/v1/config": "configuration entries",
     "/v1/config/": "configuration entries",
     "/v1/connect/": "the service mesh",

@@ -12,6 +12,8 @@ from uuid import UUID
 
 import msgpack
 
+from gossip.serf import is_believable
+from gossip.wire.messages import Coordinate
 from svcmesh.catalog.digest import BUCKETS
 from svcmesh.catalog.log import Entry, Origin, RecordKey
 from svcmesh.catalog.records import (
@@ -65,6 +67,7 @@ def encode_body(body: Body) -> bytes:
                 dict(sorted(body.tagged_addresses.items())),
                 dict(sorted(body.meta.items())),
                 body.id,
+                _coordinate_fields(body.coordinate),
             ]
         case ServiceRecord():
             fields = [
@@ -94,6 +97,12 @@ def encode_body(body: Body) -> bytes:
             ]
     packed: bytes = msgpack.packb(fields, use_bin_type=True, unicode_errors="surrogateescape")
     return packed
+
+
+def _coordinate_fields(where: Coordinate | None) -> list[object] | None:
+    if where is None:
+        return None
+    return [list(where.vec), where.error, where.adjustment, where.height]
 
 
 def replication_problem(body: Body) -> str | None:
@@ -134,6 +143,7 @@ def decode_body_untrusted(kind: str, record_id: str, raw: bytes) -> Body | None:
                     tagged_addresses=take.text_map(),
                     meta=take.text_map(),
                     id=take.text(),
+                    coordinate=take.optional_coordinate(),
                 )
             case Kind.SERVICE:
                 service = ServiceRecord(
@@ -575,6 +585,17 @@ class _Fields:
             self._next += 1
             return None
         return self.number()
+
+    def optional_coordinate(self) -> Coordinate | None:
+        values = self.next_or_none(list) if self._next < len(self._values) else None
+        if values is None:
+            return None
+        inner = _Fields(values)
+        vec = tuple(_checked(part, float) for part in inner.next(list))
+        where = Coordinate(vec, inner.next(float), inner.next(float), inner.next(float))
+        if not is_believable(where):
+            raise DecodeError("catalog-malformed", "a coordinate out of range")
+        return where
 
     def text(self) -> str:
         return _checked(self._any(), str)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple, NewType
 
+from gossip.wire.messages import Coordinate
+
 RECORD_BYTES_MAX: Final = 65_536
 """Size of a record as it is replicated, without its key; a larger one is refused."""
 
@@ -42,6 +44,8 @@ class NodeRecord:
     meta: dict[str, str] = field(default_factory=dict)
     id: str = ""
     """The UUID that an external node was registered with; an agent's node has it in `Owner`."""
+    coordinate: Coordinate | None = None
+    """Where an external node is, as somebody measured it; an agent's comes with its gossip."""
 
 
 class TaggedAddress(NamedTuple):

@@ -27,6 +27,8 @@ class Part(StrEnum):
     """The instances of one service, with the nodes they run on."""
     SERVICE_CHECKS = "service-checks"
     """The checks that decide on the health of one service's instances."""
+    COORDINATES = "coordinates"
+    """Where the nodes are in the network."""
 
 
 class Topic(NamedTuple):
@@ -39,6 +41,7 @@ class Topic(NamedTuple):
 NODES = Topic(Part.NODES)
 SERVICES = Topic(Part.SERVICES)
 CHECKS = Topic(Part.CHECKS)
+COORDINATES = Topic(Part.COORDINATES)
 
 
 def node_topic(name: str) -> Topic:

@@ -150,6 +150,12 @@ class CatalogView:
                 assert_never(change)
         self._rows.commit()
 
+    def touch_coordinates(self) -> None:
+        """The agents' coordinates, which are not records, have changed."""
+        self._rows.begin()
+        self._rows.touch_coordinates()
+        self._rows.commit()
+
     def _apply_record(self, change: RecordChanged) -> None:
         node = self._node_of(change.owner)
         new = change.new

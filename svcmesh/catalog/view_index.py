@@ -5,11 +5,13 @@ for the whole change, stamps what it touches with it, and wakes the watches at t
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import assert_never
 
 from svcmesh.catalog.records import CheckRecord, HealthStatus, NodeRecord, ServiceRecord
 from svcmesh.catalog.topics import (
     CHECKS,
+    COORDINATES,
     NODES,
     SERVICES,
     Part,
@@ -39,6 +41,7 @@ class ShownRows:
         self._not_passing: dict[str, dict[CheckRow, None]] = {}
         self._sorted: tuple[NodeRow, ...] | None = None
         self._nodes_index = self._services_index = self._checks_index = self.index
+        self._coordinates_index = self.index
         self._nodes_gone_index = self._services_gone_index = self.index
         """When the last node or service name went: the index of those that are not there."""
         self._watches = WatchRegistry()
@@ -115,6 +118,8 @@ class ShownRows:
                 return self._services_index
             case Part.CHECKS:
                 return self._checks_index
+            case Part.COORDINATES:
+                return self._coordinates_index
             case Part.NODE | Part.NODE_CHECKS:
                 node = self._nodes.get(topic.key)
                 if node is None:
@@ -152,6 +157,7 @@ class ShownRows:
         self._sorted = None
         self._nodes_by_address.add(record.address, node)
         self._touch_node(node)
+        self.touch_coordinates()
         self._touch(Topic(Part.NODE_CHECKS, node.key))
         for service in node.services.values():
             self.show_service(service)
@@ -161,6 +167,7 @@ class ShownRows:
     def hide_node(self, node: NodeRow) -> None:
         """Hide a node with its services and checks."""
         self._touch_node(node)
+        self.touch_coordinates()
         self._touch(Topic(Part.NODE_CHECKS, node.key))
         for check in node.all_checks():
             self.hide_check(check)
@@ -229,6 +236,11 @@ class ShownRows:
     def replace_record(self, node: NodeRow, record: NodeRecord) -> None:
         """Give a shown node another record; its name stays."""
         old, node.record = node.body, record
+        if record.coordinate != old.coordinate:
+            self.touch_coordinates()
+            if replace(record, coordinate=old.coordinate) == old:
+                # Measured every few seconds: no news for who reads nodes and services.
+                return
         if record.address != old.address:
             self._nodes_by_address.discard(old.address, node)
             self._nodes_by_address.add(record.address, node)
@@ -262,6 +274,11 @@ class ShownRows:
         self._is_changed = True
         if self._watches:
             self._touched[topic] = None
+
+    def touch_coordinates(self) -> None:
+        """Some node is elsewhere."""
+        self._coordinates_index = self.index
+        self._touch(COORDINATES)
 
     def _touch_node(self, node: NodeRow) -> None:
         node.modify_index = node.rows_index = self._nodes_index = self.index

@@ -6,6 +6,7 @@ import pytest
 
 from gossip.config import SwimConfig, lan
 from gossip.serf.events import Effect, MemberFailed
+from gossip.serf.vivaldi import ORIGIN
 from gossip.swim.effects import OpenTcpPing
 from gossip.types import Address, SeqNo
 from gossip.wire.messages import (
@@ -14,6 +15,7 @@ from gossip.wire.messages import (
     Nack,
     Ping,
 )
+from gossip.wire.serf_values import encode_coordinate
 from tests.gossip.machines import (
     ME,
     MY_ADDRESS,
@@ -230,7 +232,7 @@ class TestAnswering:
         bench = Bench(members=1)
         (answer,) = sent(bench.take(ping(9)))
         assert answer.to == address(1)
-        assert answer.messages[0] == Ack(SeqNo(9), None)
+        assert answer.messages[0] == Ack(SeqNo(9), encode_coordinate(ORIGIN))
 
     def test_rumors_ride_on_an_answer(self) -> None:
         bench = Bench(members=2)

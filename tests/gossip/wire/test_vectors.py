@@ -25,7 +25,7 @@ from gossip.wire import (
 from gossip.wire.messages import (
     Ack,
     Alive,
-    CoordinatePayload,
+    Coordinate,
     ErrorReply,
     Message,
     NodeFilter,
@@ -89,7 +89,7 @@ def assert_means(message: Message, entry: dict[str, Any]) -> None:
         assert_tags(message, entry)
     if isinstance(message, Ack) and "payload" in entry:
         coordinate = entry["payload"]["coordinate"]
-        stated_coordinate = CoordinatePayload(
+        stated_coordinate = Coordinate(
             tuple(coordinate["Vec"]),
             coordinate["Error"],
             coordinate["Adjustment"],

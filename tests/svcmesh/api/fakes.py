@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from gossip import Coordinate
 from gossip.serf.events import Member, MemberStatus
 from gossip.types import Address, Incarnation, MemberName
 from svcmesh.api import HttpServer, JoinError, UnknownServiceError
@@ -16,6 +17,7 @@ from svcmesh.catalog.changes import ExternalNode, NodeBound, Owner, OwnNode, Rec
 from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecord
 from svcmesh.catalog.view import CatalogView
 from svcmesh.config import AgentConfig, load_config
+from svcmesh.coordinates import NodeCoordinates
 from svcmesh.definitions import ServiceDefinition
 
 NODE_ID = "11111111-2222-3333-4444-555555555555"
@@ -57,6 +59,9 @@ class FakeAgent:
         self.view = CatalogView(
             local_node_id=NodeId(self.node_id), datacenter="dc1", index_start=1000
         )
+        self.agent_coordinates: dict[str, Coordinate] = {}
+        """Where gossip knows agents to be; `coordinates.refresh` shows it."""
+        self.coordinates = NodeCoordinates(self.view, agents=lambda: self.agent_coordinates.items())
         self._services: dict[str, ServiceDefinition] = {}
         self.change(
             OwnNode(NodeId(self.node_id)),

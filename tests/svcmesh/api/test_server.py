@@ -78,7 +78,6 @@ def test_an_untidy_path_is_redirected(path: str, location: str) -> None:
         ("/v1/query", "prepared queries"),
         ("/v1/query/x/execute", "prepared queries"),
         ("/v1/event/fire/x", "user events"),
-        ("/v1/coordinate/nodes", "network coordinates"),
     ],
 )
 def test_areas_that_are_not_built_say_so(path: str, what: str) -> None:

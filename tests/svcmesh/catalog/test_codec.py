@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gossip import Coordinate
 from svcmesh.catalog.codec import (
     EPOCH_MAX,
     NUMBER_MAX,
@@ -52,6 +53,15 @@ node_ids = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=16).map(NodeId),
 )
 origins = st.builds(Origin, node_ids, st.integers(0, EPOCH_MAX))
+places = st.floats(-60, 60)
+heights = st.floats(0, 60)
+coordinates = st.builds(
+    Coordinate,
+    st.lists(places, min_size=8, max_size=8).map(tuple),
+    heights,
+    places,
+    heights,
+)
 nodes = st.builds(
     NodeRecord,
     name=texts,
@@ -60,6 +70,7 @@ nodes = st.builds(
     tagged_addresses=maps,
     meta=maps,
     id=texts,
+    coordinate=st.one_of(st.none(), coordinates),
 )
 services = st.builds(
     ServiceRecord,

@@ -1,0 +1,132 @@
+"""`/v1/coordinate/...`: where the nodes are in the network."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from aiohttp import web
+
+from gossip.serf import is_believable
+from gossip.wire.messages import Coordinate
+from svcmesh.api.answers import ApiError
+from svcmesh.api.bodies import read_json
+from svcmesh.api.facade import NameReservedError
+from svcmesh.api.query import check_datacenter
+from svcmesh.api.reads import Endpoint, Read
+from svcmesh.api.responses import Rows, empty_response, json_response
+from svcmesh.api.routing import Call, Router
+from svcmesh.catalog.topics import COORDINATES
+from svcmesh.jsonvalues import FieldError, Fields
+
+_NO_SEGMENTS: Final = "Network segments are not supported"
+
+
+def add_routes(router: Router, read: Callable[[str, Endpoint], None]) -> None:
+    """Add this area's routes."""
+    read("/v1/coordinate/nodes", nodes)
+    read("/v1/coordinate/node/", node)
+    router.add("GET", "/v1/coordinate/datacenters", datacenters)
+    router.add("PUT", "/v1/coordinate/update", update)
+
+
+def nodes(call: Call) -> Read:
+    """Every node whose place is known."""
+    _check_segment(call.param("segment"))
+    coordinates = call.facade.coordinates
+    return Read((COORDINATES,), lambda: Rows(coordinates.all(), _entry_json))
+
+
+def node(call: Call) -> Read:
+    """One node."""
+    _check_segment(call.param("segment"))
+    facade, name = call.facade, call.rest
+
+    def build() -> object:
+        row, where = facade.view.node(name), facade.coordinates.of(name)
+        if row is None or where is None:
+            raise ApiError(404, "")
+        return [_entry_json((row.name, where))]
+
+    return Read((COORDINATES,), build)
+
+
+async def datacenters(call: Call) -> web.Response:
+    """The servers of each data center: only our own, until others can be joined.
+
+    Differs from Consul: the coordinates are those of the LAN, the one pool there is.
+    """
+    facade = call.facade
+    servers = []
+    for member in sorted(facade.members(), key=lambda member: member.name):
+        where = facade.coordinates.of(member.name)
+        if member.tags.get("role") == "consul" and where is not None:
+            servers.append(_entry_json((member.name, where)))
+    datacenter = facade.view.datacenter
+    return await json_response(
+        call, [{"Datacenter": datacenter, "AreaID": "wan", "Coordinates": servers}]
+    )
+
+
+async def update(call: Call) -> web.Response:
+    """Say where a node without an agent is."""
+    body = await read_json(call.request)
+    try:
+        fields = Fields(body)
+        name, segment = fields.string("Node"), fields.string("Segment")
+        datacenter = fields.string("Datacenter")
+        where = _coordinate(fields.nested("Coord"))
+        fields.skip("Token")
+        fields.finish()
+    except FieldError as error:
+        raise ApiError(400, str(error)) from error
+    _check_segment(segment)
+    check_datacenter(call, datacenter or None)
+    view = call.facade.view
+    row = view.node(name)
+    if row is None:
+        # As in Consul: whoever measures need not know what is registered.
+        return empty_response()
+    if row.is_own:
+        raise ApiError(500, f'node "{row.name}" has an agent, which says where it is')
+    try:
+        record = replace(row.body, coordinate=where)
+        await asyncio.shield(call.facade.register_external(row.name, [record]))
+    except NameReservedError as error:
+        raise ApiError(500, str(error)) from error
+    return empty_response()
+
+
+def coordinate_json(where: Coordinate) -> dict[str, object]:
+    """A coordinate as the API shows it."""
+    return {
+        "Vec": list(where.vec),
+        "Error": where.error,
+        "Adjustment": where.adjustment,
+        "Height": where.height,
+    }
+
+
+def _entry_json(entry: tuple[str, Coordinate]) -> dict[str, object]:
+    name, where = entry
+    return {"Node": name, "Segment": "", "Coord": coordinate_json(where)}
+
+
+def _coordinate(fields: Fields | None) -> Coordinate:
+    if fields is None:
+        raise ApiError(400, "Request decode failed: a coordinate (Coord) is missing")
+    where = Coordinate(
+        fields.numbers("Vec"),
+        fields.number("Error"),
+        fields.number("Adjustment"),
+        fields.number("Height"),
+    )
+    fields.finish()
+    if not is_believable(where):
+        raise ApiError(500, "incompatible coordinate")
+    return where
+
+
+def _check_segment(segment: str | None) -> None:
+    if segment:
+        raise ApiError(500, _NO_SEGMENTS)
