@@ -10,7 +10,7 @@ from cli.client import Json, client_flags, client_from_flags, read_flags, read_q
 from cli.errors import ApiError, CommandError
 from cli.flags import GoCommand, check_no_arguments, flag, key_value_pairs
 from cli.groups import Entry, LazyGroup
-from cli.tables import pretty_json, table, wants_json
+from cli.tables import pretty_json, print_table, wants_json
 
 SHORT_ID_LETTERS: Final = 8
 TAGS_GAP: Final = 6
@@ -80,12 +80,12 @@ def nodes(
         click.echo(pretty_json(found))
     elif detailed:
         rows = [_detailed_row(node, "ServiceMeta" in node) for node in found]
-        click.echo(table(("Node", "ID", "Address", "DC", "TaggedAddresses", "Meta"), rows))
+        print_table(("Node", "ID", "Address", "DC", "TaggedAddresses", "Meta"), rows)
     else:
         short = [
             (n["Node"], n["ID"][:SHORT_ID_LETTERS], n["Address"], n["Datacenter"]) for n in found
         ]
-        click.echo(table(("Node", "ID", "Address", "DC"), short))
+        print_table(("Node", "ID", "Address", "DC"), short)
     return 0
 
 

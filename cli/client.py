@@ -6,53 +6,74 @@ Kept apart from the client that applications import: this one is small and quick
 import http.client
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+import socket
+import ssl  # http.client has imported it already
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from cli.errors import ApiError, CommandError
-from cli.flags import HIDDEN, HTTP_OPTIONS, flag
+from cli.flags import HTTP_OPTIONS, flag
+from svcmesh.agentaccess import (
+    DEFAULT_ADDRESS,
+    AccessError,
+    AgentAccess,
+    TlsFiles,
+    agent_access,
+)
 
 F = TypeVar("F", bound=Callable[..., object])
 Json: TypeAlias = Any  # an answer of the API, of the shape that its caller expects
 
-DEFAULT_ADDRESS: Final = "127.0.0.1:8500"
-ADDRESS_VARIABLES: Final = ("SVCMESH_HTTP_ADDR", "CONSUL_HTTP_ADDR")
-NOT_BUILT: Final = {
-    "TLS is": ("ca-file", "ca-path", "client-cert", "client-key", "tls-server-name"),
-    "access control is": ("token", "token-file"),
-}
-"""Flags of Consul's commands that are refused, by the feature they belong to."""
 TIMEOUT_S: Final = 60.0
 """For connecting, and between two pieces of an answer: joining and leaving take seconds."""
 
+INDEX_HEADER: Final = "X-Consul-Index"
+
 Query = Iterable[tuple[str, str]]
+
+
+class NotFoundError(ApiError):
+    """The agent answers that there is no such thing (404); `index` as for any answer."""
+
+    def __init__(self, text: str, index: int) -> None:
+        super().__init__(text)
+        self.index = index
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer, and the index of what it shows."""
+
+    value: Json
+    index: int
+
+
+class Stream:
+    """An answer that goes on."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self._response = response
+        # Without a second reference there is no way to a socket that somebody reads from.
+        self._socket = socket.socket(fileno=os.dup(response.fileno()))
+
+    def read(self, bytes_max: int) -> bytes:
+        """What has come, at least one byte; none when the answer has ended or been aborted."""
+        return self._response.read1(bytes_max)
+
+    def abort(self) -> None:
+        """End a `read` that waits in another thread, now or later. Called once."""
+        with self._socket, suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 class Client:
     """Calls one agent. A connection for each request."""
 
-    def __init__(self, address: str) -> None:
-        """Take `host`, `host:port` or `http://host:port`.
-
-        Raises:
-            CommandError: Of another kind.
-        """
-        if address.startswith("unix://"):
-            raise CommandError(f"Unix sockets are not built yet: {address}")
-        if "://" not in address:
-            address = f"http://{address}"
-        parts = urlsplit(address)
-        try:
-            host, port = parts.hostname, parts.port
-        except ValueError as error:
-            raise CommandError(f"-http-addr: {error}: {address}") from None
-        if parts.scheme != "http":
-            raise CommandError(f"only plain HTTP is built yet: {address}")
-        if not host:
-            raise CommandError(f"-http-addr: no host: {address}")
-        self._host, self._port = host, port or 80
-        self._base = f"http://{parts.netloc}"
+    def __init__(self, access: AgentAccess) -> None:
+        self._access = access
 
     def get(self, path: str, query: Query = ()) -> Json:
         """GET a JSON answer.
@@ -60,11 +81,22 @@ class Client:
         Raises:
             ApiError: No answer, or not 200.
         """
-        body = self._request("GET", path, query, None)
+        return self.read(path, query).value
+
+    def read(self, path: str, query: Query = (), *, timeout_s: float = TIMEOUT_S) -> Answer:
+        """GET a JSON answer with its index, as blocking queries need it; 0 when it has none.
+
+        Raises:
+            ApiError: No answer within `timeout_s`, or not 200.
+        """
+        with self._exchange("GET", path, query, None, timeout_s) as response:
+            content = response.read()
+            index = _index(response)
         try:
-            return json.loads(body)
+            value = json.loads(content)
         except ValueError as error:
             raise ApiError(f"the answer is not JSON: {error}") from None
+        return Answer(value, index)
 
     def put(self, path: str, query: Query = (), body: Mapping[str, object] | None = None) -> None:
         """PUT, with a JSON body or none; the answer has none of interest.
@@ -72,56 +104,142 @@ class Client:
         Raises:
             ApiError: No answer, or not 200.
         """
-        self._request("PUT", path, query, json.dumps(body) if body is not None else None)
+        encoded = json.dumps(body) if body is not None else None
+        with self._exchange("PUT", path, query, encoded, TIMEOUT_S) as response:
+            response.read()
 
-    def _request(self, method: str, path: str, query: Query, body: str | None) -> bytes:
+    @contextmanager
+    def stream(self, path: str, query: Query = (), *, timeout_s: float) -> Iterator["Stream"]:
+        """GET an answer that goes on, to be read as it comes.
+
+        Raises:
+            ApiError: No answer, not 200, or nothing for `timeout_s`.
+        """
+        with self._exchange("GET", path, query, None, timeout_s) as response:
+            yield Stream(response)
+
+    @contextmanager
+    def _exchange(
+        self, method: str, path: str, query: Query, body: str | None, timeout_s: float
+    ) -> Iterator[http.client.HTTPResponse]:
         encoded = urlencode(sorted(query))
         target = f"{path}?{encoded}" if encoded else path
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+        connection = self._connection(timeout_s)
         try:
-            connection.connect()
-        except OSError as error:
-            raise ApiError(self._failure(method, target, self._dial_failure(error))) from error
-        try:
-            connection.request(method, target, body=body)
-            response = connection.getresponse()
-            content = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise ApiError(self._failure(method, target, str(error) or "EOF")) from error
+            try:
+                connection.connect()
+            except OSError as error:
+                raise self._failure(method, target, self._dial_failure(error)) from error
+            try:
+                connection.request(method, target, body=body, headers=self._access.headers())
+                response = connection.getresponse()
+                if response.status != http.client.OK:
+                    _refuse(response)
+                yield response
+            except (OSError, http.client.HTTPException) as error:
+                raise self._failure(method, target, str(error) or "EOF") from error
         finally:
             connection.close()
-        if response.status != 200:
-            text = content.decode(errors="replace")
-            raise ApiError(f"Unexpected response code: {response.status} ({text})")
-        return content
 
-    def _failure(self, method: str, target: str, why: str) -> str:
-        return f'{method.capitalize()} "{self._base}{target}": {why}'
+    def _connection(self, timeout_s: float) -> http.client.HTTPConnection:
+        access = self._access
+        if access.socket_path:
+            return _UnixConnection(access.socket_path, timeout_s)
+        if access.scheme == "http":
+            return http.client.HTTPConnection(access.host, access.port, timeout=timeout_s)
+        try:
+            context = access.tls.context()
+        except AccessError as error:
+            raise CommandError(f"Error connecting to Consul agent: {error}") from None
+        return _TlsConnection(access, context, timeout_s)
+
+    def _failure(self, method: str, target: str, why: str) -> ApiError:
+        return ApiError(f'{method.capitalize()} "{self._access.base_url}{target}": {why}')
 
     def _dial_failure(self, error: OSError) -> str:
-        import socket
-
-        if isinstance(error, socket.gaierror):
-            return f"dial tcp: lookup {self._host}: no such host"
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        if isinstance(error, TimeoutError):
-            return f"dial tcp {host}:{self._port}: i/o timeout"
+        access = self._access
         why = (error.strerror or str(error)).lower()
-        return f"dial tcp {host}:{self._port}: connect: {why}"
+        if access.socket_path:
+            return f"dial unix {access.socket_path}: connect: {why}"
+        if isinstance(error, socket.gaierror):
+            return f"dial tcp: lookup {access.host}: no such host"
+        if access.scheme == "https" and (tls_failure := _tls_failure(error)):
+            return tls_failure
+        host = f"[{access.host}]" if ":" in access.host else access.host
+        if isinstance(error, TimeoutError):
+            return f"dial tcp {host}:{access.port}: i/o timeout"
+        return f"dial tcp {host}:{access.port}: connect: {why}"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path, self._timeout_s = path, timeout_s
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self._timeout_s)
+        self.sock.connect(self._path)
+
+
+class _TlsConnection(http.client.HTTPSConnection):
+    """HTTPS, to a certificate that may have another name than the address."""
+
+    def __init__(self, access: AgentAccess, context: ssl.SSLContext, timeout_s: float) -> None:
+        super().__init__(access.host, access.port, timeout=timeout_s, context=context)
+        self._server_name = access.tls.server_name or access.host
+        self._tls = context
+
+    def connect(self) -> None:
+        http.client.HTTPConnection.connect(self)
+        self.sock = self._tls.wrap_socket(self.sock, server_hostname=self._server_name)
+
+
+def _tls_failure(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"x509: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        if error.reason in {"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"}:
+            return "http: server gave HTTP response to HTTPS client"
+        return f"tls: {error.reason}"
+    return ""
+
+
+def _refuse(response: http.client.HTTPResponse) -> None:
+    text = response.read().decode(errors="replace")
+    why = f"Unexpected response code: {response.status} ({text})"
+    if response.status == http.client.NOT_FOUND:
+        raise NotFoundError(why, _index(response))
+    raise ApiError(why)
+
+
+def _index(response: http.client.HTTPResponse) -> int:
+    text = response.headers.get(INDEX_HEADER, "")
+    return int(text) if text.isdecimal() else 0
 
 
 def client_flags(callback: F) -> F:
     """Declare the flags of every command that calls the API."""
-    for names in NOT_BUILT.values():
-        for name in names:
-            callback = flag(name, section=HIDDEN, help="Not built yet.")(callback)
-    return flag(
-        "http-addr",
-        section=HTTP_OPTIONS,
-        metavar="address",
-        help="Address and port of the agent's HTTP API. Also taken from the environment: "
-        f"{', then '.join(ADDRESS_VARIABLES)}. Default: {DEFAULT_ADDRESS}.",
-    )(callback)
+    for name, metavar, text in (
+        ("token-file", "path", "File with the token; wins over -token."),
+        ("token", "value", "Access token to send along. Environment: CONSUL_HTTP_TOKEN."),
+        ("tls-server-name", "name", "Name to expect in the agent's certificate."),
+        ("client-key", "path", "Key of our own certificate."),
+        ("client-cert", "path", "Our own certificate, for an agent that asks for one."),
+        ("ca-path", "path", "Folder of certificates to check the agent's with."),
+        ("ca-file", "path", "Certificates to check the agent's with. Environment: CONSUL_CACERT."),
+        (
+            "http-addr",
+            "address",
+            "The agent's HTTP API: host:port, with http:// or https:// before it, or unix:///path. "
+            "Environment: SVCMESH_HTTP_ADDR, then CONSUL_HTTP_ADDR; CONSUL_HTTP_SSL=true for "
+            f"https. Default: {DEFAULT_ADDRESS}.",
+        ),
+    ):
+        callback = flag(name, section=HTTP_OPTIONS, metavar=metavar, help=text)(callback)
+    return callback
 
 
 def read_flags(callback: F) -> F:
@@ -131,6 +249,11 @@ def read_flags(callback: F) -> F:
         kind="bool",
         section=HTTP_OPTIONS,
         help="Accept an answer that may be stale. Reads of the catalog are always local.",
+    )(callback)
+    callback = flag(
+        "namespace",
+        section=HTTP_OPTIONS,
+        help="Namespace to ask about. There are none, so agents refuse it.",
     )(callback)
     return flag(
         "datacenter",
@@ -143,16 +266,26 @@ def client_from_flags(flags: Mapping[str, object]) -> Client:
     """Make the client that the flags of `client_flags` describe.
 
     Raises:
-        CommandError: A flag asks for what is not built, or the address is wrong.
+        CommandError: The address has no meaning, or a file cannot be read.
     """
-    for feature, names in NOT_BUILT.items():
-        for name in names:
-            if flags.get(name.replace("-", "_")):
-                raise CommandError(f"-{name}: {feature} not built yet")
-    given = flags.get("http_addr") or next(
-        filter(None, map(os.environ.get, ADDRESS_VARIABLES)), DEFAULT_ADDRESS
+
+    def text(name: str) -> str:
+        return str(flags.get(name) or "")
+
+    tls = TlsFiles(
+        ca_file=text("ca_file"),
+        ca_path=text("ca_path"),
+        client_cert=text("client_cert"),
+        client_key=text("client_key"),
+        server_name=text("tls_server_name"),
     )
-    return Client(str(given))
+    try:
+        access = agent_access(
+            text("http_addr"), token=text("token"), token_file=text("token_file"), tls=tls
+        )
+    except AccessError as error:
+        raise CommandError(f"Error connecting to Consul agent: {error}") from None
+    return Client(access)
 
 
 def read_query(flags: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -160,6 +293,8 @@ def read_query(flags: Mapping[str, object]) -> list[tuple[str, str]]:
     query = []
     if flags.get("datacenter"):
         query.append(("dc", str(flags["datacenter"])))
+    if flags.get("namespace"):
+        query.append(("ns", str(flags["namespace"])))
     if flags.get("stale"):
         query.append(("stale", ""))
     return query

@@ -16,14 +16,18 @@ INTERRUPTED_STATUS: Final = 130
 COMMANDS: Final = {
     "agent": Entry("cli.agent", "agent", "Runs a svcmesh agent"),
     "catalog": Entry("cli.catalog", "catalog", "Interact with the catalog"),
+    "debug": Entry("cli.debugging", "debug", "Records a debugging archive for operators"),
     "info": Entry("cli.info", "info", "Provides debugging information for operators"),
     "join": Entry("cli.joining", "join", "Tell a svcmesh agent to join a cluster"),
     "keygen": Entry("cli.keygen", "keygen", "Generates a new encryption key"),
     "leave": Entry("cli.joining", "leave", "Leaves the cluster and shuts down gracefully"),
+    "maint": Entry("cli.maint", "maint", "Controls node or service maintenance mode"),
     "members": Entry("cli.members", "members", "Lists the members of the cluster"),
+    "reload": Entry("cli.reload", "reload", "Triggers the agent to reload configuration files"),
     "services": Entry("cli.services", "services", "Interact with services"),
     "validate": Entry("cli.validate", "validate", "Validate configuration files or folders"),
     "version": Entry("cli.version", "version", "Prints the version"),
+    "watch": Entry("cli.watch", "watch", "Watch for changes"),
 }
 
 ROOT: Final = LazyGroup(

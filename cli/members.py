@@ -8,7 +8,8 @@ import click
 from cli.client import Json, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError
 from cli.flags import GoCommand, flag
-from cli.tables import pretty_json, table, wants_json
+from cli.goregexp import compile_regexp
+from cli.tables import pretty_json, print_table, wants_json
 
 NOBODY_STATUS: Final = 2
 _STATUSES: Final = ("none", "alive", "leaving", "left", "failed")
@@ -61,20 +62,17 @@ def members(
     if as_json:
         click.echo(pretty_json(shown))
     elif detailed:
-        click.echo(table(_DETAILED, [_detailed_row(member) for member in shown]))
+        print_table(_DETAILED, [_detailed_row(member) for member in shown])
     else:
-        click.echo(table(_STANDARD, [_standard_row(member) for member in shown]))
+        print_table(_STANDARD, [_standard_row(member) for member in shown])
     return 0
 
 
 def _status_pattern(text: str) -> re.Pattern[str]:
     try:
-        return re.compile(text)
-    except re.error as error:
-        why = error.msg.replace("missing ), unterminated subpattern", "missing closing )")
-        raise CommandError(
-            f"Failed to compile status regexp: error parsing regexp: {why}: `{text}`"
-        ) from None
+        return compile_regexp(text)
+    except ValueError as error:
+        raise CommandError(f"Failed to compile status regexp: {error}") from None
 
 
 def _status(member: Member) -> str:

@@ -1,5 +1,8 @@
 """`svcmesh services`: register services at an agent, and withdraw them."""
 
+import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -12,6 +15,9 @@ from cli.groups import Entry, LazyGroup
 
 if TYPE_CHECKING:
     from svcmesh.definitions import ServiceDefinition
+
+STDIN: Final = "-"
+"""In place of a file: standard input, as JSON. Consul's tool has no such thing."""
 
 services: Final = LazyGroup(
     "services",
@@ -50,7 +56,7 @@ def register(
     tagged_address: tuple[str, ...],
     **http: object,
 ) -> int:
-    """Register services at an agent, by configuration files (JSON) or by flags.
+    """Register services at an agent, by configuration files or by flags; `-` is standard input.
 
     The agent keeps them until they are deregistered.
     """
@@ -116,10 +122,15 @@ def _load(files: tuple[str, ...]) -> "tuple[ServiceDefinition, ...]":
     from svcmesh.config import load_services
     from svcmesh.errors import ConfigError
 
-    try:
-        return load_services(files)
-    except ConfigError as error:
-        raise CommandError(f"Error: {error}") from None
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder, "stdin.json")
+        if STDIN in files:
+            kept.write_bytes(sys.stdin.buffer.read())
+        try:
+            return load_services([kept if file == STDIN else file for file in files])
+        except ConfigError as error:
+            text = str(error).replace(str(kept), "standard input")
+            raise CommandError(f"Error: {text}") from None
 
 
 def _body(definition: "ServiceDefinition") -> dict[str, object]:

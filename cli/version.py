@@ -2,13 +2,28 @@
 
 import click
 
-from cli.flags import GoCommand
+from cli.errors import CommandError
+from cli.flags import GoCommand, flag
 from svcmesh import __version__
 
 
 @click.command("version", cls=GoCommand)
-def version(args: tuple[str, ...]) -> int:
+@flag("format", metavar="pretty|json", help="Output format. Default: pretty.")
+def version(args: tuple[str, ...], format: str | None) -> int:
     """Print the version of the program and of the protocol that it speaks."""
+    if format not in (None, "", "pretty", "json"):
+        raise CommandError(f"Unknown format: {format}")
+    if format == "json":
+        import json
+
+        about = {
+            "Version": __version__,
+            "Revision": "",
+            "Prerelease": "",
+            "RPC": {"Default": 2, "Min": 2, "Max": 3},
+        }
+        click.echo(json.dumps(about, indent=3))
+        return 0
     click.echo(f"svcmesh v{__version__}")
     click.echo(
         "Protocol 2 spoken by default, understands 2 to 3 (agent will automatically use protocol "

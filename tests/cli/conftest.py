@@ -1,6 +1,7 @@
 """A stand-in for an agent's HTTP API, and a way to run one command line in this process."""
 
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ class Request:
     path: str
     """With the query."""
     body: object = None
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -24,12 +26,19 @@ class StubApi:
     """Answers what a test has put into `answers`, by path without the query; else 404."""
 
     address: str = ""
-    answers: dict[str, tuple[int, object]] = field(default_factory=dict)
+    answers: dict[str, list[tuple[int, object, int]]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
 
-    def answer(self, path: str, value: object, *, status: int = 200) -> None:
-        """A string is sent as it is, anything else as JSON."""
-        self.answers[path] = status, value
+    def answer(self, path: str, value: object, *, status: int = 200, index: int = 0) -> None:
+        """A string is sent as it is, anything else as JSON. The answer from now on."""
+        self.answers[path] = [(status, value, index)]
+
+    def then(self, path: str, value: object, *, status: int = 200, index: int = 0) -> None:
+        """The answer after the earlier ones, each of which is given once."""
+        self.answers.setdefault(path, []).append((status, value, index))
+
+    def paths(self) -> list[str]:
+        return [request.path for request in self.requests]
 
 
 @dataclass
@@ -56,10 +65,13 @@ def api() -> Iterator[StubApi]:
             self._answer(json.loads(content) if content else None)
 
         def _answer(self, body: object) -> None:
-            stub.requests.append(Request(self.command, self.path, body))
-            status, value = stub.answers.get(self.path.partition("?")[0], (404, "404"))
+            stub.requests.append(Request(self.command, self.path, body, dict(self.headers)))
+            answers = stub.answers.get(self.path.partition("?")[0], [(404, "404", 0)])
+            status, value, index = answers.pop(0) if len(answers) > 1 else answers[0]
             content = (value if isinstance(value, str) else json.dumps(value)).encode()
             self.send_response(status)
+            if index:
+                self.send_header("X-Consul-Index", str(index))
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -79,7 +91,8 @@ def api() -> Iterator[StubApi]:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, api: StubApi) -> Run:
-    monkeypatch.delenv("SVCMESH_HTTP_ADDR", raising=False)
+    for name in [name for name in os.environ if name.startswith(("SVCMESH_", "CONSUL_"))]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("CONSUL_HTTP_ADDR", api.address)
 
     def run_command(*args: str) -> Result:

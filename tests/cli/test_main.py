@@ -1,6 +1,9 @@
 """The command line as a whole: finding commands, flags as Go takes them, help, starting fast."""
 
 import base64
+import json
+import os
+import pty
 import subprocess
 import sys
 import time
@@ -152,3 +155,32 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
         cwd=Path(__file__).parents[2],
     )
     assert ended.stderr == ""
+
+
+def test_the_version_is_there_for_programs_too(run: Run) -> None:
+    assert json.loads(run("version", "-format=json").out) == {
+        "Version": "0.1.0",
+        "Revision": "",
+        "Prerelease": "",
+        "RPC": {"Default": 2, "Min": 2, "Max": 3},
+    }
+    result = run("version", "-format=foo")
+    assert (result.status, result.err) == (1, "Unknown format: foo\n")
+
+
+def test_a_terminal_gets_colours_and_a_pipe_plain_columns(api: StubApi) -> None:
+    member = {"Name": "n1", "Addr": "::1", "Port": 8301, "Status": 1, "Tags": {"role": "node"}}
+    api.answer("/v1/agent/members", [member])
+    command = [sys.executable, "-m", "cli", "members", f"-http-addr={api.address}"]
+    folder = Path(__file__).parents[2]
+    piped = subprocess.run(command, capture_output=True, check=True, cwd=folder)
+    assert b"\x1b" not in piped.stdout
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120"}
+    environment.pop("NO_COLOR", None)
+    subprocess.run(command, stdout=theirs, check=True, cwd=folder, env=environment)
+    shown = os.read(ours, 65536)
+    os.close(ours)
+    os.close(theirs)
+    assert b"\x1b[32malive" in shown
+    assert b"[::1]:8301" in shown

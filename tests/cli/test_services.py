@@ -1,5 +1,6 @@
 """Texts are those of a recorded Consul 1.8.7 (`cli-transcripts.md`)."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -109,4 +110,15 @@ def test_a_refusal_of_the_agent_names_the_service(run: Run, api: StubApi) -> Non
     assert (result.status, result.out) == (1, "")
     assert result.err == (
         'Error registering service "x": Unexpected response code: 400 (Invalid service address)\n'
+    )
+
+
+def test_a_dash_is_standard_input(run: Run, api: StubApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.answer(REGISTER, "")
+    stdin = io.TextIOWrapper(io.BytesIO(b'{"service": {"name": "piped"}}'))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert run("services", "register", "-").out == "Registered service: piped\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"{")))
+    assert run("services", "register", "-").err == (
+        "Error: failed to parse standard input: unexpected end of JSON input\n"
     )
