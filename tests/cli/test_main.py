@@ -6,7 +6,6 @@ import os
 import pty
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -131,17 +130,18 @@ def test_a_command_imports_nothing_that_is_slow_to_import(args: list[str]) -> No
     assert found.stderr.splitlines()[-1] == "[]"
 
 
-def test_a_command_starts_and_ends_within_a_quarter_of_a_second() -> None:
+def test_a_command_costs_less_than_a_quarter_of_a_second_of_cpu_time() -> None:
     took_s = []
     for _ in range(3):
-        started_at = time.perf_counter()
-        subprocess.run(
+        command = subprocess.Popen(
             [sys.executable, "-m", "cli", "members", NO_SUCH_AGENT],
-            capture_output=True,
-            check=False,
+            stderr=subprocess.DEVNULL,
             cwd=Path(__file__).parents[2],
         )
-        took_s.append(time.perf_counter() - started_at)
+        # Of this child alone, and not of whoever else keeps the machine busy.
+        _, _, usage = os.wait4(command.pid, 0)
+        command.returncode = 1
+        took_s.append(usage.ru_utime + usage.ru_stime)
     assert min(took_s) < 0.25
 
 
