@@ -1,8 +1,9 @@
 """The agent's own state on disk: identity, epoch, services, keyring, known peers, index blocks.
 
-Every file is small and replaced whole: written beside the old one, fsynced, renamed, the folder
-fsynced. A crash at any instant leaves the old or the new content. A file that cannot be read as
-what it should be is set aside as `NAME.corrupt`, and the rest loads.
+Registrations, which come by the thousand, are lines of one journal (`journal.py`). Every other file
+is small and replaced whole: written beside the old one, fsynced, renamed, the folder fsynced. A
+crash at any instant leaves the old or the new content. A file that cannot be read as what it should
+be is set aside as `NAME.corrupt`, and the rest loads.
 
 With no folder (`-dev`) everything stays in memory. Blocking: the asyncio side is in
 `runtime/writer.py`.
@@ -20,6 +21,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from svcmesh.errors import StorageError
+from svcmesh.journal import Journal, fsync_folder
 
 T = TypeVar("T")
 
@@ -28,6 +30,9 @@ INCARNATION_MAX: Final = 2**32 - 2**24
 
 INDEX_BLOCK: Final = 1 << 20
 """Catalog indexes reserved on disk at a time."""
+
+REGISTRATIONS: Final = ("services/",)
+"""Names that begin so are kept in the journal."""
 
 JsonObject = dict[str, object]
 
@@ -49,11 +54,12 @@ class DataDir:
         self.warnings: list[str] = []
         """What was set aside while loading, for the log."""
         self._memory: dict[str, bytes] = {}
+        """What the journal has; without a folder, everything."""
         self._lock_fd: int | None = None
         if root is None:
             return
         try:
-            for folder in (root, root / "services", root / "serf"):
+            for folder in (root, root / "serf"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock_fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -61,6 +67,12 @@ class DataDir:
             raise StorageError(f"data_dir {root}: in use by another agent") from error
         except OSError as error:
             raise StorageError(f"data_dir {root}: {error.strerror}") from error
+        self._journal = Journal(root / "registrations.journal")
+        try:
+            self._memory = self._journal.load()
+        except OSError as error:
+            raise StorageError(f"cannot read below {root}: {error.strerror}") from error
+        self.warnings += self._journal.warnings
 
     def close(self) -> None:
         """Release the lock. Nothing may be written afterwards."""
@@ -119,10 +131,9 @@ class DataDir:
         self, service_id: str, definition: JsonObject | None
     ) -> dict[str, bytes | None]:
         """The plan that keeps a service, or with None forgets it."""
-        name = (
-            f"services/{hashlib.sha256(service_id.encode('utf-8', 'surrogateescape')).hexdigest()}"
-        )
-        return {name: None if definition is None else json.dumps(definition, indent=1).encode()}
+        digest = hashlib.sha256(service_id.encode("utf-8", "surrogateescape")).hexdigest()
+        content = None if definition is None else json.dumps(definition).encode()
+        return {f"services/{digest}": content}
 
     def services(self, parse: Callable[[object, str], T]) -> list[T]:
         """Load every kept service; `parse(object, where)` raises ValueError for a bad one."""
@@ -181,13 +192,16 @@ class DataDir:
             StorageError: The disk refused. Each file has its old or its new content.
         """
         if self.root is None:
-            self._memory.update({k: v for k, v in plan.items() if v is not None})
-            for name in [k for k, v in plan.items() if v is None]:
-                self._memory.pop(name, None)
+            self._remember(plan)
             return
-        folders = {(self.root / name).parent for name in plan}
+        registrations = {k: v for k, v in plan.items() if k.startswith(REGISTRATIONS)}
+        files = {k: v for k, v in plan.items() if k not in registrations}
+        folders = {(self.root / name).parent for name in files}
         try:
-            for name, content in plan.items():
+            if registrations:
+                self._journal.commit(registrations)
+                self._remember(registrations)
+            for name, content in files.items():
                 target = self.root / name
                 if content is None:
                     target.unlink(missing_ok=True)
@@ -200,16 +214,19 @@ class DataDir:
                     os.fsync(file.fileno())
                 beside.replace(target)
             for folder in sorted(folders):
-                fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
+                fsync_folder(folder)
         except OSError as error:
             raise StorageError(f"cannot write below {self.root}: {error.strerror}") from error
 
+    def _remember(self, plan: Mapping[str, bytes | None]) -> None:
+        for name, content in plan.items():
+            if content is None:
+                self._memory.pop(name, None)
+            else:
+                self._memory[name] = content
+
     def _read(self, name: str) -> bytes | None:
-        if self.root is None:
+        if self.root is None or name.startswith(REGISTRATIONS):
             return self._memory.get(name)
         try:
             return (self.root / name).read_bytes()
@@ -233,21 +250,19 @@ class DataDir:
             return None
 
     def _set_aside(self, name: str, why: ValueError) -> None:
-        self.warnings.append(f"{name} is not readable ({why}); set aside as {name}.corrupt")
+        aside = f"{name.replace('/', '-') if name.startswith(REGISTRATIONS) else name}.corrupt"
+        self.warnings.append(f"{name} is not readable ({why}); set aside as {aside}")
         if self.root is None:
             self._memory.pop(name, None)
             return
-        path = self.root / name
         try:
-            path.replace(path.with_name(path.name + ".corrupt"))
+            if name.startswith(REGISTRATIONS):
+                (self.root / aside).write_bytes(self._memory[name])
+                self.commit({name: None})
+            else:
+                (self.root / name).replace(self.root / aside)
         except OSError as error:
-            raise StorageError(f"cannot set aside {path}: {error.strerror}") from error
+            raise StorageError(f"cannot set aside {self.root / name}: {error.strerror}") from error
 
     def _list(self, folder: str) -> list[str]:
-        if self.root is None:
-            return sorted(name for name in self._memory if name.startswith(f"{folder}/"))
-        return sorted(
-            f"{folder}/{path.name}"
-            for path in (self.root / folder).iterdir()
-            if path.suffix not in (".tmp", ".corrupt")
-        )
+        return sorted(name for name in self._memory if name.startswith(f"{folder}/"))

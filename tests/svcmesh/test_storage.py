@@ -61,23 +61,33 @@ def test_services_are_kept_and_forgotten(tmp_path: Path) -> None:
     assert [service["name"] for service in reopened(again).services(as_object)] == ["db"]
 
 
-def test_a_corrupt_file_is_set_aside_with_a_message_and_the_rest_loads(tmp_path: Path) -> None:
+def test_a_service_that_cannot_be_read_is_set_aside_with_a_message_and_the_rest_loads(
+    tmp_path: Path,
+) -> None:
     data_dir = DataDir(tmp_path)
     data_dir.commit(data_dir.service_file("web-1", {"name": "web"}))
-    (tmp_path / "services" / "torn").write_bytes(b'{"na')
+    data_dir.commit({"services/strange": b"[]"})
     again = reopened(data_dir)
     assert [service["name"] for service in again.services(as_object)] == ["web"]
-    assert (tmp_path / "services" / "torn.corrupt").exists()
+    assert (tmp_path / "services-strange.corrupt").read_bytes() == b"[]"
     assert len(again.warnings) == 1
-    assert "services/torn" in again.warnings[0]
+    assert "services/strange" in again.warnings[0]
+    assert [service["name"] for service in reopened(again).services(as_object)] == ["web"]
+
+
+def test_a_corrupt_file_is_set_aside_with_a_message(tmp_path: Path) -> None:
+    data_dir = DataDir(tmp_path)
+    (tmp_path / "node-id").write_bytes(b"no uuid")
+    assert data_dir.node_id() is None
+    assert (tmp_path / "node-id.corrupt").read_bytes() == b"no uuid"
+    assert "node-id" in data_dir.warnings[0]
 
 
 def test_a_half_written_replacement_is_not_seen(tmp_path: Path) -> None:
     data_dir = DataDir(tmp_path)
-    plan = data_dir.service_file("web-1", {"name": "web"})
-    data_dir.commit(plan)
-    (tmp_path / f"{next(iter(plan))}.tmp").write_bytes(b'{"name": "o')
-    assert [service["name"] for service in reopened(data_dir).services(as_object)] == ["web"]
+    data_dir.save_node_id(NODE_ID)
+    (tmp_path / "node-id.tmp").write_bytes(b"half")
+    assert reopened(data_dir).node_id() == NODE_ID
 
 
 def test_two_agents_cannot_share_a_data_directory(tmp_path: Path) -> None:
