@@ -17,10 +17,10 @@ class ReplicaConfig:
     reply_timeout_s: float = 3.0
     """A peer that answers later is given up for this round."""
     flush_delay_s: float = 0.003
-    """Own writes within this time travel together."""
-    publish_rate_per_s: float = 500.0
+    """Between two flushes of own writes: what comes in this time travels together."""
+    publish_rate_per_s: float = 2000.0
     """Own records sent a second, in the long run; more are batched, the latest of a key wins."""
-    publish_burst: int = 2000
+    publish_burst: int = 4000
     datagram_bytes_max: int = 1200
     """A rumor's payload; larger records are announced and pulled by stream."""
     page_bytes: int = 32_768

@@ -29,6 +29,7 @@ class Publisher:
     ) -> None:
         self.records_published = 0
         self.flush_at: float | None = None
+        self._flushed_at = now - config.flush_delay_s
         self._config, self._holdings, self._id = config, holdings, node_id
         self._budget = PublishBudget(
             config.publish_rate_per_s, config.publish_burst, config.publish_burst, now
@@ -129,9 +130,13 @@ class Publisher:
     # -- rumors -----------------------------------------------------------------------------
 
     def schedule_flush(self, now: float) -> None:
-        """Let what is new go out in a moment, or when the budget allows."""
+        """Let what is new go out, when the last flush is a moment ago and the budget allows.
+
+        A single change goes at once; only those that follow on its heels wait for each other.
+        """
         if self.flush_at is None:
-            self.flush_at = max(now + self._config.flush_delay_s, self._budget.free_at(now=now))
+            rested_at = self._flushed_at + self._config.flush_delay_s
+            self.flush_at = max(now, rested_at, self._budget.free_at(now=now))
 
     def flush(self, *, peers: int, hides_own: bool, now: float) -> list[Pages | Summaries]:
         """The rumors that are due, a bounded number; the rest is scheduled.
@@ -141,7 +146,7 @@ class Publisher:
             hides_own: Hold back our own node's records.
             now: Monotonic seconds.
         """
-        self.flush_at = None
+        self.flush_at, self._flushed_at = None, now
         logs = [(self._external_out, self._holdings.external.log(self._log.origin))]
         if not hides_own:
             logs.insert(0, (self._own_out, self._log))
