@@ -1,4 +1,4 @@
-"""Virtual time: a heap of callbacks that run in order, as fast as the machine can.
+"""Virtual time: a heap of what is to happen, run in order, as fast as the machine can.
 
 Equal instants run in the order in which they were scheduled, so one seed gives one history.
 """
@@ -6,6 +6,7 @@ Equal instants run in the order in which they were scheduled, so one seed gives 
 import heapq
 from collections.abc import Callable
 from itertools import count
+from typing import Any
 
 
 class Timer:
@@ -20,6 +21,12 @@ class Timer:
         """Do not run it."""
         self.callback = None
 
+    def __call__(self) -> None:
+        """Run it, once."""
+        callback, self.callback = self.callback, None
+        if callback is not None:
+            callback()
+
 
 class VirtualClock:
     """Seconds since the start of a simulation, moved on by running what is due.
@@ -29,32 +36,33 @@ class VirtualClock:
 
     def __init__(self, start: float = 0.0) -> None:
         self.now = start
-        self._heap: list[tuple[float, int, Timer]] = []
+        # The arguments stand beside their action: a closure for every packet would cost more than
+        # the heap does.
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = count()
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Schedule `callback`; an instant in the past means at once, after what is due now."""
         timer = Timer(callback)
-        heapq.heappush(self._heap, (max(when, self.now), next(self._order), timer))
+        heapq.heappush(self._heap, (max(when, self.now), next(self._order), timer, ()))
         return timer
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Schedule `callback` for `delay_s` seconds from now."""
         return self.call_at(self.now + delay_s, callback)
 
+    def post(self, delay_s: float, action: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401  # passed through to `action`
+        """Schedule what nobody will cancel: `action(*arguments)`, `delay_s` >= 0 from now."""
+        heapq.heappush(self._heap, (self.now + delay_s, next(self._order), action, arguments))
+
     def run_until(self, end: float) -> None:
         """Run everything due up to and including `end`, then stand at `end`."""
-        while self._heap and self._heap[0][0] <= end:
-            self._step()
+        heap, pop = self._heap, heapq.heappop
+        while heap and heap[0][0] <= end:
+            self.now, _, action, arguments = pop(heap)
+            action(*arguments)
         self.now = max(self.now, end)
 
     def run_for(self, duration_s: float) -> None:
         """Run the next `duration_s` seconds."""
         self.run_until(self.now + duration_s)
-
-    def _step(self) -> None:
-        when, _, timer = heapq.heappop(self._heap)
-        self.now = when
-        callback, timer.callback = timer.callback, None
-        if callback is not None:
-            callback()

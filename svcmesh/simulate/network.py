@@ -1,7 +1,8 @@
 """A network in memory: datagrams with latency, loss, duplication and reordering, and exchanges.
 
 Endpoints are any hashable names. Payloads are passed by reference: senders hand over values they do
-not change afterwards. Reordering follows from latency drawn anew for every datagram.
+not change afterwards. Reordering follows from latency drawn anew for every datagram. What a member
+does with what arrives, and when, is the business of its process (`process.py`).
 """
 
 from collections.abc import Callable, Hashable, Iterable
@@ -10,6 +11,7 @@ from random import Random
 from typing import Any
 
 from svcmesh.simulate.clock import VirtualClock
+from svcmesh.simulate.process import Process
 
 Endpoint = Hashable
 # Payloads are opaque to the network; the two ends agree on their type.
@@ -18,10 +20,13 @@ Payload = Any
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """How datagrams travel: uniform latency between two bounds in seconds, probabilities 0 to 1."""
+    """How datagrams travel. Latencies are seconds one way, probabilities 0 to 1."""
 
     latency_s_min: float = 0.0005
     latency_s_max: float = 0.002
+    """Latency is uniform between the two."""
+    latency_tail_s: float = 0.0
+    """Mean of an exponentially distributed addition; 0 adds nothing."""
     loss: float = 0.0
     duplicate: float = 0.0
 
@@ -30,77 +35,113 @@ class SimulatedNetwork:
     """Delivers datagrams and request/reply exchanges between attached endpoints."""
 
     def __init__(self, clock: VirtualClock, *, rng: Random, link: Link | None = None) -> None:
-        self.link = link or Link()
         self.sent = 0
-        self.clock, self._rng = clock, rng
-        self._receivers: dict[Endpoint, Callable[[Endpoint, Payload], None]] = {}
-        self._servers: dict[Endpoint, Callable[[Endpoint, Payload], Payload]] = {}
+        """Datagrams handed over for sending."""
+        self.clock, self._rng, self._random = clock, rng, rng.random
+        self._processes: dict[Endpoint, Process] = {}
+        self._links: dict[Endpoint, Link] = {}
+        self._silent: set[Endpoint] = set()
         self._blocked: set[tuple[Endpoint, Endpoint]] = set()
         self._blocked_datagrams: set[tuple[Endpoint, Endpoint]] = set()
-        self._islands: list[frozenset[Endpoint]] = []
-        self._held: dict[Endpoint, list[Callable[[], None]]] = {}
+        self._islands: dict[Endpoint, int] = {}
+        self._is_cut = False
+        self.link = link or Link()
+        """Every endpoint's, unless it has one of its own."""
 
     def attach(
         self,
         endpoint: Endpoint,
         receive: Callable[[Endpoint, Payload], None],
         serve: Callable[[Endpoint, Payload], Payload] | None = None,
-    ) -> None:
-        """Take part: `receive(source, datagram)`, and `serve(source, request) -> reply | None`."""
-        self._receivers[endpoint] = receive
-        if serve is not None:
-            self._servers[endpoint] = serve
+        *,
+        refused: Callable[[Endpoint], None] | None = None,
+        service_s: float = 0.0,
+    ) -> Process:
+        """Take part: `receive(source, datagram)`, and `serve(source, request) -> reply | None`.
 
-    def detach(self, endpoint: Endpoint) -> None:
-        """Crash or stop: what is under way to it is lost, exchanges with it are refused."""
-        self._receivers.pop(endpoint, None)
-        self._servers.pop(endpoint, None)
-        self._held.pop(endpoint, None)
+        `refused(target)` is told that a host said nobody listens where a datagram went. Each
+        arrival keeps the process busy for `service_s`.
+        """
+        self._silent.discard(endpoint)
+        process = Process(self.clock, receive, serve, refused, service_s=service_s)
+        self._processes[endpoint] = process
+        return process
+
+    def detach(self, endpoint: Endpoint, *, is_silent: bool = False) -> None:
+        """End its process: what is under way to it is lost, exchanges with it are refused.
+
+        With `is_silent` its host goes too, and nothing answers at all.
+        """
+        process = self._processes.pop(endpoint, None)
+        if process is not None:
+            process.end()
+        if is_silent:
+            self._silent.add(endpoint)
 
     def hold(self, endpoint: Endpoint) -> None:
         """Stop its process: what arrives waits, in order, and exchanges with it are silent."""
-        self._held.setdefault(endpoint, [])
+        self._processes[endpoint].hold()
 
     def release(self, endpoint: Endpoint) -> None:
         """Let its process go on: what waited is delivered now."""
-        for arrival in self._held.pop(endpoint, []):
-            arrival()
+        self._processes[endpoint].release()
+
+    def set_link(self, endpoint: Endpoint, link: Link | None) -> None:
+        """Give an endpoint a link of its own, both ways; None gives it the common one again.
+
+        Between two such endpoints the sender's counts.
+        """
+        if link is None:
+            self._links.pop(endpoint, None)
+        else:
+            self._links[endpoint] = link
 
     def block(self, source: Endpoint, target: Endpoint, *, streams_too: bool = True) -> None:
         """Cut one direction between two endpoints; without `streams_too` for datagrams only."""
         self._blocked_datagrams.add((source, target))
         if streams_too:
             self._blocked.add((source, target))
+        self._is_cut = True
 
     def partition(self, *islands: Iterable[Endpoint]) -> None:
         """Only endpoints of the same island reach each other; one that is in none reaches all."""
-        self._islands = [frozenset(island) for island in islands]
+        self._islands = {
+            endpoint: number for number, island in enumerate(islands) for endpoint in island
+        }
+        self._is_cut = True
 
     def heal(self) -> None:
         """Undo every `block` and `partition`."""
         self._blocked.clear()
         self._blocked_datagrams.clear()
-        self._islands = []
+        self._islands = {}
+        self._is_cut = False
 
     def reaches(self, source: Endpoint, target: Endpoint) -> bool:
         """Whether a stream from `source` to `target` is let through now."""
+        if not self._is_cut:
+            return True
         if (source, target) in self._blocked:
             return False
-        if not self._islands:
-            return True
-        homes = [next((i for i in self._islands if e in i), None) for e in (source, target)]
-        return None in homes or homes[0] is homes[1]
+        here, there = self._islands.get(source), self._islands.get(target)
+        return here is None or there is None or here == there
 
     def send(self, source: Endpoint, target: Endpoint, datagram: Payload) -> None:
         """Send a datagram: it may be lost, doubled or overtaken."""
         self.sent += 1
-        copies = 2 if self._rng.random() < self.link.duplicate else 1
-        is_cut = (source, target) in self._blocked_datagrams or not self.reaches(source, target)
+        link = self._link(source, target) if self._links else self.link
+        copies = 2 if link.duplicate and self._random() < link.duplicate else 1
+        if self._is_cut and not self._reaches_by_datagram(source, target):
+            return
         for _ in range(copies):
-            if self._rng.random() >= self.link.loss and not is_cut:
-                self.clock.call_later(
-                    self._latency_s(), lambda: self._deliver(source, target, datagram)
+            if not link.loss or self._random() >= link.loss:
+                # `_latency_s`, written out: this is the simulator's innermost line.
+                latency_s = link.latency_s_min + self._random() * (
+                    link.latency_s_max - link.latency_s_min
                 )
+                if link.latency_tail_s:
+                    latency_s += self._rng.expovariate(1 / link.latency_tail_s)
+                self.clock.post(latency_s, self._deliver, source, target, datagram)
 
     def exchange(
         self,
@@ -116,71 +157,67 @@ class SimulatedNetwork:
         Streams lose nothing; a cut link is silence until the timeout. A server that answers None
         closes the stream without a reply.
         """
-        end = self.clock.now + timeout_s
-
-        def finish(at: float, reply: Payload | None, why: str | None) -> None:
-            if at > end:
-                at, reply, why = end, None, "timeout"
-            self.clock.call_at(at, lambda: self._arrive(source, lambda: done(reply, why)))
-
-        def serve() -> None:
-            server = self._servers.get(target)
-            back_at = self.clock.now + self._latency_s()
-            if server is None:
-                finish(back_at, None, "refused")
-                return
-            reply = server(source, request)
-            if not self.reaches(target, source):
-                finish(end, None, "timeout")
-            else:
-                finish(back_at, reply, "closed" if reply is None else None)
-
-        def reach() -> None:
-            # Whoever is held accepts the stream and stays silent; the asker's patience may end
-            # first, but what was sent is read all the same once the process goes on.
-            if target in self._held:
-                self.clock.call_at(end, lambda: self._arrive(source, give_up))
-                self._held[target].append(serve_late)
-            else:
-                serve()
-
+        clock = self.clock
+        end = clock.now + timeout_s
         is_over = False
 
-        def give_up() -> None:
+        def finish(reply: Payload | None, why: str | None) -> None:
             nonlocal is_over
             if not is_over:
                 is_over = True
-                done(None, "timeout")
+                asker = self._processes.get(source)
+                if asker is not None:
+                    asker.arrive(done, reply, why)
 
-        def serve_late() -> None:
-            nonlocal is_over
-            if is_over:
-                server = self._servers.get(target)
-                if server is not None:
-                    server(source, request)
+        def answer(server: Process) -> None:
+            if server.serve is None:
                 return
-            is_over = True
-            serve()
+            # Whoever gave up has sent its request all the same.
+            reply = server.serve(source, request)
+            if self.reaches(target, source):
+                latency_s = self._latency_s(target, source)
+                clock.post(latency_s, finish, reply, "closed" if reply is None else None)
 
-        there_at = self.clock.now + self._latency_s()
-        if not self.reaches(source, target) or there_at >= end:
-            finish(end, None, "timeout")
-        else:
-            self.clock.call_at(there_at, reach)
+        def reach() -> None:
+            server = self._processes.get(target)
+            if server is not None and server.serve is not None:
+                server.arrive(answer, server)
+            elif target not in self._silent and self.reaches(target, source):
+                clock.post(self._latency_s(target, source), finish, None, "refused")
+
+        if self.reaches(source, target):
+            clock.post(self._latency_s(source, target), reach)
+        clock.call_at(end, lambda: finish(None, "timeout"))
 
     def _deliver(self, source: Endpoint, target: Endpoint, datagram: Payload) -> None:
-        def receive() -> None:
-            receiver = self._receivers.get(target)
-            if receiver is not None:
-                receiver(source, datagram)
-
-        self._arrive(target, receive)
-
-    def _arrive(self, target: Endpoint, arrival: Callable[[], None]) -> None:
-        if target in self._held:
-            self._held[target].append(arrival)
+        process = self._processes.get(target)
+        if process is None:
+            self._refuse(source, target)
+        elif process.queue is None:
+            process.receive(source, datagram)
         else:
-            arrival()
+            process.arrive(process.receive, source, datagram)
 
-    def _latency_s(self) -> float:
-        return self._rng.uniform(self.link.latency_s_min, self.link.latency_s_max)
+    def _refuse(self, source: Endpoint, target: Endpoint) -> None:
+        """The host of `target` tells `source` that nobody listens there, as ICMP does."""
+        if target in self._silent or not self.reaches(target, source):
+            return
+        self.clock.post(self._latency_s(target, source), self._report_refusal, source, target)
+
+    def _report_refusal(self, source: Endpoint, target: Endpoint) -> None:
+        process = self._processes.get(source)
+        if process is not None and process.refused is not None:
+            process.arrive(process.refused, target)
+
+    def _reaches_by_datagram(self, source: Endpoint, target: Endpoint) -> bool:
+        return (source, target) not in self._blocked_datagrams and self.reaches(source, target)
+
+    def _link(self, source: Endpoint, target: Endpoint) -> Link:
+        return self._links.get(source) or self._links.get(target) or self.link
+
+    def _latency_s(self, source: Endpoint, target: Endpoint) -> float:
+        link = self._link(source, target)
+        latency_s = self._rng.uniform(link.latency_s_min, link.latency_s_max)
+        if link.latency_tail_s:
+            latency_s += self._rng.expovariate(1 / link.latency_tail_s)
+        return latency_s
