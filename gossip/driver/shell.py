@@ -362,7 +362,7 @@ class Gossip:
 
     def _arm_timer(self) -> None:
         at = self._machine.next_deadline_at
-        if at is None or not self._is_open:
+        if not self._is_open:
             return
         # A timer that is early costs less than moving it after every packet.
         if self._timer is not None:

@@ -127,6 +127,7 @@ class Serf:
             user_rumors=self._rumors,
             user_state=self._intake.local_state,
             ack_payload=self._ack_payload,
+            deadlines=self._deadlines,
             rng=rng,
             now=now,
             admit=None if admit is None else _node_hook(admit),
@@ -149,12 +150,9 @@ class Serf:
         return Member(self._name, self._address, tags, MemberStatus.NONE, incarnation, vsn)
 
     @property
-    def next_deadline_at(self) -> float | None:
-        """When `handle_timer` is due; None while nothing is."""
-        own, below = self._deadlines.next_at, self._swim.next_deadline_at
-        if own is None or below is None:
-            return below if own is None else own
-        return min(own, below)
+    def next_deadline_at(self) -> float:
+        """When `handle_timer` is due; infinity before `start`."""
+        return self._swim.next_deadline_at
 
     def members(self) -> list[Member]:
         """Every member not yet forgotten, ourselves included, in the order they became known."""
@@ -238,8 +236,8 @@ class Serf:
 
     def handle_timer(self, *, now: float) -> list[Effect]:
         """Do what is due. An early call does nothing."""
+        # SWIM runs our deadlines among its own.
         self._digest(self._swim.handle_timer(now=now), now=now)
-        self._deadlines.run_due(now)
         return self._take_effects(now=now)
 
     def handle_message(
@@ -285,6 +283,9 @@ class Serf:
         """Pass SWIM's requests on and turn its facts into ours."""
         for effect in effects:
             match effect:
+                case SendPacket():
+                    # First, because most effects are packets.
+                    self._effects.append(effect)
                 case NodeJoined(node):
                     self._members.handle_joined(node)
                 case NodeUpdated(node):
@@ -300,7 +301,7 @@ class Serf:
                 case PushPullFinished():
                     self._effects.append(effect)
                     self._handle_exchange_finished(effect, now=now)
-                case SendPacket() | OpenPushPull() | OpenTcpPing():
+                case OpenPushPull() | OpenTcpPing():
                     self._effects.append(effect)
                 case MessageDropped() | NameConflict():
                     self._effects.append(effect)
@@ -347,7 +348,7 @@ class Serf:
             if departure.step == LeaveStep.SPREADING_LEAVE:
                 self._digest(self._swim.leave(now=now), now=now)
             elif departure.step == LeaveStep.FINISHED:
-                self._effects.append(LeaveFinished())
+                self._emit(LeaveFinished())
             self._arm_departure()
 
     def _is_spread(self, step: LeaveStep) -> bool:
@@ -379,7 +380,10 @@ class Serf:
     def _take_effects(self, *, now: float) -> list[Effect]:
         if self._departure is not None:
             self._advance_departure(self._departure, now=now)
-        effects, self._effects = self._effects, []
+        if not self._effects:
+            return []
+        effects = self._effects.copy()
+        self._effects.clear()
         return effects
 
 

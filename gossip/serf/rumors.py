@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from gossip.swim.broadcasts import BroadcastQueue, retransmit_limit
+from gossip.swim.broadcasts import BroadcastQueue, Freight, retransmit_limit
 from gossip.types import Address
 
 
@@ -20,14 +20,12 @@ class SerfRumors:
         retransmit_mult: int,
         member_count: Callable[[], int],
     ) -> None:
-        self.intents = BroadcastQueue(size_max=depth_max)
-        self.queries = BroadcastQueue(size_max=depth_max)
-        self.events = BroadcastQueue(size_max=depth_max)
+        self.freight = Freight()
+        self.intents = BroadcastQueue(size_max=depth_max, freight=self.freight)
+        self.queries = BroadcastQueue(size_max=depth_max, freight=self.freight)
+        self.events = BroadcastQueue(size_max=depth_max, freight=self.freight)
         self._rumor_bytes_max = rumor_bytes_max
         self._retransmit_mult, self._member_count = retransmit_mult, member_count
-
-    def __len__(self) -> int:
-        return len(self.intents) + len(self.queries) + len(self.events)
 
     def fits(self, payload: bytes) -> bool:
         """Whether a packet can carry `payload`."""

@@ -21,6 +21,8 @@ class Awareness:
 
     def apply(self, delta: int) -> None:
         """Move the score by `delta` within its range."""
+        if delta < 0 and not self.score:
+            return  # the common case: a healthy member's probe succeeded
         self.score = min(max(self.score + delta, 0), self._score_max)
 
     def scaled_s(self, interval_s: float) -> float:

@@ -37,6 +37,18 @@ class _Rumor:
         return to in self.known_by and others_present > len(self.known_by)
 
 
+class Freight:
+    """How many rumors wait in all queues of one member.
+
+    Shared by the queues: whether there is anything to tell is asked with every packet.
+    """
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class BroadcastQueue:
     """A bounded queue of rumors.
 
@@ -45,9 +57,10 @@ class BroadcastQueue:
     transmitted rumor, the smallest and oldest of those.
     """
 
-    def __init__(self, *, size_max: int) -> None:
+    def __init__(self, *, size_max: int, freight: Freight | None = None) -> None:
         assert size_max >= 1
         self._size_max = size_max
+        self._freight = freight or Freight()
         self._last_no = 0
         self._rumors: dict[RumorNo, _Rumor] = {}
         self._by_name: dict[str | bytes, RumorNo] = {}
@@ -75,6 +88,7 @@ class BroadcastQueue:
         self._last_no += 1
         no = RumorNo(self._last_no)
         self._rumors[no] = rumor = _Rumor(body, name, set(known_by))
+        self._freight.count += 1
         if name is not None:
             self._by_name[name] = no
         self._insert(no, rumor)
@@ -148,5 +162,6 @@ class BroadcastQueue:
 
     def _forget(self, no: RumorNo) -> None:
         rumor = self._rumors.pop(no)
+        self._freight.count -= 1
         if rumor.name is not None:
             del self._by_name[rumor.name]

@@ -6,7 +6,7 @@ It knows sizes and overheads; who gets a packet, and why, is decided by its call
 from typing import Protocol
 
 from gossip.config import GossipConfig
-from gossip.swim.broadcasts import BroadcastQueue, retransmit_limit
+from gossip.swim.broadcasts import BroadcastQueue, Freight, retransmit_limit
 from gossip.swim.effects import SendPacket
 from gossip.swim.facts import Emit
 from gossip.swim.table import Entry, MemberTable
@@ -27,7 +27,10 @@ _USER_PART_BYTES = _PART_BYTES + len(_USER_TYPE)
 class UserRumors(Protocol):
     """The upper layer's queues; their rumors travel as user messages."""
 
-    def __len__(self) -> int: ...
+    @property
+    def freight(self) -> Freight:
+        """Counts the rumors of these queues, and takes in those of ours."""
+        ...
 
     def draw(
         self,
@@ -66,7 +69,7 @@ def user_rumor_bytes_max(room_bytes: int) -> int:
 
 
 class Carrier:
-    """Fills packets and emits them. It keeps no state of its own."""
+    """Fills packets and emits them."""
 
     def __init__(
         self,
@@ -80,11 +83,8 @@ class Carrier:
     ) -> None:
         self._room_bytes, self._retransmit_mult = room_bytes, retransmit_mult
         self._table, self._rumors, self._user_rumors = table, rumors, user_rumors
+        self._freight = user_rumors.freight
         self._emit = emit
-
-    @property
-    def has_freight(self) -> bool:
-        return len(self._rumors) > 0 or len(self._user_rumors) > 0
 
     def send(self, to: Address, message: Ping | IndirectPing | Ack | Nack) -> None:
         """Send a message with whatever rumors fit beside it."""
@@ -105,7 +105,7 @@ class Carrier:
             self._emit(SendPacket(to.address, tuple(freight), crc=pmax(to.vsn) >= PMAX_CRC))
 
     def _draw(self, to: Address, room_bytes: int, count_max: int) -> list[bytes]:
-        if not self.has_freight:
+        if not self._freight.count:
             return []
         others_present = self._table.others_present
         drawn = self._rumors.draw(

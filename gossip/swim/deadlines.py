@@ -6,6 +6,7 @@ The shell sees one number, the earliest deadline; it arms one timer for it.
 import heapq
 from collections.abc import Callable
 from itertools import count
+from math import inf
 
 
 class Deadline:
@@ -26,7 +27,7 @@ class Deadline:
         """Do not run it. Cancelling one that has run, or twice, does nothing."""
         if self._action is not None:
             self._action = None
-            self._owner.note_cancelled()
+            self._owner.note_cancelled(self.at)
 
     def run(self, now: float) -> None:
         action, self._action = self._action, None
@@ -38,10 +39,13 @@ class Deadlines:
     """A heap of deadlines; equal instants run in the order in which they were armed.
 
     Cancelled ones are swept out once they outnumber the armed ones, so the heap stays
-    proportional to what is armed.
+    proportional to what is armed. Invariant: the first of the heap is armed.
     """
 
     def __init__(self) -> None:
+        self.next_at = inf
+        """The earliest armed instant, infinity when nothing is armed. It is asked for after every
+        input, which is far more often than it changes."""
         self._heap: list[tuple[float, int, Deadline]] = []
         self._order = count()
         self._cancelled = 0
@@ -50,29 +54,33 @@ class Deadlines:
         """How many are held, cancelled ones that are not yet swept out included."""
         return len(self._heap)
 
-    @property
-    def next_at(self) -> float | None:
-        """The earliest armed instant, None when nothing is armed."""
-        heap = self._heap
-        while heap and not heap[0][2].is_armed:
-            heapq.heappop(heap)
-            self._cancelled -= 1
-        return heap[0][0] if heap else None
-
     def arm(self, at: float, action: Callable[[float], None]) -> Deadline:
         """Call `action(now)` at the first `run_due` from `at` on."""
         deadline = Deadline(at, action, self)
         heapq.heappush(self._heap, (at, next(self._order), deadline))
+        if at < self.next_at:
+            self.next_at = at
         return deadline
 
     def run_due(self, now: float) -> None:
         """Run everything due up to `now`, also what that arms for `now` or before."""
-        while (at := self.next_at) is not None and at <= now:
-            heapq.heappop(self._heap)[2].run(now)
+        while self.next_at <= now:
+            _, _, deadline = heapq.heappop(self._heap)
+            self._find_next()
+            deadline.run(now)
 
-    def note_cancelled(self) -> None:
+    def note_cancelled(self, at: float) -> None:
         self._cancelled += 1
         if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].is_armed]
             heapq.heapify(self._heap)
             self._cancelled = 0
+        if at == self.next_at:
+            self._find_next()
+
+    def _find_next(self) -> None:
+        heap = self._heap
+        while heap and not heap[0][2].is_armed:
+            heapq.heappop(heap)
+            self._cancelled -= 1
+        self.next_at = heap[0][0] if heap else inf

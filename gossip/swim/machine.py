@@ -59,6 +59,7 @@ class Swim:
         user_rumors: UserRumors,
         user_state: Callable[[], bytes],
         ack_payload: Callable[[], bytes | None],
+        deadlines: Deadlines,
         rng: Random,
         now: float,
         admit: Admit | None = None,
@@ -75,6 +76,7 @@ class Swim:
             user_rumors: The upper layer's queues; drawn from when a packet has room.
             user_state: The upper layer's part of a push/pull, asked for each time.
             ack_payload: What the upper layer adds to our answers to pings.
+            deadlines: Shared with the upper layer; run by our `handle_timer`.
             rng: Chooses partners and phases, and nothing else.
             now: Monotonic seconds.
             admit: The admission hook.
@@ -83,10 +85,13 @@ class Swim:
         self._config, self._name, self._rng = config.swim, name, rng
         self._ack_payload = ack_payload
         self._effects: list[SwimEffect] = []
-        self._deadlines = Deadlines()
+        self._emit = self._effects.append
+        self._deadlines, self._freight = deadlines, user_rumors.freight
         self._awareness = Awareness(config.swim.awareness_max)
         self._table = MemberTable(name, rng=rng)
-        self._rumors = BroadcastQueue(size_max=config.swim.broadcast_queue_max)
+        self._rumors = BroadcastQueue(
+            size_max=config.swim.broadcast_queue_max, freight=user_rumors.freight
+        )
         self._stranger_answers = TokenBucket(
             rate_per_s=STRANGER_ANSWERS_PER_S, burst=STRANGER_ANSWERS_PER_S, now=now
         )
@@ -165,14 +170,14 @@ class Swim:
         return self.others_present <= 0 or rumor is None or rumor not in self._rumors
 
     @property
-    def next_deadline_at(self) -> float | None:
-        """When `handle_timer` is due; None while nothing is.
+    def next_deadline_at(self) -> float:
+        """When `handle_timer` is due; infinity while nothing is.
 
         Gossip rounds count only while there are rumors and somebody to tell, so an idle member
         wakes for its probes alone.
         """
         next_at = self._deadlines.next_at
-        if self._has_gossip and (next_at is None or self._gossip_at < next_at):
+        if self._freight.count and self._gossip_at < next_at and len(self._table) > 1:
             return self._gossip_at
         return next_at
 
@@ -196,7 +201,7 @@ class Swim:
     def handle_timer(self, *, now: float) -> list[SwimEffect]:
         """Do what is due. An early call does nothing."""
         self._deadlines.run_due(now)
-        if self._has_gossip and now >= self._gossip_at:
+        if self._freight.count and now >= self._gossip_at and len(self._table) > 1:
             # Differs from memberlist: a tick that had nothing to send is taken as soon as there
             # is something. Rounds are never closer than the interval.
             self._gossip_at = now + self._config.gossip_interval_s
@@ -271,10 +276,6 @@ class Swim:
         self._leave_rumor = self._claims.leave(now=now)
         return self._take_effects()
 
-    @property
-    def _has_gossip(self) -> bool:
-        return self._carrier.has_freight and len(self._table) > 1
-
     def _gossip(self, *, now: float) -> None:
         dead_since = now - self._config.gossip_to_the_dead_s
 
@@ -318,9 +319,9 @@ class Swim:
         self._emit(MessageDropped(drops.ANSWER_RATE, str(address)))
         return False
 
-    def _emit(self, effect: SwimEffect) -> None:
-        self._effects.append(effect)
-
     def _take_effects(self) -> list[SwimEffect]:
-        effects, self._effects = self._effects, []
+        if not self._effects:
+            return []
+        effects = self._effects.copy()
+        self._effects.clear()
         return effects

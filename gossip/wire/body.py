@@ -7,7 +7,7 @@ mode, which section 3.3 asks for, does not tell them apart.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Final
 
 from msgpack import ExtraData, Packer, Unpacker, unpackb
 
@@ -20,7 +20,8 @@ _packer: Final = Packer(use_bin_type=False, unicode_errors="surrogateescape")
 
 def pack(value: object) -> bytes:
     """Encode `value`; bytes that came in as surrogate escapes leave as they were."""
-    return cast("bytes", _packer.pack(value))
+    packed: bytes = _packer.pack(value)
+    return packed
 
 
 def unpack_untrusted(data: bytes) -> object:
@@ -30,19 +31,14 @@ def unpack_untrusted(data: bytes) -> object:
         DecodeError: There is no whole object, or it breaks a bound.
     """
     try:
-        return cast(
-            "object",
-            unpackb(
-                data,
-                raw=True,
-                strict_map_key=False,
-                max_array_len=limits.ARRAY_ITEMS_MAX,
-            ),
+        value: object = unpackb(
+            data, raw=True, strict_map_key=False, max_array_len=limits.ARRAY_ITEMS_MAX
         )
     except ExtraData as extra:
-        return cast("object", extra.unpacked)
+        value = extra.unpacked
     except Exception as error:  # msgpack has no common root for what bad input makes it raise
         raise DecodeError(reasons.BAD_BODY, repr(error)) from error
+    return value
 
 
 def new_unpacker(buffer_bytes_max: int) -> Unpacker:

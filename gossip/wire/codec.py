@@ -5,7 +5,8 @@ the layers around packets in `packet.py`, Serf's messages in `serf.py`.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final, assert_never
+from functools import lru_cache
+from typing import Final, assert_never, cast
 
 from gossip.errors import DecodeError
 from gossip.types import Incarnation, MemberName, SeqNo
@@ -135,7 +136,7 @@ def ping_from_body(body: object) -> Ping:
     """Check an unpacked ping body, from a datagram or a stream."""
     values = fields_untrusted(body, _PING)
     return Ping(
-        SeqNo(u32(values[0])),
+        _seq_no(values[0]),
         member_name(values[1]),
         _source_addr(values[2]),
         u16(values[3]),
@@ -146,13 +147,13 @@ def ping_from_body(body: object) -> Ping:
 def ack_from_body(body: object) -> Ack:
     """Check an unpacked ack body, from a datagram or a stream."""
     values = fields_untrusted(body, _ACK)
-    return Ack(SeqNo(u32(values[0])), nullable_blob(values[1]))
+    return Ack(_seq_no(values[0]), nullable_blob(values[1]))
 
 
 def _indirect_ping(body: object) -> IndirectPing:
     values = fields_untrusted(body, _INDIRECT_PING)
     return IndirectPing(
-        SeqNo(u32(values[0])),
+        _seq_no(values[0]),
         wire_address(values[1]),
         u16(values[2]),
         member_name(values[3]),
@@ -164,23 +165,23 @@ def _indirect_ping(body: object) -> IndirectPing:
 
 
 def _nack(body: object) -> Nack:
-    return Nack(SeqNo(u32(fields_untrusted(body, _NACK)[0])))
+    return Nack(_seq_no(fields_untrusted(body, _NACK)[0]))
 
 
 def _suspect(body: object) -> Suspect:
     values = fields_untrusted(body, _ACCUSATION)
-    return Suspect(Incarnation(u32(values[0])), member_name(values[1]), member_name(values[2]))
+    return Suspect(_incarnation(values[0]), member_name(values[1]), member_name(values[2]))
 
 
 def _dead(body: object) -> Dead:
     values = fields_untrusted(body, _ACCUSATION)
-    return Dead(Incarnation(u32(values[0])), member_name(values[1]), member_name(values[2]))
+    return Dead(_incarnation(values[0]), member_name(values[1]), member_name(values[2]))
 
 
 def _alive(body: object) -> Alive:
     values = fields_untrusted(body, _ALIVE)
     return Alive(
-        Incarnation(u32(values[0])),
+        _incarnation(values[0]),
         given_name(values[1]),
         wire_address(values[2]),
         u16(values[3]),
@@ -203,11 +204,22 @@ _DECODERS: Final[Mapping[int, Callable[[object], PacketMessage]]] = {
 # Fields with a rule of this protocol beyond their kind (14.2 and 14.3).
 
 
-def member_name(value: object) -> MemberName:
-    """A node name, possibly empty, of bounded length."""
-    if type(value) is bytes and len(value) > limits.NAME_BYTES_MAX:
+_seq_no: Final = cast("Callable[[object], SeqNo]", u32)
+_incarnation: Final = cast("Callable[[object], Incarnation]", u32)
+
+
+@lru_cache(maxsize=16384)
+def _name_of_bytes(value: bytes) -> MemberName:
+    # Remembered, because a pool has few names and says them in every packet; and each is held once
+    # in memory, however many messages and tables it is in.
+    if len(value) > limits.NAME_BYTES_MAX:
         raise DecodeError(reasons.BAD_NAME, f"{len(value)} bytes")
     return MemberName(text(value))
+
+
+def member_name(value: object) -> MemberName:
+    """A node name, possibly empty, of bounded length."""
+    return _name_of_bytes(value) if type(value) is bytes else MemberName(text(value))
 
 
 def given_name(value: object) -> MemberName:

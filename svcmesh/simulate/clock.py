@@ -44,7 +44,7 @@ class VirtualClock:
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Schedule `callback`; an instant in the past means at once, after what is due now."""
         timer = Timer(callback)
-        heapq.heappush(self._heap, (max(when, self.now), next(self._order), timer, ()))
+        self.post_at(when, timer)
         return timer
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
@@ -54,6 +54,10 @@ class VirtualClock:
     def post(self, delay_s: float, action: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401  # passed through to `action`
         """Schedule what nobody will cancel: `action(*arguments)`, `delay_s` >= 0 from now."""
         heapq.heappush(self._heap, (self.now + delay_s, next(self._order), action, arguments))
+
+    def post_at(self, when: float, action: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401  # as above
+        """The same at an instant; one in the past means at once."""
+        heapq.heappush(self._heap, (max(when, self.now), next(self._order), action, arguments))
 
     def run_until(self, end: float) -> None:
         """Run everything due up to and including `end`, then stand at `end`."""

@@ -5,7 +5,7 @@ Datagrams carry the real encoded messages; streams pass their messages by refere
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from random import Random
+from math import inf
 from typing import TYPE_CHECKING, assert_never
 
 from gossip.config import GossipConfig
@@ -15,7 +15,6 @@ from gossip.swim.effects import OpenPushPull, OpenTcpPing, SendPacket
 from gossip.types import Address, Incarnation, MemberName
 from gossip.wire.codec import decode_message_untrusted
 from gossip.wire.messages import Ack, ErrorReply, PacketMessage, Ping, PushPull
-from svcmesh.simulate.clock import Timer
 from svcmesh.simulate.process import Process
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ _decoded_rumor = lru_cache(maxsize=65536)(decode_message_untrusted)
 class SimulatedMember:
     """One member: a machine, its timer, and what it told. Crashing and restarting keep the name.
 
-    Invariant: while it runs and is not paused, a timer is armed at or before the machine's earliest
+    Invariant: while it runs and is not paused, it is woken at or before the machine's earliest
     deadline.
     """
 
@@ -61,9 +60,10 @@ class SimulatedMember:
         self._clock, self._network = pool.clock, pool.network
         self._machine: Serf | None = None
         self._process: Process | None = None
-        self._timer: Timer | None = None
-        self._timer_at = 0.0
         self._paused = False
+        self._wake_at = inf
+        """When it is next woken; wake-ups for other instants are out of date. Minus infinity: it is
+        not to be woken."""
 
     @property
     def machine(self) -> Serf:
@@ -93,6 +93,7 @@ class SimulatedMember:
             now=now,
             admit=self._admit,
         )
+        self._wake_at = inf
         self._process = self._network.attach(
             self.address, self._receive, self._serve, service_s=self.service_s
         )
@@ -119,18 +120,19 @@ class SimulatedMember:
         self._network.detach(self.address, is_silent=host_too)
         self._machine = self._process = None
         self._paused = False
-        self._disarm()
+        self._wake_at = -inf
 
     def pause(self) -> None:
         """Freeze the process: nothing is read, no timer runs."""
         self._paused = True
         self._network.hold(self.address)
-        self._disarm()
+        self._wake_at = -inf
 
     def resume(self) -> None:
         """Let it go on: first what waits in its sockets, then its timers."""
         self._paused = False
         self._network.release(self.address)
+        self._wake_at = inf
         self._rearm()
 
     def take(self, message: PacketMessage, *, source: Address) -> None:
@@ -220,27 +222,20 @@ class SimulatedMember:
         self._network.exchange(self.address, to, request, timeout_s=timeout_s, done=done)
 
     def _rearm(self) -> None:
-        machine = self._machine
-        if machine is None or self._paused:
+        if self._machine is None:
             return
-        at = machine.next_deadline_at
-        # A timer that is early costs less than moving it after every packet.
-        if at is None or (self._timer is not None and self._timer_at <= at):
+        at = self._machine.next_deadline_at
+        # Waking early costs less than moving the wake-up after every packet.
+        if at < self._wake_at:
+            self._wake_at = at
+            self._clock.post_at(at, self._wake, at)
+
+    def _wake(self, at: float) -> None:
+        if at != self._wake_at:
             return
-        self._disarm()
-        self._timer_at = at
-        self._timer = self._clock.call_at(at, self._wake)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _wake(self) -> None:
-        self._timer = None
+        self._wake_at = inf
         machine, now = self.machine, self._clock.now
-        at = machine.next_deadline_at
-        if at is not None and at <= now:
+        if machine.next_deadline_at <= now:
             self._pool.handled += 1
             self._perform(machine.handle_timer(now=now))
         self._rearm()

@@ -14,8 +14,10 @@ from svcmesh.simulate.clock import VirtualClock
 from svcmesh.simulate.process import Process
 
 Endpoint = Hashable
-# Payloads are opaque to the network; the two ends agree on their type.
+# Opaque to the network; the two ends agree on the types.
 Payload = Any
+Receive = Callable[[Any, Payload], None]
+Serve = Callable[[Any, Payload], Payload]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,8 @@ class SimulatedNetwork:
     def attach(
         self,
         endpoint: Endpoint,
-        receive: Callable[[Endpoint, Payload], None],
-        serve: Callable[[Endpoint, Payload], Payload] | None = None,
+        receive: Receive,
+        serve: Serve | None = None,
         *,
         refused: Callable[[Endpoint], None] | None = None,
         service_s: float = 0.0,
