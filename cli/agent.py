@@ -21,14 +21,20 @@ _PROCESS_FLAGS: Final = (
         ["config-file", "config-dir"],
         kind="list",
         metavar="path",
-        help="JSON file, or folder whose .json files are read in alphabetical order. Can be "
-        "repeated; later ones win.",
+        help="File in JSON or HCL, or folder whose .json and .hcl files are read in alphabetical "
+        "order. Can be repeated; later ones win, lists add up.",
     ),
     Flag(
         ["config-format"],
         kind="text",
-        metavar="json",
-        help="Read configuration files as JSON whatever their extensions.",
+        metavar="json|hcl",
+        help="Read configuration files in this language whatever their extensions.",
+    ),
+    Flag(
+        ["hcl"],
+        kind="list",
+        metavar="fragment",
+        help="Configuration in HCL, read after everything else. Can be repeated.",
     ),
     Flag(
         ["dev"],

@@ -8,7 +8,7 @@ from cli.flags import GoCommand, flag
 
 @click.command("validate", cls=GoCommand, arguments="FILE_OR_DIRECTORY...")
 @flag("quiet", kind="bool", help="Print nothing when the configuration is valid.")
-@flag("config-format", metavar="string", help="`json`: read files whatever their extensions.")
+@flag("config-format", metavar="json|hcl", help="Language of the files, whatever their extensions.")
 def validate(args: tuple[str, ...], quiet: bool | None, config_format: str | None) -> int:
     """Read configuration files and folders as the agent would, without starting it.
 

@@ -191,7 +191,6 @@ FOREIGN: Final = (
     *_refused("node ids derived from the host", "disable_host_node_id",
               asks=lambda value: value is False or value == "false",
               flags="disable-host-node-id", bools="disable-host-node-id"),
-    *_refused("configuration in HCL", "", flags="hcl"),
 )  # fmt: skip
 
 FOREIGN_BY_PATH: Final = {key.path: key for key in FOREIGN if key.path}

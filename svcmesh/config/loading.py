@@ -1,7 +1,7 @@
 """From sources to one valid `AgentConfig`.
 
-Order, later ones winning: defaults, what `-dev` changes, files in the order given, flags. Lists are
-joined instead, those of flags first (as in Consul).
+Order, later ones winning: defaults, what `-dev` changes, files in the order given, flags, `-hcl`
+fragments. Lists are joined instead, those of flags first (as in Consul).
 """
 
 import platform
@@ -12,7 +12,13 @@ from pathlib import Path
 from svcmesh.config.interfaces import private_ipv4_addresses
 from svcmesh.config.resolving import Resolver
 from svcmesh.config.settings import BY_PATH, DEV_VALUES, SETTINGS, AgentConfig, Origin
-from svcmesh.config.sources import Source, read_files, read_flags
+from svcmesh.config.sources import (
+    Source,
+    forced_format,
+    read_files,
+    read_flags,
+    read_fragments,
+)
 from svcmesh.config.values import Value
 from svcmesh.definitions import ServiceDefinition
 from svcmesh.errors import ConfigError
@@ -37,9 +43,10 @@ def load_config(
     given = read_flags(flags)
     dev = _flag_is_set(flags, "dev")
     paths = tuple(Path(path) for path in files)
-    any_extension = _is_json_forced(flags)
-    sources = list(read_files(paths, any_extension=any_extension))
-    values = _merge(sources, given, dev=dev)
+    files_read = list(read_files(paths, forced_format(flags)))
+    fragments = list(read_fragments(flags))
+    values = _merge(files_read, given, fragments, dev=dev)
+    sources = [*files_read, *fragments]
     warnings = [warning for source in (given, *sources) for warning in source.warnings]
     services = _unique([service for source in sources for service in source.services], warnings)
     resolver = Resolver(values, dev=dev, private_addresses=private_addresses, host_name=host_name)
@@ -56,7 +63,7 @@ def load_services(files: Sequence[str | PathLike[str]]) -> tuple[ServiceDefiniti
     Raises:
         ConfigError: A file cannot be read or is wrong.
     """
-    sources = read_files([Path(path) for path in files], any_extension=False)
+    sources = read_files([Path(path) for path in files], None)
     return tuple(service for source in sources for service in source.services)
 
 
@@ -67,7 +74,7 @@ def reload_services(config: AgentConfig) -> tuple[ServiceDefinition, ...]:
         ConfigError: A file cannot be read or is wrong.
     """
     origin = config.origin
-    sources = read_files(origin.files, any_extension=_is_json_forced(origin.flags))
+    sources = read_files(origin.files, forced_format(origin.flags))
     return _unique([service for source in sources for service in source.services], [])
 
 
@@ -81,21 +88,20 @@ def _flag_is_set(flags: Mapping[str, object], name: str) -> bool:
     return bool(raw)
 
 
-def _is_json_forced(flags: Mapping[str, object]) -> bool:
-    match flags.get("config-format"):
-        case None | "":
-            return False
-        case "json":
-            return True
-        case other:
-            raise ConfigError(f"-config-format: must be 'json', got '{other}' (HCL is not built)")
-
-
-def _merge(sources: Iterable[Source], flags: Source, *, dev: bool) -> dict[str, Value]:
+def _merge(
+    files: Iterable[Source], flags: Source, fragments: Iterable[Source], *, dev: bool
+) -> dict[str, Value]:
     values: dict[str, Value] = {s.path: s.default for s in SETTINGS if s.default is not None}
     lists = {path: value for path, value in flags.values.items() if BY_PATH[path].is_list}
     scalars = {path: value for path, value in flags.values.items() if path not in lists}
-    for layer in (DEV_VALUES if dev else {}, lists, *(s.values for s in sources), scalars):
+    layers = [
+        DEV_VALUES if dev else {},
+        lists,
+        *(source.values for source in files),
+        scalars,
+        *(source.values for source in fragments),
+    ]
+    for layer in layers:
         for path, value in layer.items():
             before = values.get(path)
             match before, value:

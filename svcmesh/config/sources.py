@@ -1,14 +1,14 @@
-"""Where settings come from: JSON files and folders of them, and flags.
+"""Where settings come from: files, fragments and flags; what their keys mean.
 
 A source gives parsed values by the paths of `settings.py`; how sources add up is in `loading.py`.
 """
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
+from svcmesh.config.files import Document, Format, decode_hcl, read_documents
 from svcmesh.config.foreign import FOREIGN_BY_FLAG, FOREIGN_BY_PATH, ForeignKey
 from svcmesh.config.settings import BY_FLAG, BY_PATH, GROUPS
 from svcmesh.config.values import Value, problem_list, value_from_flag, value_from_json
@@ -22,7 +22,7 @@ from svcmesh.errors import ConfigError
 from svcmesh.goformats import parse_bool
 from svcmesh.jsonvalues import json_kind
 
-PROCESS_FLAGS = frozenset({"dev", "config-format"})
+PROCESS_FLAGS = frozenset({"dev", "config-format", "hcl"})
 """Flags that are no settings: they choose how the others are read."""
 
 
@@ -35,21 +35,40 @@ class Source:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_files(paths: Sequence[Path], *, any_extension: bool) -> Iterator[Source]:
+def read_files(paths: Sequence[Path], forced: Format | None) -> Iterator[Source]:
     """Read files, and folders' files sorted by name, in the order given.
 
-    `any_extension`: the operator has said that they are all JSON.
+    `forced`: the language that the operator says they all are in.
 
     Raises:
         ConfigError: One cannot be read or is wrong; the text names file and key.
     """
-    for path in paths:
-        if path.is_dir():
-            for inner in _folder(path):
-                if inner.suffix in {".json", ".hcl"} or any_extension:
-                    yield _read_file(inner, any_extension=any_extension)
-        else:
-            yield _read_file(path, any_extension=any_extension)
+    for document in read_documents(paths, forced):
+        yield _source(document)
+
+
+def read_fragments(flags: Mapping[str, object]) -> Iterator[Source]:
+    """Read the fragments of configuration that `-hcl` flags give.
+
+    Raises:
+        ConfigError: One is wrong; the text numbers it.
+    """
+    fragments = flags.get("hcl") or ()
+    assert isinstance(fragments, Sequence)
+    for number, text in enumerate([fragments] if isinstance(fragments, str) else fragments):
+        yield _source(decode_hcl(str(text), name=f"flags-{number}.hcl"))
+
+
+def forced_format(flags: Mapping[str, object]) -> Format | None:
+    """The language that `-config-format` forces on every file.
+
+    Raises:
+        ConfigError: There is no such language.
+    """
+    given = str(flags.get("config-format") or "")
+    if given and given not in tuple(Format):
+        raise ConfigError("-config-format must be either 'hcl' or 'json'")
+    return Format(given) if given else None
 
 
 def read_flags(flags: Mapping[str, object]) -> Source:
@@ -92,43 +111,20 @@ def _judge_flag(foreign: ForeignKey, raw: object, source: Source) -> None:
     source.warnings.append(foreign.warning(name=f"-{foreign.flag}"))
 
 
-def _folder(path: Path) -> list[Path]:
-    try:
-        return sorted(inner for inner in path.iterdir() if inner.is_file())
-    except OSError as error:
-        raise _open_failed(path, error) from error
-
-
-def _read_file(path: Path, *, any_extension: bool) -> Source:
-    if path.suffix == ".hcl" and not any_extension:
-        raise ConfigError(f"failed to parse {path}: HCL is not built yet; write the file as JSON")
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise _open_failed(path, error) from error
-    if path.suffix != ".json" and not any_extension:
-        raise ConfigError(f"failed to parse {path}: the extension must be .json")
-    try:
-        obj = json.loads(content)
-    except json.JSONDecodeError as error:
-        is_cut = error.pos >= len(error.doc.rstrip())
-        why = "unexpected end of JSON input" if is_cut else str(error)
-        raise ConfigError(f"failed to parse {path}: {why}") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"failed to parse {path}: {error}") from None
-    if not isinstance(obj, dict):
-        raise ConfigError(f"failed to parse {path}: expected a JSON object")
+def _source(document: Document) -> Source:
+    if document.content is None:
+        return Source(
+            warnings=[
+                f"skipping file {document.name}, extension must be .hcl or .json, or config format "
+                "must be set"
+            ]
+        )
     reader = _FileReader()
-    reader.walk(obj, prefix="")
+    reader.walk(document.content, prefix="")
     if reader.problems:
-        raise ConfigError(f"failed to parse {path}: {problem_list(reader.problems)}")
-    reader.source.warnings = [f"{path}: {warning}" for warning in reader.source.warnings]
+        raise ConfigError(f"failed to parse {document.name}: {problem_list(reader.problems)}")
+    reader.source.warnings = [f"{document.name}: {one}" for one in reader.source.warnings]
     return reader.source
-
-
-def _open_failed(path: Path, error: OSError) -> ConfigError:
-    why = (error.strerror or str(error)).lower()
-    return ConfigError(f"config: Open failed on {path}. open {os.fspath(path)}: {why}")
 
 
 class _FileReader:
@@ -153,9 +149,11 @@ class _FileReader:
                 if isinstance(raw, dict):
                     self.walk(raw, prefix=f"{path}.")
                 else:
-                    self.problems.append(f"{path}: expected object, got {json_kind(raw)}")
+                    self.problems.append(f"{path}: expected one object, got {_given(raw)}")
             elif path == "service":
-                self._service(raw, where=path)
+                # Differs from Consul, which refuses `service { }` blocks beside each other.
+                for one in raw if isinstance(raw, list) else [raw]:
+                    self._service(one, where=path)
             elif path == "services":
                 self._services(raw)
             elif foreign := FOREIGN_BY_PATH.get(path):
@@ -167,8 +165,12 @@ class _FileReader:
                 self._unknown(prefix, key, path)
 
     def _unknown(self, prefix: str, key: str, path: str) -> None:
-        if path not in {"service", "services"}:
-            self.problems.append(f"invalid config key {prefix}{key}")
+        if path in {"service", "services"}:
+            return
+        known = [*BY_PATH, *GROUPS, *FOREIGN_BY_PATH, "service", "services"]
+        close = get_close_matches(path, known, n=1, cutoff=0.8)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        self.problems.append(f"invalid config key {prefix}{key}{hint}")
 
     def _services(self, raw: object) -> None:
         if not isinstance(raw, list):
@@ -185,3 +187,9 @@ class _FileReader:
             return
         self.source.services.append(definition)
         self.source.warnings += definition_warnings(definition)
+
+
+def _given(raw: object) -> str:
+    if isinstance(raw, list) and raw and all(isinstance(one, dict) for one in raw):
+        return f"{len(raw)} of them"
+    return json_kind(raw)

@@ -1,6 +1,6 @@
 """Values of settings, and the two ways in which they are written.
 
-Files are JSON and strictly typed; flags are text. Both end as the same Python values.
+Files are strictly typed; flags are text. Both end as the same Python values.
 """
 
 from collections.abc import Sequence
@@ -39,6 +39,8 @@ def value_from_json(kind: Kind, raw: object, *, at: str) -> Value:
             return raw
         case Kind.INTEGER, int() if not isinstance(raw, bool):
             return raw
+        case Kind.INTEGER, float() if raw.is_integer():
+            return int(raw)
         case Kind.DURATION, str():
             return _duration(raw, at=at)
         case Kind.STRINGS, list():

@@ -20,7 +20,7 @@ Write = Callable[[str, object], Path]
 def write(tmp_path: Path) -> Write:
     def write_file(name: str, content: object) -> Path:
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(exist_ok=True, parents=True)
         path.write_text(content if isinstance(content, str) else json.dumps(content))
         return path
 
@@ -136,9 +136,9 @@ def test_null_is_as_good_as_absent(write: Write) -> None:
         ("{x", "Expecting property name"),
         ("{", "unexpected end of JSON input"),
         ('{"a":', "unexpected end of JSON input"),
-        ("", "unexpected end of JSON input"),
+        (" ", "unexpected end of JSON input"),
         ("[]", "expected a JSON object"),
-        ({"ports": 5}, "ports: expected object"),
+        ({"ports": 5}, "ports: expected one object, got number"),
         ({"service": {"name": "x", "bogus": 1}}, "invalid config key service.bogus"),
         ({"services": {"name": "x"}}, "services: expected array of objects"),
         ({"services": [{"name": "a"}, {}]}, "services[1]: Missing service name"),
@@ -159,11 +159,53 @@ def test_a_file_that_is_missing_is_named_with_the_reason() -> None:
     )  # Consul's
 
 
-def test_hcl_is_refused_by_name_and_so_is_a_file_of_unknown_kind(write: Write) -> None:
-    assert "HCL is not built yet" in refusal(write("a.hcl", 'node_name = "x"'))
-    assert "extension must be .json" in refusal(write("a.conf", {"node_name": "x"}))
-    assert load(write("a.conf", {"node_name": "x"}), config_format="json").node_name == "x"
-    assert "HCL" in refusal(config_format="hcl")
+def test_hcl_is_told_by_the_extension_or_by_a_flag(write: Write, tmp_path: Path) -> None:
+    write("conf/b.hcl", 'node_name = "b"')
+    write("conf/a.json", {"node_name": "a", "datacenter": "east"})
+    config = load(tmp_path / "conf")
+    assert (config.node_name, config.datacenter) == ("b", "east")
+    plain = write("a.conf", 'node_name = "x"')
+    assert load(plain, config_format="hcl").node_name == "x"
+    assert "the extension must be .hcl or .json" in refusal(plain)
+    assert refusal(config_format="xml") == "-config-format must be either 'hcl' or 'json'"
+
+
+def test_fragments_on_the_command_line_win_over_flags() -> None:
+    config = load(node="a", hcl=('node_name = "b"', "ports { http = 1 }"))
+    assert (config.node_name, config.ports.http) == ("b", 1)  # as in Consul
+    assert refusal(hcl=("a = 1", "x")).startswith(
+        "failed to parse flags-0.hcl: 1 error occurred:\n\t* invalid config key a"
+    )
+
+
+def test_blocks_of_services_register_each(write: Write) -> None:
+    path = write("a.hcl", 'service { name = "a" } service { name = "b" } services { name = "c" }')
+    assert [service.name for service in load(path).services] == ["a", "b", "c"]
+
+
+def test_an_empty_file_says_nothing(write: Write) -> None:
+    assert load(write("a.json", "")) == load(write("a.json", {}))  # as in Consul
+
+
+def test_a_group_that_is_given_twice_is_refused(write: Write) -> None:
+    path = write("a.hcl", "ports { http = 1 }\nports { dns = 2 }")
+    assert "ports: expected one object, got 2 of them" in refusal(path)
+
+
+def test_a_key_that_is_nearly_right_is_pointed_to(write: Write) -> None:
+    text = refusal(write("a.json", {"bnd_addr": "x", "dns_config": {"only_pasing": True}}))
+    assert "invalid config key bnd_addr (did you mean bind_addr?)" in text
+    assert (
+        "invalid config key dns_config.only_pasing (did you mean dns_config.only_passing?)" in text
+    )
+
+
+def test_a_folders_other_files_are_passed_over_with_a_warning(write: Write, tmp_path: Path) -> None:
+    other = write("conf/README.md", "not ours")
+    write("conf/sub/x.json", "{broken")
+    assert load(tmp_path / "conf").warnings == (
+        f"skipping file {other}, extension must be .hcl or .json, or config format must be set",
+    )  # Consul's
 
 
 # -- features that are not built --------------------------------------------------------------

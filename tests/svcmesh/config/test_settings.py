@@ -37,14 +37,14 @@ CONSUL_FLAGS = """
     datacenter advertise advertise-wan allow-write-http-from alt-domain bind bootstrap
     bootstrap-expect check_output_max_size client data-dir default-query-time disable-host-node-id
     disable-keyring-file dns-port domain enable-local-script-checks enable-script-checks encrypt
-    grpc-port hcl http-port https-port join join-wan log-file log-json log-level log-rotate-bytes
+    grpc-port http-port https-port join join-wan log-file log-json log-level log-rotate-bytes
     log-rotate-duration log-rotate-max-files max-query-time node node-id node-meta
     non-voting-server pid-file primary-gateway protocol raft-protocol recursor rejoin
     retry-interval retry-interval-wan retry-join retry-join-wan retry-max retry-max-wan segment
     serf-lan-allowed-cidrs serf-lan-bind serf-lan-port serf-wan-allowed-cidrs serf-wan-bind
     serf-wan-port server server-port syslog ui ui-content-path ui-dir
 """
-# Flags that choose how the others are read: config-dir config-file config-format dev.
+# Flags that choose how the others are read: config-dir config-file config-format dev hcl.
 
 
 def test_every_key_of_consuls_is_known() -> None:
