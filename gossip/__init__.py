@@ -6,7 +6,7 @@ of memberlist and Serf, so it shares a pool with their agents.
 
 from gossip.config import GossipConfig, PoolConfig, SerfConfig, SwimConfig, lan, local, wan
 from gossip.driver import Gossip, JoinResult
-from gossip.errors import ConfigError, GossipError, StateError
+from gossip.errors import ConfigError, GossipError, StateError, TooLargeError
 from gossip.serf import distance_s, is_believable
 from gossip.serf.events import (
     Event,
@@ -19,10 +19,11 @@ from gossip.serf.events import (
     MemberReaped,
     MemberStatus,
     MemberUpdated,
+    UserEventReceived,
     UserPayloadReceived,
 )
 from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished
-from gossip.types import Address, Incarnation, MemberName
+from gossip.types import Address, Incarnation, LamportTime, MemberName
 from gossip.wire import Keyring
 from gossip.wire.messages import Coordinate
 
@@ -37,6 +38,7 @@ __all__ = [
     "Incarnation",
     "JoinResult",
     "Keyring",
+    "LamportTime",
     "LeaveFinished",
     "Member",
     "MemberEvent",
@@ -54,6 +56,8 @@ __all__ = [
     "SerfConfig",
     "StateError",
     "SwimConfig",
+    "TooLargeError",
+    "UserEventReceived",
     "UserPayloadReceived",
     "distance_s",
     "is_believable",

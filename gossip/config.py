@@ -12,6 +12,9 @@ from gossip.errors import ConfigError
 META_BYTES_MAX = 512
 """Largest encoded tag set (gossip protocol, 13.3)."""
 
+EVENT_BYTES_MAX = 9216
+"""Largest `event_bytes_max` (gossip protocol, 13.2)."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolConfig:
@@ -131,6 +134,12 @@ class SerfConfig:
     """A left member is forgotten after this long."""
     recent_intent_timeout_s: float = 300.0
     recent_intents_max: int = 8192
+    event_bytes_max: int = 512
+    """A user event we send: name and payload, and all of it encoded; at most 9216."""
+    coalesce_period_s: float = 0.0
+    """Of events that may be coalesced, tell one per name in this time; 0 tells all (10.10)."""
+    coalesce_quiet_s: float = 1.0
+    """A burst ends when none has come for this long; below `coalesce_period_s`."""
     event_buffer: int = 512
     query_buffer: int = 512
     queue_depth_max: int = 4096
@@ -142,8 +151,11 @@ class SerfConfig:
     def __post_init__(self) -> None:
         for f in fields(self):
             value = getattr(self, f.name)
-            if not isinstance(value, bool) and value <= 0:
+            may_be_zero = isinstance(value, bool) or f.name == "coalesce_period_s"
+            if value < 0 or (value == 0 and not may_be_zero):
                 raise ConfigError(f"{f.name}: must be positive, got {value}")
+        if self.event_bytes_max > EVENT_BYTES_MAX:
+            raise ConfigError(f"event_bytes_max: at most {EVENT_BYTES_MAX}")
         if not 2 <= self.delegate_version <= 5:
             raise ConfigError(f"delegate_version: 2 to 5, got {self.delegate_version}")
 

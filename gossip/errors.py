@@ -17,6 +17,10 @@ class StateError(GossipError):
     """An operation the present state does not allow (joining after leaving). State unchanged."""
 
 
+class TooLargeError(GossipError, ValueError):
+    """A message would exceed what may be sent. Nothing was sent."""
+
+
 class DecodeError(GossipError, ValueError):
     """Bytes from the network are not what the protocol document allows.
 

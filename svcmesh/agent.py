@@ -27,6 +27,7 @@ from gossip.serf.events import (
     MemberReaped,
     MemberStatus,
     MemberUpdated,
+    UserEventReceived,
     UserPayloadReceived,
 )
 from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished
@@ -53,6 +54,7 @@ from svcmesh.directory import CatalogDirectory
 from svcmesh.errors import StorageError
 from svcmesh.membership import LanAdmission, alive_servers, local_tags, server_address
 from svcmesh.runtime.catalog import CatalogRuntime
+from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.joining import RetriesExhaustedError, retry_join
 from svcmesh.runtime.services import LocalServices
 from svcmesh.runtime.writer import GroupCommitter
@@ -111,6 +113,11 @@ class Agent:
             index_start=self._index_reserved - INDEX_BLOCK,
         )
         self.coordinates = NodeCoordinates(self.view, agents=self._agent_coordinates)
+        self.events = EventRuntime(
+            node=config.node_name,
+            services=lambda: [each.record for each in self.local_services().values()],
+            send=self._send_user_event,
+        )
         self._reserved_by: str | None = None
         self._conflict_logged_at: dict[str, float] = {}
         self._members_changed = asyncio.Event()
@@ -337,10 +344,16 @@ class Agent:
         if self._gossip is not None:
             self._gossip.send_payload(to, payload)
 
+    def _send_user_event(self, name: str, payload: bytes) -> int:
+        assert self._gossip is not None
+        return self._gossip.user_event(name, payload)
+
     def _on_gossip_event(self, event: Event) -> None:
         match event:
             case UserPayloadReceived():
                 self._catalog.receive(event.payload, event.source)
+            case UserEventReceived():
+                self.events.receive(event)
             case MemberJoined() | MemberUpdated() | MemberFailed() | MemberLeft() | MemberReaped():
                 self._on_member_event(event)
             case NameConflict():
@@ -483,7 +496,7 @@ class Agent:
     def _agent_coordinates(self) -> Iterator[tuple[str, Coordinate]]:
         for member in self.members():
             where = self._gossip.cached_coordinate(member.name) if self._gossip else None
-            if where is not None:
+            if where is not None and member.status is not MemberStatus.LEFT:
                 yield member.name, where
 
     async def _save_changed_state(self) -> None:

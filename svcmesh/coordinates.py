@@ -5,7 +5,7 @@ it that is taken now and then, so that answers and indexes hold for a while. Nod
 have theirs in the catalog, from whoever measured it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import Final
 
@@ -27,30 +27,34 @@ class NodeCoordinates:
         self, view: CatalogView, *, agents: Callable[[], Iterable[tuple[str, Coordinate]]]
     ) -> None:
         self._view, self._agents = view, agents
-        self._picture: Mapping[str, Coordinate] = {}
+        self._picture: dict[str, tuple[str, Coordinate]] = {}
+        """By name in lower case: the name, and where."""
 
     def refresh(self) -> None:
         """Take a new picture, and tell the view's watchers if it differs."""
-        picture = {name.lower(): coordinate for name, coordinate in self._agents()}
+        picture = {name.lower(): (name, where) for name, where in self._agents()}
         if picture != self._picture:
             self._picture = picture
             self._view.touch_coordinates()
 
     def of(self, node: str) -> Coordinate | None:
-        """Where the node of this name is, in any letter case; None when nobody knows."""
+        """Where the node of this name is, in any letter case; None when nobody knows.
+
+        A member of the pool that is no node of the catalog, as a plain Serf agent, has one too.
+        """
         row = self._view.node(node)
-        if row is None:
-            return None
-        return self._picture.get(row.key) if row.is_own else row.body.coordinate
+        if row is not None and not row.is_own:
+            return row.body.coordinate
+        _, where = self._picture.get(node.lower(), ("", None))
+        return where
 
     def all(self) -> list[tuple[str, Coordinate]]:
         """Every node whose place is known, by name."""
-        found = []
+        found = dict(self._picture)
         for row in self._view.nodes():
-            where = self.of(row.name)
-            if where is not None:
-                found.append((row.name, where))
-        return found
+            if not row.is_own and row.body.coordinate is not None:
+                found[row.key] = (row.name, row.body.coordinate)
+        return [found[key] for key in sorted(found)]
 
 
 def distance_key(of: Callable[[str], Coordinate | None], near: str) -> Callable[[str], float]:

@@ -30,7 +30,7 @@ from gossip.swim.effects import (
     PushPullFinished,
     SendPacket,
 )
-from gossip.types import Address, Incarnation, MemberName
+from gossip.types import Address, Incarnation, LamportTime, MemberName
 from gossip.wire import (
     ENCRYPTION_OVERHEAD_BYTES,
     NONCE_BYTES,
@@ -274,6 +274,21 @@ class Gossip:
         """
         self._require_open()
         self._act(self._machine.set_tags(tags, now=self._now()))
+
+    def user_event(self, name: str, payload: bytes, *, coalesce: bool = False) -> LamportTime:
+        """Send a user event to every member, ourselves included; its Lamport time.
+
+        `UserEventReceived` tells it, once at each member. With `coalesce` a member that coalesces
+        may tell the last of a burst only.
+
+        Raises:
+            TooLargeError: It exceeds the configured size, or what a packet carries.
+            StateError: We are leaving, have left or are closed.
+        """
+        self._require_open()
+        ltime, effects = self._machine.user_event(name, payload, coalesce=coalesce, now=self._now())
+        self._act(effects)
+        return ltime
 
     async def leave(self) -> None:
         """Leave on purpose, and return when the others have been told; then `close`.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished, ShellRequest
-from gossip.types import Address, Incarnation, MemberName
+from gossip.types import Address, Incarnation, LamportTime, MemberName
 
 
 class MemberStatus(StrEnum):
@@ -68,6 +68,15 @@ class UserPayloadReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class UserEventReceived:
+    """A user event, ours or another member's. Each is told once."""
+
+    name: str
+    payload: bytes
+    ltime: LamportTime
+
+
+@dataclass(frozen=True, slots=True)
 class LeaveFinished:
     """The leave has been handed on, or waited long enough; the shell may close now."""
 
@@ -76,6 +85,7 @@ MemberEvent = MemberJoined | MemberUpdated | MemberFailed | MemberLeft | MemberR
 Event = (
     MemberEvent
     | UserPayloadReceived
+    | UserEventReceived
     | NameConflict
     | PushPullFinished
     | MessageDropped

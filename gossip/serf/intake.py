@@ -7,9 +7,10 @@ Member statuses are kept in `members.py`; when we leave is decided in `machine.p
 from collections.abc import Callable, Iterable
 
 from gossip.config import SerfConfig
-from gossip.errors import DecodeError
+from gossip.errors import DecodeError, TooLargeError
 from gossip.serf import drops
-from gossip.serf.events import Effect, UserPayloadReceived
+from gossip.serf.coalescing import EventCoalescer
+from gossip.serf.events import Effect, UserEventReceived, UserPayloadReceived
 from gossip.serf.lamport import LamportClock
 from gossip.serf.members import Members
 from gossip.serf.rings import EventRing, QueryRing, Seen
@@ -61,6 +62,14 @@ class Intake:
         self._members, self._rumors, self._deadlines = members, rumors, deadlines
         self._is_member_address, self._emit = is_member_address, emit
         self._events = EventRing(config.event_buffer)
+        self._coalescer: EventCoalescer | None = None
+        if config.coalesce_period_s:
+            self._coalescer = EventCoalescer(
+                period_s=config.coalesce_period_s,
+                quiet_s=config.coalesce_quiet_s,
+                deadlines=deadlines,
+                emit=emit,
+            )
         self._queries = QueryRing(config.query_buffer)
 
     def handle_user_message(self, payload: bytes, *, source: Address, now: float) -> None:
@@ -84,7 +93,7 @@ class Intake:
                 is_news = self._handle_leave_intent(message, now=now)
                 self._take_rumor(self._rumors.intents, payload, is_news=is_news, source=source)
             case UserEvent():
-                is_news = self._handle_event(message)
+                is_news = self._handle_event(message, now=now)
                 self._take_rumor(self._rumors.events, payload, is_news=is_news, source=source)
             case Query():
                 is_news = self._handle_query(message) and not message.flags & _NO_REBROADCAST
@@ -140,13 +149,33 @@ class Intake:
                 # What is refused is no drop to report: a peer remembers more than we may hear, and
                 # says so again in every exchange.
                 event = UserEvent(slot.ltime, entry.name, entry.payload, False)
-                self._events.see(event, clock=self.event_clock.time)
+                if self._events.see(event, clock=self.event_clock.time).is_new:
+                    self._tell(event, now=now)
 
     def broadcast_join(self, *, now: float) -> None:
         """Tell the pool that we are in it, at the present member time (10.5)."""
         intent = JoinIntent(self.member_clock.time, self._own_name)
         self._handle_join_intent(intent, now=now)
         self._hand_on(self._rumors.intents, encode_serf(intent))
+
+    def user_event(self, name: str, payload: bytes, *, coalesce: bool, now: float) -> LamportTime:
+        """Send a user event, and tell it here (10.10).
+
+        Raises:
+            TooLargeError: It exceeds the configured size, or what a packet carries.
+        """
+        event = UserEvent(self.event_clock.time, name, payload, coalesce)
+        encoded = encode_serf(event)
+        # Differs from Serf, which queues what no packet can carry.
+        bytes_max = min(self._config.event_bytes_max, self._rumors.rumor_bytes_max)
+        if len(encoded) > bytes_max:
+            raise TooLargeError(
+                f"user event exceeds the limit of {bytes_max} bytes: {len(encoded)} encoded"
+            )
+        self.event_clock.increment()
+        self._handle_event(event, now=now)
+        self._hand_on(self._rumors.events, encoded, name=encoded)
+        return event.ltime
 
     def leave(self, *, spread: bool, now: float) -> RumorNo | None:
         """Intend to leave, from now on without denying it; the rumor if it is to `spread`."""
@@ -176,10 +205,20 @@ class Intake:
             self._deadlines.arm(now + delay_s, lambda _now: self._members.prune(intent.node))
         return is_news
 
-    def _handle_event(self, event: UserEvent) -> bool:
-        return self._witness(self.event_clock, event.ltime) and self._is_new(
-            self._events.see(event, clock=self.event_clock.time), event.name
-        )
+    def _handle_event(self, event: UserEvent, *, now: float) -> bool:
+        if not self._witness(self.event_clock, event.ltime):
+            return False
+        is_new = self._is_new(self._events.see(event, clock=self.event_clock.time), event.name)
+        if is_new:
+            self._tell(event, now=now)
+        return is_new
+
+    def _tell(self, event: UserEvent, *, now: float) -> None:
+        told = UserEventReceived(event.name, event.payload, event.ltime)
+        if event.coalesce and self._coalescer is not None:
+            self._coalescer.take(told, now=now)
+        else:
+            self._emit(told)
 
     def _handle_query(self, query: Query) -> bool:
         return self._witness(self.query_clock, query.ltime) and self._is_new(

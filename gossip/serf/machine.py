@@ -39,7 +39,7 @@ from gossip.swim.facts import (
     UserStateReceived,
 )
 from gossip.swim.versions import own_vsn
-from gossip.types import Address, Incarnation, MemberName, MemberState
+from gossip.types import Address, Incarnation, LamportTime, MemberName, MemberState
 from gossip.wire.limits import NAME_BYTES_MAX
 from gossip.wire.messages import (
     Ack,
@@ -233,6 +233,19 @@ class Serf:
             self._tags = dict(tags)
             self._digest(self._swim.set_meta(meta, now=now), now=now)
         return self._take_effects(now=now)
+
+    def user_event(
+        self, name: str, payload: bytes, *, coalesce: bool, now: float
+    ) -> tuple[LamportTime, list[Effect]]:
+        """Send a user event to everybody, ourselves included; its Lamport time.
+
+        Raises:
+            TooLargeError: It exceeds the configured size, or what a packet carries.
+            StateError: We are leaving or have left.
+        """
+        self._require_present("send an event")
+        ltime = self._intake.user_event(name, payload, coalesce=coalesce, now=now)
+        return ltime, self._take_effects(now=now)
 
     def handle_timer(self, *, now: float) -> list[Effect]:
         """Do what is due. An early call does nothing."""

@@ -1,6 +1,7 @@
 """Serf's three broadcast queues: what is handed on inside user messages (9.2, 10.1)."""
 
 from collections.abc import Callable
+from typing import Final
 
 from gossip.swim.broadcasts import BroadcastQueue, Freight, retransmit_limit
 from gossip.types import Address
@@ -24,12 +25,13 @@ class SerfRumors:
         self.intents = BroadcastQueue(size_max=depth_max, freight=self.freight)
         self.queries = BroadcastQueue(size_max=depth_max, freight=self.freight)
         self.events = BroadcastQueue(size_max=depth_max, freight=self.freight)
-        self._rumor_bytes_max = rumor_bytes_max
+        self.rumor_bytes_max: Final = rumor_bytes_max
+        """The longest rumor that a packet can carry."""
         self._retransmit_mult, self._member_count = retransmit_mult, member_count
 
     def fits(self, payload: bytes) -> bool:
         """Whether a packet can carry `payload`."""
-        return 0 < len(payload) <= self._rumor_bytes_max
+        return 0 < len(payload) <= self.rumor_bytes_max
 
     def draw(
         self,

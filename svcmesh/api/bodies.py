@@ -10,16 +10,25 @@ from svcmesh.api.answers import ApiError
 BODY_BYTES_MAX: Final = 512 * 1024
 
 
+async def read_bytes(request: web.BaseRequest) -> bytes:
+    """The body as it came.
+
+    Raises:
+        ApiError: Larger than `BODY_BYTES_MAX` (413).
+    """
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise ApiError(413, f"Request body too large, max allowed is {BODY_BYTES_MAX}") from None
+
+
 async def read_json(request: web.BaseRequest) -> object:
     """The body as a JSON value.
 
     Raises:
         ApiError: Larger than `BODY_BYTES_MAX` (413), or no JSON (400).
     """
-    try:
-        body = await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise ApiError(413, f"Request body too large, max allowed is {BODY_BYTES_MAX}") from None
+    body = await read_bytes(request)
     if not body.strip():
         raise ApiError(400, "Request decode failed: EOF")
     try:

@@ -43,10 +43,11 @@ def node(call: Call) -> Read:
     facade, name = call.facade, call.rest
 
     def build() -> object:
-        row, where = facade.view.node(name), facade.coordinates.of(name)
-        if row is None or where is None:
+        where = facade.coordinates.of(name)
+        if where is None:
             raise ApiError(404, "")
-        return [_entry_json((row.name, where))]
+        row = facade.view.node(name)
+        return [_entry_json((name if row is None else row.name, where))]
 
     return Read((COORDINATES,), build)
 

@@ -4,7 +4,7 @@ The agent implements `AgentFacade`; the tests have a fake. Everything here answe
 once, except the `async` methods, which return when the agent has done what they say.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from gossip.serf.events import Member
@@ -14,6 +14,7 @@ from svcmesh.catalog.view import CatalogView
 from svcmesh.config import AgentConfig
 from svcmesh.definitions import ServiceDefinition
 from svcmesh.errors import SvcmeshError
+from svcmesh.userevents import UserEvent
 
 
 class UnknownServiceError(SvcmeshError):
@@ -48,6 +49,31 @@ class Coordinates(Protocol):
         """Every node whose place is known, by name."""
 
 
+class Events(Protocol):
+    """User events: firing them, and the last ones that were for this node."""
+
+    def fire(
+        self,
+        name: str,
+        payload: bytes,
+        *,
+        node_filter: str = "",
+        service_filter: str = "",
+        tag_filter: str = "",
+    ) -> UserEvent:
+        """Send an event to every node, ours included.
+
+        Raises:
+            UserEventError: A filter is wrong, or the event is too large.
+        """
+
+    def recent(self, name: str = "") -> Sequence[UserEvent]:
+        """Those of one name, or all of them, the latest last."""
+
+    def watch(self, on_event: Callable[[], None]) -> Callable[[], object]:
+        """Call `on_event` at every event; what is returned ends that."""
+
+
 class AgentFacade(Protocol):
     """One running agent, as its HTTP API sees it."""
 
@@ -60,6 +86,9 @@ class AgentFacade(Protocol):
 
     @property
     def coordinates(self) -> Coordinates: ...
+
+    @property
+    def events(self) -> Events: ...
 
     @property
     def is_ready(self) -> bool:

@@ -106,8 +106,21 @@ class ReadService:
         self, view: CatalogView, topics: tuple[Topic, ...], deadline_at: float
     ) -> bool:
         """Wait for a change of `topics`, or for closing; False when the time is over."""
+
+        def watch(on_change: Callable[[], None]) -> Callable[[], object]:
+            return partial(view.cancel_watch, view.watch(topics, on_change))
+
+        return await self.next_call(watch, deadline_at)
+
+    async def next_call(
+        self, watch: Callable[[Callable[[], None]], Callable[[], object]], deadline_at: float
+    ) -> bool:
+        """Wait until what is given to `watch` is called, or for closing; False otherwise.
+
+        What `watch` returns is called at the end, to cancel it.
+        """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        watch = view.watch(topics, partial(_wake, future))
+        cancel = watch(partial(_wake, future))
         self._waiting.add(future)
         try:
             async with asyncio.timeout_at(deadline_at):
@@ -116,7 +129,7 @@ class ReadService:
             return False
         finally:
             self._waiting.discard(future)
-            view.cancel_watch(watch)
+            cancel()
         return not self._is_closed
 
 

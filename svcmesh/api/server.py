@@ -15,7 +15,7 @@ from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 
-from svcmesh.api import agent, agent_services, catalog, coordinates, health, status, unbuilt
+from svcmesh.api import agent, agent_services, catalog, coordinates, events, health, status, unbuilt
 from svcmesh.api.answers import TEXT_HEADERS, ApiError, error_response
 from svcmesh.api.bodies import BODY_BYTES_MAX
 from svcmesh.api.connections import Connection, ConnectionBounds
@@ -152,6 +152,7 @@ class HttpServer:
         agent_services.add_routes(router, self._reads)
         catalog.add_routes(router, read)
         coordinates.add_routes(router, read)
+        events.add_routes(router, self._reads)
         health.add_routes(read)
         status.add_routes(router)
         unbuilt.add_routes(router)

@@ -13,7 +13,6 @@ UNBUILT: Final = {
     "/v1/operator/": "the operator API",
     "/v1/query": "prepared queries",
     "/v1/query/": "prepared queries",
-    "/v1/event/": "user events",
     "/v1/config": "configuration entries",
     "/v1/config/": "configuration entries",
     "/v1/connect/": "the service mesh",

@@ -1,30 +1,10 @@
-"""Regular expressions of `matches`: Go's syntax, in time that grows with the text and no faster.
-
-RE2 is the engine that Go's was written after. Python's own would let one expression stall the
-event loop for ever.
-"""
+"""Regular expressions of `matches`."""
 
 from collections.abc import Callable
-from typing import Final
 
 from svcmesh.filters.errors import FilterError
 from svcmesh.filters.gostrings import quote
-
-PROGRAM_SIZE_MAX: Final = 1000
-"""Instructions of a compiled expression: with these, 4 KiB of text take a few milliseconds."""
-
-_MEMORY_BYTES_MAX: Final = 1024 * 1024
-
-_GO_WORDS: Final = {
-    "missing ]": "missing closing ]",
-    "missing )": "missing closing )",
-    "trailing \\": "trailing backslash at end of expression",
-    "no argument for repetition operator": "missing argument to repetition operator",
-    "invalid repetition size": "invalid repeat count",
-    "bad repetition operator": "invalid nested repetition operator",
-    "invalid perl operator": "invalid or unsupported Perl syntax",
-    "invalid named capture group": "invalid named capture",
-}
+from svcmesh.goregex import GoRegexError, compile_go_regex
 
 
 def compile_regex(pattern: str) -> Callable[[str], bool]:
@@ -33,28 +13,8 @@ def compile_regex(pattern: str) -> Callable[[str], bool]:
     Raises:
         FilterError: The pattern is wrong or too large.
     """
-    # Not at the top: most agents never see an expression with `matches`.
-    import re2
-
-    options = re2.Options()
-    options.log_errors = False
-    options.max_mem = _MEMORY_BYTES_MAX
     try:
-        compiled = re2.compile(_encode(pattern), options=options)
-    except re2.error as error:
-        raise FilterError(_problem(pattern, error.args[0].decode("utf-8", "replace"))) from None
-    if compiled.programsize > PROGRAM_SIZE_MAX:
-        raise FilterError(_problem(pattern, "expression too large"))
-    search = compiled.search
-    return lambda text: search(_encode(text)) is not None
-
-
-def _problem(pattern: str, said: str) -> str:
-    words, colon, where = said.partition(": ")
-    shown = f"{_GO_WORDS.get(words, words)}: `{where}`" if colon else _GO_WORDS.get(words, words)
-    return f"Failed to compile regular expression {quote(pattern)}: error parsing regexp: {shown}"
-
-
-def _encode(text: str) -> bytes:
-    # Tags of other agents may hold bytes that are no UTF-8.
-    return text.encode("utf-8", "surrogateescape")
+        return compile_go_regex(pattern)
+    except GoRegexError as error:
+        text = f"Failed to compile regular expression {quote(pattern)}: {error}"
+        raise FilterError(text) from None

@@ -115,6 +115,12 @@ class SimulatedMember:
         self._tags = dict(tags)
         self._act(self.machine.set_tags(tags, now=self._clock.now))
 
+    def user_event(self, name: str, payload: bytes) -> None:
+        """Send a user event."""
+        now = self._clock.now
+        _, effects = self.machine.user_event(name, payload, coalesce=False, now=now)
+        self._act(effects)
+
     def crash(self, *, host_too: bool = False) -> None:
         """Stop without a word; the host refuses connections, or is silent if it goes too."""
         self._network.detach(self.address, is_silent=host_too)

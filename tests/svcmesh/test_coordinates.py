@@ -73,12 +73,12 @@ def test_a_new_measurement_of_an_external_node_wakes_who_waits_for_coordinates_o
     assert fixture.coordinates.of("ext") == at(0.4)
 
 
-def test_a_member_that_is_no_node_is_not_shown() -> None:
+def test_a_member_that_is_no_node_is_shown_too() -> None:
     fixture = Fixture()
     fixture.gossip["plain-serf"] = at(0.1)
     fixture.coordinates.refresh()
-    assert fixture.coordinates.of("plain-serf") is None
-    assert fixture.coordinates.all() == []
+    assert fixture.coordinates.of("Plain-Serf") == at(0.1)
+    assert fixture.coordinates.all() == [("plain-serf", at(0.1))]
 
 
 def test_sorting_puts_the_nearest_first_and_who_is_nowhere_last_in_the_old_order() -> None:

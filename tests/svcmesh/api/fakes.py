@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from gossip import Coordinate
+from gossip import Coordinate, LamportTime, TooLargeError, UserEventReceived
 from gossip.serf.events import Member, MemberStatus
 from gossip.types import Address, Incarnation, MemberName
 from svcmesh.api import HttpServer, JoinError, UnknownServiceError
@@ -19,6 +19,7 @@ from svcmesh.catalog.view import CatalogView
 from svcmesh.config import AgentConfig, load_config
 from svcmesh.coordinates import NodeCoordinates
 from svcmesh.definitions import ServiceDefinition
+from svcmesh.runtime.events import EventRuntime
 
 NODE_ID = "11111111-2222-3333-4444-555555555555"
 
@@ -54,6 +55,7 @@ class FakeAgent:
     joined: list[str] = field(default_factory=list)
     has_left: bool = False
     reloads: int = 0
+    event_time: int = 0
 
     def __post_init__(self) -> None:
         self.view = CatalogView(
@@ -62,6 +64,11 @@ class FakeAgent:
         self.agent_coordinates: dict[str, Coordinate] = {}
         """Where gossip knows agents to be; `coordinates.refresh` shows it."""
         self.coordinates = NodeCoordinates(self.view, agents=lambda: self.agent_coordinates.items())
+        self.events = EventRuntime(
+            node="n1",
+            services=lambda: [each.record for each in self._services.values()],
+            send=self._send_user_event,
+        )
         self._services: dict[str, ServiceDefinition] = {}
         self.change(
             OwnNode(NodeId(self.node_id)),
@@ -84,6 +91,13 @@ class FakeAgent:
             case _:
                 key = (Kind.CHECK, body.id)
         self.view.apply(RecordChanged(owner, *key, None, body))
+
+    def _send_user_event(self, name: str, payload: bytes) -> int:
+        self.event_time += 1
+        if len(payload) > 512:
+            raise TooLargeError("user event exceeds the limit of 512 bytes")
+        self.events.receive(UserEventReceived(name, payload, LamportTime(self.event_time)))
+        return self.event_time
 
     def members(self) -> Sequence[Member]:
         return self.table

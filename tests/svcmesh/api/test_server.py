@@ -77,7 +77,6 @@ def test_an_untidy_path_is_redirected(path: str, location: str) -> None:
         ("/v1/txn", "transactions"),
         ("/v1/query", "prepared queries"),
         ("/v1/query/x/execute", "prepared queries"),
-        ("/v1/event/fire/x", "user events"),
     ],
 )
 def test_areas_that_are_not_built_say_so(path: str, what: str) -> None:
