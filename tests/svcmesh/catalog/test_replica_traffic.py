@@ -88,8 +88,8 @@ def test_a_writer_in_a_hot_loop_sends_batches() -> None:
         cluster.put(writer, service("hot", version + 2))
         cluster.run(0.0002)
     cluster.run(0.05)
-    # 5,000 writes in a second: one message to each of two peers every 3 ms at most.
-    assert writer.messages_sent - messages <= 2 * (1000 / 3 + 10)
+    # 5,000 writes in 1.05 s: one message to each of two peers every 3 ms at most, and repairs.
+    assert writer.messages_sent - messages <= 2 * (1050 / 3 + 10)
     assert all(other.shown.services("n0")["hot"] == 5001 for other in others)
 
 
