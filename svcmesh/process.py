@@ -1,7 +1,6 @@
 """The process around an agent: what it prints first, its signals, its exit code."""
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -15,6 +14,7 @@ from svcmesh import __version__
 from svcmesh.agent import Agent
 from svcmesh.config import AgentConfig
 from svcmesh.errors import SvcmeshError
+from svcmesh.runtime.collector import CollectorWatch
 from svcmesh.runtime.logs import set_up_logging
 from svcmesh.storage import DataDir
 
@@ -61,16 +61,17 @@ class _Process:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._signals.put_nowait, number)
+        collector = CollectorWatch()
         try:
             await agent.start()
-            # What is here now stays: the collector need not go over it in every full pass.
-            gc.freeze()
+            collector.start()
             print("==> svcmesh agent running!", flush=True)
             return await self._until_ended(agent)
         finally:
             # From here on a signal ends the process as it ends any other.
             for number in SIGNALS:
                 loop.remove_signal_handler(number)
+            collector.stop()
             await agent.close()
             if config.pid_file:
                 config.pid_file.unlink(missing_ok=True)
