@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -51,6 +52,7 @@ class _Process:
     async def run(self) -> int:
         config = self._config
         print("==> Starting svcmesh agent...", flush=True)
+        raise_descriptor_limit()
         agent = Agent(config, DataDir(config.data_dir))
         print(banner(agent), flush=True)
         set_up_logging(config.log_level)
@@ -128,6 +130,15 @@ class _Process:
 def _log_failure(leaving: "asyncio.Future[None]") -> None:
     if not leaving.cancelled() and (error := leaving.exception()) is not None:
         logger.error("leave: %s", error)
+
+
+def raise_descriptor_limit() -> None:
+    """Use as many file descriptors as the system lets us: each parked watcher costs one.
+
+    The soft limit is kept low for programs that use select(), which we do not.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def write_pid_file(path: Path) -> None:

@@ -18,7 +18,7 @@ from svcmesh.api.hot import HotAnswers, RawRequest, whole_get_untrusted
 
 logger = logging.getLogger("http")
 
-CONNECTIONS_MAX: Final = 4096
+CONNECTIONS_MAX: Final = 16_384
 """At most, and at most half of the process's file descriptors: gossip and DNS need some too."""
 
 CONNECTIONS_PER_CLIENT_MAX: Final = 200
