@@ -2,8 +2,9 @@
 
 from dnsserver.config import DnsConfig, ServerLimits, SoaConfig
 from dnsserver.counters import DnsCounters
-from dnsserver.directory import Directory, NodeAnswer, ServerAnswer, ServiceAnswer
+from dnsserver.directory import Directory, NodeAnswer, ServerAnswer, ServiceAnswer, Stamp
 from dnsserver.errors import DnsBindError, DnsConfigError, DnsServerError
+from dnsserver.pool import ServicePool
 from dnsserver.responder import Responder
 from dnsserver.server import DnsServer
 
@@ -20,5 +21,7 @@ __all__ = [
     "ServerAnswer",
     "ServerLimits",
     "ServiceAnswer",
+    "ServicePool",
     "SoaConfig",
+    "Stamp",
 ]

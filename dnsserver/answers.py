@@ -3,14 +3,15 @@
 How the records become bytes and what is left out when they do not fit is `message.py`'s business.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import assert_never
 
 from dnsserver import records
-from dnsserver.addresses import address_of_reverse
+from dnsserver.addresses import address_of_reverse, pack_address
 from dnsserver.config import DnsConfig, ServiceTtls
-from dnsserver.directory import Directory, NodeAnswer
+from dnsserver.directory import Directory, NodeAnswer, Stamp
 from dnsserver.labels import split_labels
 from dnsserver.names import AddressName, NodeName, ServiceName, UnbuiltName, parse_name
 from dnsserver.nameservers import nameserver_records
@@ -22,6 +23,9 @@ from dnsserver.zones import Zone, Zones
 ALIAS_DEPTH_MAX = 3
 """How many aliases in a row are followed inside our own zones."""
 
+_ALWAYS = Stamp()
+"""Of what is no matter of the directory."""
+
 
 @dataclass(slots=True)
 class Answer:
@@ -30,6 +34,7 @@ class Answer:
     rcode: int = records.NOERROR
     is_authoritative: bool = True
     has_recursion: bool = False
+    """Whether to say that recursion is available although there is no recursor."""
     has_edns: bool = True
     """Whether the client's EDNS0 is answered with ours."""
     is_of_service: bool = False
@@ -37,6 +42,10 @@ class Answer:
     answers: list[Record] = field(default_factory=list)
     authority: list[Record] = field(default_factory=list)
     additional: list[Record] = field(default_factory=list)
+    has_soa: bool = False
+    """Whether it says what time it is, as the serial."""
+    unresolved: list[bytes] = field(default_factory=list)
+    """Host names outside our zones that recursors could say more about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,69 +59,92 @@ class Question:
     bytes_max: int
     """Nor more than fill a message of this size."""
     alias_records_max: int
-    """No more records than this are brought along for a host name in our zones; 0: no limit."""
+    """No more records than this are brought along for a host name; 0: no limit."""
     serial: int
     """For the SOA."""
+    resolved: Mapping[bytes, Sequence[Record]] = field(default_factory=dict)
+    """What recursors said about host names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A question looked up: what there is to answer with, before the dice are thrown."""
+
+    draw: Callable[[int, Random], Answer]
+    """`draw(beginning, rng)` makes an answer; `rng` decides what the beginning does not."""
+    beginnings: int = 1
+    """How many beginnings there are, 0 and up; all of them are equally likely."""
+    stamp: Stamp | None = None
+    """Whether the plan still holds. None: it is for once only."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotOurs:
+    """The question is for recursors."""
 
 
 class Answerer:
-    """Answers questions about a directory. `rng` decides the order of instances."""
+    """Answers questions about a directory. `rng` decides the order of name servers."""
 
     def __init__(self, directory: Directory, config: DnsConfig, rng: Random) -> None:
         self._directory, self._config, self._rng = directory, config, rng
         self._zones = Zones(config)
         self._ttls = ServiceTtls(config.service_ttl_s)
 
-    def answer(self, question: Question) -> Answer:
-        """Return the records for one question."""
+    def plan(self, question: Question) -> Plan | NotOurs:
+        """Look a question up."""
         labels = split_labels(question.name.lower())
         zone = self._zones.find(labels)
         if zone is None:
             if labels[-1:] == (b"arpa",):
                 return self._reverse(question, labels)
-            return Answer(rcode=records.REFUSED, is_authoritative=False, has_edns=False)
+            if self._config.has_recursors:
+                return NotOurs()
+            return _plan(Answer(rcode=records.REFUSED, is_authoritative=False, has_edns=False))
         match question.type:
             case records.SOA:
                 soa = zone.soa(self._config, question.serial)
                 nameservers, glue = self._nameservers(zone)
-                return Answer(answers=[soa], authority=nameservers, additional=glue)
+                return _plan(Answer(answers=[soa], authority=nameservers, additional=glue))
             case records.NS:
                 nameservers, glue = self._nameservers(zone)
-                return Answer(answers=nameservers, additional=glue)
+                return _plan(Answer(answers=nameservers, additional=glue))
             case records.AXFR:
-                return Answer(rcode=records.NOTIMP)
+                return _plan(Answer(rcode=records.NOTIMP))
             case _:
                 return self._look_up(question, zone, labels, ALIAS_DEPTH_MAX)
 
     def _look_up(
         self, question: Question, zone: Zone, labels: tuple[bytes, ...], depth: int
-    ) -> Answer:
+    ) -> Plan:
         name = parse_name(labels[: -len(zone.labels)], question.type)
         match name:
             case None:
-                return self._negative(question, zone, records.NXDOMAIN)
+                return _plan(self._negative(question, zone, records.NXDOMAIN), _ALWAYS)
             case ServiceName():
                 return self._service(question, zone, name, depth)
             case NodeName():
                 return self._node(question, zone, name, depth)
             case AddressName(packed):
                 if not packed:
-                    return Answer()
+                    return _plan(Answer(), _ALWAYS)
                 # Differs from Consul in letter case only: the owner is the name as it was asked.
-                ttl_s = self._config.node_ttl_s
-                return Answer(answers=[address_record(question.name, packed, ttl_s)])
+                record = address_record(question.name, packed, self._config.node_ttl_s)
+                return _plan(Answer(answers=[record]), _ALWAYS)
             case UnbuiltName():
-                return self._unknown(question, zone)
+                return _plan(self._unknown(question, zone))
             case _:
                 assert_never(name)
 
-    def _service(self, question: Question, zone: Zone, name: ServiceName, depth: int) -> Answer:
+    def _service(self, question: Question, zone: Zone, name: ServiceName, depth: int) -> Plan:
         if not self._knows_datacenter(name.datacenter):
-            return self._unknown(question, zone)
-        instances = self._directory.service(name.service, name.tag)
-        if not instances:
-            return self._unknown(question, zone)
+            return _plan(self._unknown(question, zone))
+        pool = self._directory.service(name.service, name.tag)
+        stamp = pool.stamp if pool.is_complete else None
+        if not len(pool):
+            return _plan(self._unknown(question, zone), stamp if self._directory.is_ready else None)
         lookup = ServiceLookup(
+            pool=pool,
             name=question.name,
             type=question.type,
             ttl_s=self._ttls.ttl_s(name.service),
@@ -123,64 +155,103 @@ class Answerer:
             a_record_limit=self._config.a_record_limit,
             alias_records_max=question.alias_records_max,
             adds_node_meta=self._config.enable_additional_node_meta_txt,
-            follow=lambda target: self._follow(question, target, depth),
         )
-        answers, additional = lookup.run(instances, self._rng)
-        if not answers:
-            return self._negative(question, zone, records.NOERROR)
-        return Answer(answers=answers, additional=additional, is_of_service=True)
+        if not lookup.beginnings:
+            return _plan(self._negative(question, zone, records.NOERROR), stamp)
+        if lookup.may_alias:
+            stamp = None  # What a host name brings along has its own changes.
 
-    def _node(self, question: Question, zone: Zone, name: NodeName, depth: int) -> Answer:
+        def draw(first: int, rng: Random) -> Answer:
+            answer = Answer(is_of_service=True)
+            follow = self._follower(question, answer, depth, rng)
+            answer.answers, answer.additional = lookup.draw(first, rng, follow)
+            if not answer.answers:
+                return self._negative(question, zone, records.NOERROR)
+            return answer
+
+        return Plan(draw, lookup.beginnings, stamp)
+
+    def _node(self, question: Question, zone: Zone, name: NodeName, depth: int) -> Plan:
         type_ = question.type
         if type_ not in (records.A, records.AAAA, records.ANY, records.TXT):
-            return Answer()
-        node = self._find_node(name)
+            return _plan(Answer())
+        if not self._knows_datacenter(name.datacenter):
+            return _plan(self._unknown(question, zone))
+        node = self._directory.node(name.node)
+        stamp: Stamp | None = self._directory.node_stamp(name.node)
         if node is None:
-            return self._unknown(question, zone)
-        ttl_s = self._config.node_ttl_s
-        answer = Answer()
+            return _plan(self._unknown(question, zone), stamp if self._directory.is_ready else None)
+        if pack_address(node.address) is None:
+            stamp = None  # What a host name brings along has its own changes.
+
+        def draw(_: int, rng: Random) -> Answer:
+            answer = Answer()
+            follow = self._follower(question, answer, depth, rng)
+            self._fill_node_answer(answer, node, question, follow)
+            return answer
+
+        return Plan(draw, stamp=stamp)
+
+    def _fill_node_answer(
+        self,
+        answer: Answer,
+        node: NodeAnswer,
+        question: Question,
+        follow: Callable[[bytes], list[Record]],
+    ) -> None:
+        type_, ttl_s = question.type, self._config.node_ttl_s
         if type_ != records.TXT:
-            answer.answers = node_address_records(
-                node,
-                question.name,
-                type_,
-                ttl_s,
-                follow=lambda target: self._follow(question, target, depth),
-            )
+            answer.answers = node_address_records(node, question.name, type_, ttl_s, follow)
         if type_ in (records.TXT, records.ANY):
             answer.answers += node_meta_records(node, question.name, ttl_s)
         elif self._config.enable_additional_node_meta_txt:
             answer.additional = node_meta_records(node, question.name, ttl_s)
-        return answer
 
-    def _find_node(self, name: NodeName) -> NodeAnswer | None:
-        if not self._knows_datacenter(name.datacenter):
-            return None
-        return self._directory.node(name.node)
+    def _follower(
+        self, question: Question, answer: Answer, depth: int, rng: Random
+    ) -> Callable[[bytes], list[Record]]:
+        """Return what looks host names up for `answer`, and notes there what that means for it."""
 
-    def _follow(self, question: Question, target: bytes, depth: int) -> list[Record]:
-        """Return what our own zones say about a host name, nothing for other names."""
-        labels = split_labels(target.lower())
-        zone = self._zones.find(labels)
-        if zone is None or depth < 1:
+        def follow(target: bytes) -> list[Record]:
+            labels = split_labels(target.lower())
+            zone = self._zones.find(labels)
+            if zone is None:
+                return self._ask_recursors(question, answer, target)
+            if depth < 1:
+                return []
+            # As in Consul, what an alias brings along is small on every transport.
+            answers_max = self._config.small_answers_max
+            inner = replace(question, name=target, type=records.ANY, answers_max=answers_max)
+            plan = self._look_up(inner, zone, labels, depth - 1)
+            found = plan.draw(int(rng.random() * plan.beginnings), rng)
+            answer.unresolved += found.unresolved
+            return found.answers[:answers_max] if found.is_of_service else found.answers
+
+        return follow
+
+    def _ask_recursors(self, question: Question, answer: Answer, target: bytes) -> list[Record]:
+        if not self._config.has_recursors:
             return []
-        # As in Consul, what an alias brings along is small on every transport.
-        answers_max = self._config.small_answers_max
-        inner = replace(question, name=target, type=records.ANY, answers_max=answers_max)
-        answer = self._look_up(inner, zone, labels, depth - 1)
-        return answer.answers[:answers_max] if answer.is_of_service else answer.answers
+        found = question.resolved.get(target)
+        if found is None:
+            answer.unresolved.append(target)
+            return []
+        return list(found)
 
-    def _reverse(self, question: Question, labels: tuple[bytes, ...]) -> Answer:
+    def _reverse(self, question: Question, labels: tuple[bytes, ...]) -> Plan | NotOurs:
         """Answer from an address to the first name that has it, in the primary zone."""
         zone = self._zones.primary
         target = self._name_of_address(address_of_reverse(labels), zone)
         if target is None:
+            if self._config.has_recursors:
+                return NotOurs()
             # There are no recursors to ask, and Consul says so in this way.
-            return Answer(rcode=records.SERVFAIL, is_authoritative=False, has_recursion=True)
+            answer = Answer(rcode=records.SERVFAIL, is_authoritative=False, has_recursion=True)
+            return _plan(answer)
         answer = Answer(answers=[name_record(question.name, records.PTR, 0, target)])
         if question.type == records.SOA:
             answer.authority.append(zone.soa(self._config, question.serial))
-        return answer
+        return _plan(answer)
 
     def _name_of_address(self, address: str | None, zone: Zone) -> bytes | None:
         if address is None:
@@ -211,4 +282,10 @@ class Answerer:
         return self._negative(question, zone, records.NXDOMAIN)
 
     def _negative(self, question: Question, zone: Zone, rcode: int) -> Answer:
-        return Answer(rcode=rcode, authority=[zone.soa(self._config, question.serial)])
+        soa = zone.soa(self._config, question.serial)
+        return Answer(rcode=rcode, authority=[soa], has_soa=True)
+
+
+def _plan(answer: Answer, stamp: Stamp | None = None) -> Plan:
+    """Return the plan that has one answer only."""
+    return Plan(lambda _beginning, _rng: answer, stamp=stamp)

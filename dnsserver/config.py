@@ -1,7 +1,6 @@
 """Settings of the DNS front: Consul's `dns_config` with Consul's defaults, and the server's bounds.
 
-Which instances are healthy enough (`only_passing`) is the directory's business. Recursors are not
-supported.
+Which instances are healthy enough (`only_passing`) is the directory's business.
 """
 
 from collections.abc import Mapping
@@ -33,6 +32,27 @@ class SoaConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RecursorConfig:
+    """Who is asked for names outside our domains."""
+
+    addresses: tuple[tuple[str, int], ...] = ()
+    """(IP, port) of each, in the order in which they are asked. Empty: such names are refused."""
+    timeout_s: float = 2.0
+    """How long one of them may take before the next is asked. Above 0."""
+    is_random: bool = False
+    """Whether each query goes to them in an order of its own."""
+    queries_max: int = 512
+    """Queries under way at a time; a further one fails. At least 1; each takes a socket."""
+
+    def __post_init__(self) -> None:
+        """Raise `DnsConfigError` for a value out of range."""
+        if self.timeout_s <= 0:
+            raise DnsConfigError(f"recursor timeout_s: {self.timeout_s} is not above 0")
+        if self.queries_max < 1:
+            raise DnsConfigError(f"recursor queries_max: {self.queries_max} is below 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DnsConfig:
     """How names are answered."""
 
@@ -55,6 +75,7 @@ class DnsConfig:
     enable_additional_node_meta_txt: bool = True
     """Whether a node's metadata comes along as TXT where only its address was asked for."""
     soa: SoaConfig = field(default_factory=SoaConfig)
+    recursors: RecursorConfig = field(default_factory=RecursorConfig)
 
     def __post_init__(self) -> None:
         """Raise `DnsConfigError` for a value out of range."""
@@ -68,6 +89,11 @@ class DnsConfig:
         for name in ("udp_answer_limit", "a_record_limit"):
             if getattr(self, name) < 0:
                 raise DnsConfigError(f"{name}: {getattr(self, name)} is below 0")
+
+    @property
+    def has_recursors(self) -> bool:
+        """Whether names outside our domains are passed on, and RA is set."""
+        return bool(self.recursors.addresses)
 
     @property
     def small_answers_max(self) -> int:

@@ -15,29 +15,25 @@ class DnsCounters:
     tcp_queries: int = 0
     responses: Counter[int] = field(default_factory=Counter)
     """By response code."""
+    recursor_queries: int = 0
+    """Questions that recursors were asked, however many of them."""
     rejected: Counter[str] = field(default_factory=Counter)
     """Messages that were no acceptable query, by reason: short, response, opcode, count,
     oversized, question, record, option."""
     dropped: Counter[str] = field(default_factory=Counter)
     """What the server could not do, by reason: udp_send, udp_receive, tcp_limit, tcp_idle,
-    tcp_reset."""
+    tcp_reset, recursor_failed (one of them), recursor_limit, recursor_reply."""
     shortened: int = 0
     """Responses that leave something out, with TC or without."""
     tcp_connections: int = 0
     """Open now."""
-
-    def count_query(self, *, is_tcp: bool) -> None:
-        """Count one message that came in, whatever it holds."""
-        if is_tcp:
-            self.tcp_queries += 1
-        else:
-            self.udp_queries += 1
 
     def totals(self) -> dict[str, int]:
         """Return every counter by name, the parts of a group as `group.part`."""
         return dict(self._totals())
 
     def _totals(self) -> Iterator[tuple[str, int]]:
+        yield "recursor_queries", self.recursor_queries
         yield "shortened", self.shortened
         yield "tcp_connections", self.tcp_connections
         yield "tcp_queries", self.tcp_queries

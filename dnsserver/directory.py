@@ -5,7 +5,23 @@ answers from memory, at once.
 """
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from dnsserver.pool import ServicePool
+
+
+class Stamp:
+    """Says whether an answer is still what the directory would give.
+
+    Whoever made an answer keeps the stamp that came with what it was made from. With the next
+    change of that the directory makes `is_current` False, for good.
+    """
+
+    __slots__ = ("is_current",)
+
+    def __init__(self) -> None:
+        self.is_current = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +80,17 @@ class Directory(Protocol):
 
     def node(self, name: str) -> NodeAnswer | None: ...
 
+    def node_stamp(self, name: str) -> Stamp:
+        """The stamp of what `node` answers for this name, also when that is None."""
+
     def node_by_address(self, address: str) -> NodeAnswer | None:
         """The node with this IP, for PTR. `address` is in canonical text form (RFC 5952)."""
 
-    def service(self, name: str, tag: str | None) -> tuple[ServiceAnswer, ...] | None:
-        """Instances that no critical check excludes, in any order.
+    def service(self, name: str, tag: str | None) -> "ServicePool":
+        """Instances that no critical check excludes: none of them when there is no such service.
 
-        None: no such service (NXDOMAIN). Empty: it exists and nothing may be answered, which Consul
-        answers with NXDOMAIN as well; the caller decides.
+        Consul, too, answers NXDOMAIN for both. The pool is the directory's: it changes it as the
+        catalog changes.
         """
 
     def services_by_address(self, address: str) -> tuple[ServiceAnswer, ...]:

@@ -70,11 +70,11 @@ def encode_rejection(packet: bytes, rcode: int, question: bytes) -> bytes:
 
 
 def encode_response(
-    query: Query, answer: Answer, room: Room, *, sets_tc: bool
+    query: Query, answer: Answer, room: Room, *, sets_tc: bool, has_recursors: bool
 ) -> tuple[bytes, bool]:
     """Return the response, never larger than the room, and whether anything was left out.
 
-    `sets_tc`: whether TC says so. Answers are never reordered.
+    `sets_tc`: whether TC says so; `has_recursors`: what RA says. Answers are never reordered.
     """
     answers, additional = answer.answers, answer.additional
     is_cut = False
@@ -94,7 +94,7 @@ def encode_response(
         counts = _write_what_fits(writer, answer, answers, room.bytes_max - len(opt))
         is_cut = True
     writer.buffer += opt
-    flags = _flags(query, answer) | (TC if is_cut and sets_tc else 0)
+    flags = _flags(query, answer) | (TC if is_cut and sets_tc else 0) | (RA if has_recursors else 0)
     header = _HEADER.pack(query.id, flags, 1, counts[0], counts[1], counts[2] + (1 if opt else 0))
     writer.buffer[:HEADER_BYTES] = header
     return bytes(writer.buffer), is_cut

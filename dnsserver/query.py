@@ -6,7 +6,7 @@ and no compression pointer is ever followed.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dnsserver.errors import QueryRejectedError
 from dnsserver.labels import NAME_BYTES_MAX
@@ -18,6 +18,7 @@ HEADER_BYTES = 12
 OPTION_CLIENT_SUBNET = 8
 
 _HEADER = struct.Struct(">HHHHHH")
+_COUNTS = struct.Struct(">HHHHH")
 _TYPE_AND_CLASS = struct.Struct(">HH")
 _RECORD_FIXED = struct.Struct(">HHIH")
 _SUBNET_FIXED = struct.Struct(">HBB")
@@ -30,6 +31,8 @@ class Edns:
 
     udp_bytes: int
     """The size of UDP responses that it takes, as sent; below 512 counts as 512."""
+    version_and_flags: bytes
+    """Four bytes, the DO flag among them; nothing in an answer depends on them."""
     subnet_option: bytes
     """Its client subnet, made ready to echo with scope 0. Empty: none."""
 
@@ -50,6 +53,34 @@ class Query:
     @property
     def opcode(self) -> int:
         return self.flags >> 11 & 15
+
+    def plain(self) -> "Query":
+        """Return the query that has the same answer, but for what is echoed.
+
+        Its name is in lower case and its EDNS0 has no options.
+        """
+        edns = self.edns
+        if edns is not None and edns.subnet_option:
+            edns = replace(edns, subnet_option=b"")
+        question = self.question[:-4].lower() + self.question[-4:]
+        return replace(self, name=self.name.lower(), question=question, edns=edns)
+
+    def key(self) -> bytes:
+        """Return the bytes of a plain query as they are mostly sent, without the id."""
+        edns = self.edns
+        if edns is None:
+            return _COUNTS.pack(self.flags, 1, 0, 0, 0) + self.question
+        opt = _RECORD_FIXED.pack(OPT, edns.udp_bytes, 0, 0)
+        return b"".join(
+            (
+                _COUNTS.pack(self.flags, 1, 0, 0, 1),
+                self.question,
+                b"\0",
+                opt[:4],
+                edns.version_and_flags,
+                opt[-2:],
+            )
+        )
 
 
 def decode_query_untrusted(packet: bytes) -> Query:
@@ -81,9 +112,9 @@ def decode_query_untrusted(packet: bytes) -> Query:
         # Like the reference, a packet that ends where a record was announced is taken as it is.
         if end == len(packet):
             break
-        type_, size, data, end = _read_record(packet, end, question)
+        type_, size, ttl, data, end = _read_record(packet, end, question)
         if type_ == OPT and number >= answers + authorities:
-            edns = Edns(size, _read_options(data, question))
+            edns = Edns(size, ttl, _read_options(data, question))
     type_ = _TYPE_AND_CLASS.unpack_from(packet, name_end)[0]
     return Query(id_, flags, packet[HEADER_BYTES:name_end], type_, question, edns)
 
@@ -98,8 +129,8 @@ def _question_name_end(packet: bytes) -> int:
     return at + 1
 
 
-def _read_record(packet: bytes, at: int, question: bytes) -> tuple[int, int, bytes, int]:
-    """Return type, class, data and end of the record at `at`."""
+def _read_record(packet: bytes, at: int, question: bytes) -> tuple[int, int, bytes, bytes, int]:
+    """Return type, class, the four bytes of the TTL, data and end of the record at `at`."""
     while at < len(packet) and (length := packet[at]):
         if length & 0xC0 == 0xC0:
             at += 1
@@ -115,7 +146,7 @@ def _read_record(packet: bytes, at: int, question: bytes) -> tuple[int, int, byt
     end = at + data_bytes
     if end > len(packet):
         raise QueryRejectedError("record", FORMERR, question)
-    return type_, class_, packet[at:end], end
+    return type_, class_, packet[at - 6 : at - 2], packet[at:end], end
 
 
 def _read_options(data: bytes, question: bytes) -> bytes:

@@ -9,16 +9,17 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from ipaddress import ip_address
-from random import Random
+from random import Random, SystemRandom
 
 from dnsserver.config import DnsConfig, ServerLimits
 from dnsserver.counters import DnsCounters
 from dnsserver.directory import Directory
 from dnsserver.errors import DnsBindError
 from dnsserver.query import QUERY_BYTES_MAX
-from dnsserver.responder import Responder
+from dnsserver.recursion import Recursors
+from dnsserver.responder import Forward, Resolve, Responder
 
 TCP_BACKLOG = 128
 ANY_PORT_ATTEMPTS = 8
@@ -31,6 +32,8 @@ _PKTINFO_V4 = struct.Struct("=i4s4s")
 _ANCILLARY_BYTES = 64
 
 Address = tuple[str, int]
+Ancillary = list[tuple[int, int, bytes]]
+_NONE: Ancillary = []
 
 
 class DnsServer:
@@ -52,6 +55,8 @@ class DnsServer:
         self.counters = DnsCounters()
         self._limits = limits or ServerLimits()
         self._responder = Responder(directory, config, self.counters, rng)
+        recursors = Recursors(config.recursors, self.counters, SystemRandom())
+        self._finisher = _Finisher(self._responder, recursors)
         self._udp: list[_UdpListener] = []
         self._tcp: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
@@ -87,13 +92,16 @@ class DnsServer:
         for task in connections:
             task.cancel()
         await asyncio.gather(*connections, return_exceptions=True)
+        await self._finisher.close()
         for server in self._tcp:
             await server.wait_closed()
         self._udp, self._tcp = [], []
 
     async def _listen(self, address: Address) -> None:
         udp, tcp = _bind_pair(address)
-        self._udp.append(_UdpListener(udp, self._responder, self.counters, self._limits))
+        self._udp.append(
+            _UdpListener(udp, self._responder, self._finisher, self.counters, self._limits)
+        )
         server = await asyncio.start_server(
             self._accept, sock=tcp, limit=QUERY_BYTES_MAX * 4, backlog=TCP_BACKLOG
         )
@@ -114,30 +122,83 @@ class DnsServer:
         self.counters.tcp_connections = len(self._connections)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one connection's queries in order until it ends, is idle or does not read."""
+        """Answer one connection's queries until it ends, is idle or does not read.
+
+        In order, but for those that recursors are asked: nothing waits for them (RFC 7766).
+        """
+        waiting: set[asyncio.Task[None]] = set()
         try:
             served = 0
             while True:
                 async with asyncio.timeout(self._limits.tcp_idle_timeout_s):
                     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                     packet = await reader.readexactly(length)
-                    response = self._responder.respond(packet, is_tcp=True, now_utc=time.time())
-                    if response is not None:
+                    response = self._responder.respond_tcp(packet, time.time())
+                    if isinstance(response, bytes):
                         writer.write(_LENGTH.pack(len(response)) + response)
-                        await writer.drain()
+                    elif response is not None:
+                        task = self._finisher.start(self._finish_tcp(response, writer))
+                        waiting.add(task)
+                        task.add_done_callback(waiting.discard)
+                    await writer.drain()
                 served += 1
                 if served % self._limits.tcp_burst_queries == 0:
                     await asyncio.sleep(0)
         except asyncio.IncompleteReadError as error:
             if error.partial:
                 self.counters.dropped["tcp_reset"] += 1
+            # A client may close its side and still wait for answers.
+            await asyncio.gather(*waiting, return_exceptions=True)
         except TimeoutError:
             self.counters.dropped["tcp_idle"] += 1
             writer.transport.abort()
         except OSError:
             self.counters.dropped["tcp_reset"] += 1
         finally:
+            for task in waiting:
+                task.cancel()
             writer.close()
+
+    async def _finish_tcp(self, pending: Forward | Resolve, writer: asyncio.StreamWriter) -> None:
+        response = await self._finisher.finish(pending)
+        writer.write(_LENGTH.pack(len(response)) + response)
+
+
+class _Finisher:
+    """Brings answers to an end for which recursors have to be asked, each in a task of its own."""
+
+    def __init__(self, responder: Responder, recursors: Recursors) -> None:
+        self._responder, self._recursors = responder, recursors
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Run `work` until it ends or `close` is called."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def finish(self, pending: Forward | Resolve) -> bytes:
+        """Return the response."""
+        outcome: bytes | Forward | Resolve = pending
+        while not isinstance(outcome, bytes):
+            match outcome:
+                case Forward():
+                    reply = await self._recursors.forward(outcome)
+                    if reply is None:
+                        return self._responder.fail(outcome.query, outcome.room)
+                    return reply
+                case Resolve():
+                    found = await self._recursors.resolve(outcome)
+                    outcome = self._responder.resume(outcome, found, now_utc=time.time())
+        return outcome
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _UdpListener:
@@ -147,10 +208,11 @@ class _UdpListener:
         self,
         sock: socket.socket,
         responder: Responder,
+        finisher: "_Finisher",
         counters: DnsCounters,
         limits: ServerLimits,
     ) -> None:
-        self._sock, self._responder = sock, responder
+        self._sock, self._responder, self._finisher = sock, responder, finisher
         self._counters, self._limits = counters, limits
         host, port = sock.getsockname()[:2]
         self.address: Address = (host, port)
@@ -165,26 +227,40 @@ class _UdpListener:
 
     def _read_batch(self) -> None:
         now_utc, deadline_at = time.time(), time.monotonic() + self._limits.udp_batch_s
-        for _ in range(self._limits.udp_batch_packets):
+        respond, receive, ancillary = self._responder.respond_udp, self._sock.recvfrom, _NONE
+        for number in range(self._limits.udp_batch_packets):
             try:
                 # One byte more than is answered shows that a datagram is longer.
-                packet, ancillary, _, client = self._sock.recvmsg(
-                    QUERY_BYTES_MAX + 1, _ANCILLARY_BYTES if self._is_wildcard else 0
-                )
+                if self._is_wildcard:
+                    packet, ancillary, _, client = self._sock.recvmsg(
+                        QUERY_BYTES_MAX + 1, _ANCILLARY_BYTES
+                    )
+                else:
+                    packet, client = receive(QUERY_BYTES_MAX + 1)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError:
                 self._counters.dropped["udp_receive"] += 1
                 return
-            response = self._responder.respond(packet, is_tcp=False, now_utc=now_utc)
-            if response is not None:
+            response = respond(packet, now_utc)
+            if isinstance(response, bytes):
                 self._send(response, client, ancillary)
-            if time.monotonic() >= deadline_at:
+            elif response is not None:
+                self._finish_later(response, client, ancillary)
+            if not number & 7 and time.monotonic() >= deadline_at:
                 return
 
-    def _send(
-        self, response: bytes, client: Address, ancillary: list[tuple[int, int, bytes]]
+    def _finish_later(
+        self, pending: Forward | Resolve, client: Address, ancillary: Ancillary
     ) -> None:
+        async def finish() -> None:
+            response = await self._finisher.finish(pending)
+            if self._sock.fileno() >= 0:
+                self._send(response, client, ancillary)
+
+        self._finisher.start(finish())
+
+    def _send(self, response: bytes, client: Address, ancillary: Ancillary) -> None:
         try:
             if self._is_wildcard:
                 source = [_as_source(*message) for message in ancillary]

@@ -1,21 +1,17 @@
 """Records about the instances of a service.
 
-An instance is found at its own address, or else at its node's. An SRV target is the node's name
-when the address is the node's, otherwise a hex name, or the host name that is given as address.
+An SRV target is the node's name when the address is the node's, otherwise a hex name, or the host
+name that is given as address.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple
 
 from dnsserver import records
-from dnsserver.addresses import pack_address, preferred_address
-from dnsserver.directory import ServiceAnswer
-from dnsserver.labels import encode_name
 from dnsserver.node_records import is_asked_for, node_meta_records
+from dnsserver.pool import Location, Member, RandomOrder, ServicePool
 from dnsserver.records import Record, address_record, name_record, srv_record
-from dnsserver.shuffling import shuffled
 from dnsserver.zones import Zone
 
 SRV_BYTES_MIN = 18
@@ -24,18 +20,14 @@ SRV_BYTES_MIN = 18
 _ALIAS_TYPES = frozenset({records.CNAME, records.A, records.AAAA})
 
 
-class _Location(NamedTuple):
-    packed: bytes | None
-    host: bytes | None
-    """Set when there is no IP."""
-    is_node: bool
-    """Whether the address is the one that the node's own name has."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServiceLookup:
-    """One look-up of a service by name, of any type."""
+    """One look-up of a service by name, of any type.
 
+    Drawing from it again gives other instances, or the same in another order.
+    """
+
+    pool: ServicePool
     name: bytes
     """As asked; owner of the answers."""
     type: int
@@ -49,58 +41,87 @@ class ServiceLookup:
     a_record_limit: int
     """The same for addresses, as configured; 0 is no limit."""
     alias_records_max: int
-    """Of what a host name in our zones brings along; 0 is no limit."""
+    """Of what a host name brings along; 0 is no limit."""
     adds_node_meta: bool
-    follow: Callable[[bytes], list[Record]]
-    """What our own zones say about a host name."""
 
-    def run(
-        self, instances: Sequence[ServiceAnswer], rng: Random
+    @property
+    def beginnings(self) -> int:
+        """How many ways there are to begin an answer, all equally likely; 0: there is no answer."""
+        return len(self._drawn_from)
+
+    @property
+    def may_alias(self) -> bool:
+        """Whether an answer may bring along what is known of a host name."""
+        drawn_from, hosts = self._drawn_from, self.pool.hosts
+        return len(hosts) > 0 and (drawn_from is hosts or drawn_from is self.pool.members)
+
+    @property
+    def _drawn_from(self) -> RandomOrder[Member]:
+        pool = self.pool
+        match self.type:
+            case records.SRV | records.ANY | records.TXT:
+                return pool.members
+            case records.A:
+                return pool.ipv4 if len(pool.ipv4) else pool.hosts
+            case records.AAAA:
+                return pool.ipv6 if len(pool.ipv6) else pool.hosts
+            case _:
+                return pool.hosts
+
+    def draw(
+        self, first: int, rng: Random, follow: Callable[[bytes], list[Record]]
     ) -> tuple[list[Record], list[Record]]:
-        """Return answers in random order, and additional records."""
-        if self.type == records.SRV:
-            return self._targets(instances, rng)
-        return self._addresses(instances, rng), []
+        """Return answers and additional records.
 
-    def _addresses(self, instances: Sequence[ServiceAnswer], rng: Random) -> list[Record]:
+        Args:
+            first: Where to begin, below `beginnings`; the rest follows in random order.
+            rng: Decides that order.
+            follow: Says what is known about a host name.
+        """
+        if self.type == records.SRV:
+            return self._targets(first, rng, follow)
+        return self._addresses(first, rng, follow), []
+
+    def _addresses(
+        self, first: int, rng: Random, follow: Callable[[bytes], list[Record]]
+    ) -> list[Record]:
         """Return each address once; without any, an alias for the first host name."""
-        answers: list[Record] = []
-        seen: set[bytes] = set()
+        found: dict[bytes, None] = {}
         alias: bytes | None = None
         limit = min(self.answers_max, self.a_record_limit or self.answers_max)
-        for instance in shuffled(instances, rng):
-            location = self._locate(instance)
-            packed = location.packed
+        for member in self._drawn_from.draw(first, rng):
+            location = member.location(self.type)
+            packed = self._packed(location)
             if packed is None:
                 alias = alias or location.host
-            elif packed not in seen and is_asked_for(packed, self.type):
-                seen.add(packed)
-                answers.append(address_record(self.name, packed, self.ttl_s))
-                if len(answers) >= limit:
+            elif is_asked_for(packed, self.type):
+                found[packed] = None
+                if len(found) >= limit:
                     break
-        if answers or alias is None:
-            return answers
-        return [name_record(self.name, records.CNAME, self.ttl_s, alias), *self._follow(alias)]
+        if found:
+            return [address_record(self.name, packed, self.ttl_s) for packed in found]
+        if alias is None:
+            return []
+        return [
+            name_record(self.name, records.CNAME, self.ttl_s, alias),
+            *self._brought_along(follow(alias)),
+        ]
 
     def _targets(
-        self, instances: Sequence[ServiceAnswer], rng: Random
+        self, first: int, rng: Random, follow: Callable[[bytes], list[Record]]
     ) -> tuple[list[Record], list[Record]]:
         answers: list[Record] = []
         additional: list[Record] = []
-        seen: set[tuple[str, str, int]] = set()
+        seen: set[tuple[str, bytes | None, int]] = set()
         found_bytes = 0
-        for instance in shuffled(instances, rng):
-            address = preferred_address(
-                instance.address, instance.lan_ipv4, instance.lan_ipv6, self.type
-            )
-            place = (instance.node.name, address, instance.port)
-            if place in seen:
+        for member in self.pool.members.draw(first, rng):
+            instance, location = member.instance, member.location(self.type)
+            packed = self._packed(location)
+            target = self._target(member, packed)
+            place = (instance.node.name, target, instance.port)
+            if target is None or place in seen:
                 continue
             seen.add(place)
-            location = self._locate(instance)
-            target = self._target(instance, location)
-            if target is None:
-                continue
             answers.append(
                 srv_record(
                     self.name,
@@ -110,10 +131,10 @@ class ServiceLookup:
                     target=target,
                 )
             )
-            if location.packed is not None:
-                additional.append(address_record(target, location.packed, self.ttl_s))
+            if packed is not None:
+                additional.append(address_record(target, packed, self.ttl_s))
             else:
-                additional += self._follow(target)
+                additional += self._brought_along(follow(target))
             if self.adds_node_meta and instance.node.meta:
                 node_name = self.zone.node_name(instance.node.name, self.datacenter)
                 if node_name is not None:
@@ -123,39 +144,25 @@ class ServiceLookup:
                 break
         return answers, additional
 
-    def _locate(self, instance: ServiceAnswer) -> _Location:
-        address = preferred_address(
-            instance.address, instance.lan_ipv4, instance.lan_ipv6, self.type
-        )
-        packed = pack_address(address)
-        if packed is not None:
-            return _Location(packed, None, is_node=False)
-        node = instance.node
-        node_address = preferred_address(node.address, node.lan_ipv4, node.lan_ipv6, self.type)
-        node_packed = pack_address(node_address)
-        host = encode_name(address or node_address)
-        if address and node_packed is not None and host is not None:
-            # An instance whose address is the very name that was asked: the node's address helps.
-            # Differs from Consul, which compares letter case too and answers with a loop.
-            if host.lower() == self.name.lower():
-                return _Location(node_packed, None, is_node=True)
-        elif not address and node_packed is not None:
-            return _Location(node_packed, None, is_node=node_address == node.address)
-        return _Location(None, host if address or node_address else None, is_node=False)
+    def _packed(self, location: Location) -> bytes | None:
+        # An instance whose address is the very name that was asked: the node's address helps.
+        # Differs from Consul, which compares letter case too and answers with a loop.
+        if location.host is not None and location.host.lower() == self.name.lower():
+            return location.node_packed
+        return location.packed
 
-    def _target(self, instance: ServiceAnswer, location: _Location) -> bytes | None:
-        if location.packed is None:
+    def _target(self, member: Member, packed: bytes | None) -> bytes | None:
+        location = member.location(self.type)
+        if packed is None:
             return location.host
-        if location.is_node:
-            node_name = self.zone.node_name(instance.node.name, self.datacenter)
+        if location.is_node or location.packed is None:
+            node_name = self.zone.node_name(member.instance.node.name, self.datacenter)
             if node_name is not None:
                 return node_name
-        return self.zone.address_name(location.packed, self.datacenter)
+        return self.zone.address_name(packed, self.datacenter)
 
-    def _follow(self, target: bytes) -> list[Record]:
-        found = [
-            record._replace(ttl_s=self.ttl_s)
-            for record in self.follow(target)
-            if record.type in _ALIAS_TYPES
+    def _brought_along(self, found: list[Record]) -> list[Record]:
+        kept = [
+            record._replace(ttl_s=self.ttl_s) for record in found if record.type in _ALIAS_TYPES
         ]
-        return found[: self.alias_records_max or None]
+        return kept[: self.alias_records_max or None]

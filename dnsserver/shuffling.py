@@ -7,13 +7,19 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def shuffled(items: Sequence[T], rng: Random) -> Iterator[T]:
+def shuffled(items: Sequence[T], rng: Random, *, first: int | None = None) -> Iterator[T]:
     """Yield `items` in random order, each order equally likely; draws one number for each.
 
-    A Fisher-Yates shuffle of which only the moved places are stored.
+    `first` is the index of the item to begin with; the others follow in random order. A
+    Fisher-Yates shuffle of which only the moved places are stored.
     """
     moved: dict[int, int] = {}
-    for last in range(len(items) - 1, -1, -1):
+    end = len(items)
+    if first is not None:
+        end -= 1
+        moved[first] = end
+        yield items[first]
+    for last in range(end - 1, -1, -1):
         picked = int(rng.random() * (last + 1))
         index = moved.get(picked, picked)
         moved[picked] = moved.get(last, last)

@@ -209,7 +209,10 @@ class Agent:
         if config.ports.dns <= 0:
             return
         directory = CatalogDirectory(
-            self.view, is_ready=lambda: self.is_ready, only_passing=config.dns.only_passing
+            self.view,
+            is_ready=lambda: self.is_ready,
+            rng=Random(),
+            only_passing=config.dns.only_passing,
         )
         self._dns = DnsServer(directory, config.dns_server_config(), rng=Random())
         self._opened.push_async_callback(self._dns.close)

@@ -1,9 +1,16 @@
-"""The catalog view as the DNS front asks for it (`dnsserver.directory.Directory`)."""
+"""The catalog view as the DNS front asks for it (`dnsserver.directory.Directory`).
 
-from collections.abc import Callable
+Services that were asked for are kept as pools that follow the catalog instance by instance, so an
+answer costs what is in it, and a change drops the answers about that service only. A large service
+is taken up in slices, by the queries for it: no query waits for ten thousand instances.
+"""
+
+from collections.abc import Callable, Iterable
+from random import Random
 from typing import Final
 
-from dnsserver.directory import NodeAnswer, ServerAnswer, ServiceAnswer
+from dnsserver.directory import NodeAnswer, ServerAnswer, ServiceAnswer, Stamp
+from dnsserver.pool import ServicePool
 from svcmesh.catalog.health import has_tags, instance_status, is_passing
 from svcmesh.catalog.records import HealthStatus, ServiceRecord
 from svcmesh.catalog.view import CatalogView
@@ -20,19 +27,75 @@ LAN_IPV6: Final = "lan_ipv6"
 """Tagged addresses that answers for their family prefer to the plain address."""
 
 
+SLICE_ROWS: Final = 256
+"""Instances that one query takes up at most, unless none of them can be answered."""
+
+UNKNOWN_NAMES_MAX: Final = 4096
+"""Names without instances, and nodes, of which it is remembered that they were asked for."""
+
+UNKNOWN_TAGS_MAX: Final = 64
+"""Tags without instances, of one service, of which the same is remembered."""
+
+
+class _FollowedPool:
+    """A pool that is kept like the catalog, and what of the service is not yet in it."""
+
+    def __init__(self, rows: Iterable[ServiceRow], tag: str | None, rng: Random) -> None:
+        self.pool = ServicePool(rng)
+        self._tags = () if tag is None else (tag,)
+        self._pending = dict.fromkeys(rows)
+        self.pool.is_complete = not self._pending
+
+    def take_slice(self, answer: Callable[[ServiceRow], ServiceAnswer | None]) -> None:
+        """Take up some more of the instances; all of them while none can be answered."""
+        pending = self._pending
+        taken = 0
+        while pending and (taken < SLICE_ROWS or not len(self.pool)):
+            row, _ = pending.popitem()
+            self._take(row, answer)
+            taken += 1
+        self.pool.is_complete = not pending
+
+    def update(self, row: ServiceRow, answer: Callable[[ServiceRow], ServiceAnswer | None]) -> None:
+        """Take in what has become of an instance."""
+        if not _is_shown(row):
+            self._pending.pop(row, None)
+            self.pool.discard(row)
+        elif row not in self._pending:
+            self._take(row, answer)
+
+    def _take(self, row: ServiceRow, answer: Callable[[ServiceRow], ServiceAnswer | None]) -> None:
+        found = answer(row) if has_tags(row, self._tags) else None
+        if found is None:
+            self.pool.discard(row)
+        else:
+            self.pool.put(row, found)
+
+
 class CatalogDirectory:
     """Answers from a `CatalogView`, at a cost that depends on the answer only."""
 
     def __init__(
-        self, view: CatalogView, *, is_ready: Callable[[], bool], only_passing: bool = False
+        self,
+        view: CatalogView,
+        *,
+        is_ready: Callable[[], bool],
+        rng: Random,
+        only_passing: bool = False,
     ) -> None:
-        """`only_passing` leaves out instances with a warning too, not only critical ones."""
-        self._view, self._is_ready, self._only_passing = view, is_ready, only_passing
+        """`only_passing` leaves out instances with a warning too, not only critical ones.
 
-    @property
-    def datacenter(self) -> str:
-        """Our data center, in lower case."""
-        return self._view.datacenter.lower()
+        It is the view's listener from now on. `rng` decides the order of instances.
+        """
+        self._view, self._is_ready, self._rng = view, is_ready, rng
+        self._only_passing = only_passing
+        self.datacenter = view.datacenter.lower()
+        self._pools: dict[str, dict[str | None, _FollowedPool]] = {}
+        """By name and tag; of services that have such instances."""
+        self._unknown: dict[str, dict[str | None, ServicePool]] = {}
+        """Empty pools, by name and tag, of what was asked for in vain; the oldest first."""
+        self._node_stamps: dict[str, Stamp] = {}
+        view.listen(self._on_change)
 
     @property
     def is_ready(self) -> bool:
@@ -48,22 +111,35 @@ class CatalogDirectory:
         node = self._view.node(name)
         return None if node is None else _node_answer(node)
 
+    def node_stamp(self, name: str) -> Stamp:
+        """Current until this node comes, goes or changes."""
+        key = name.lower()
+        stamp = self._node_stamps.get(key)
+        if stamp is None:
+            if len(self._node_stamps) >= UNKNOWN_NAMES_MAX:
+                oldest = next(iter(self._node_stamps))
+                self._node_stamps.pop(oldest).is_current = False
+            stamp = self._node_stamps[key] = Stamp()
+        return stamp
+
     def node_by_address(self, address: str) -> NodeAnswer | None:
         """The node with this IP; the one that was there first when there are several."""
         nodes = self._view.nodes_by_address(address)
         return _node_answer(nodes[0]) if nodes else None
 
-    def service(self, name: str, tag: str | None) -> tuple[ServiceAnswer, ...] | None:
-        """Instances that no critical check excludes; None when there is no such service."""
-        rows = self._view.service(name)
-        if not rows:
-            return None
-        tags = () if tag is None else (tag.lower(),)
-        return tuple(
-            answer
-            for row in rows
-            if has_tags(row, tags) and (answer := self._service_answer(row)) is not None
-        )
+    def service(self, name: str, tag: str | None) -> ServicePool:
+        """Instances that no critical check excludes."""
+        key, tag = name.lower(), None if tag is None else tag.lower()
+        followed = self._pools.get(key, {}).get(tag)
+        if followed is None:
+            rows = self._view.service_rows(key)
+            if not rows or (tag is not None and not self._view.service_has_tag(key, tag)):
+                return self._unknown_pool(key, tag)
+            followed = _FollowedPool(rows, tag, self._rng)
+            self._pools.setdefault(key, {})[tag] = followed
+        if not followed.pool.is_complete:
+            followed.take_slice(self._service_answer)
+        return followed.pool
 
     def services_by_address(self, address: str) -> tuple[ServiceAnswer, ...]:
         """Instances whose own address this is, whatever their health."""
@@ -80,6 +156,40 @@ class CatalogDirectory:
             if row.node.is_own and is_passing(row)
         )
 
+    def _unknown_pool(self, key: str, tag: str | None) -> ServicePool:
+        pools = self._unknown.get(key)
+        if pools is None:
+            if len(self._unknown) >= UNKNOWN_NAMES_MAX:
+                self._forget_unknown(next(iter(self._unknown)))
+            pools = self._unknown[key] = {}
+        pool = pools.get(tag)
+        if pool is None:
+            if len(pools) >= UNKNOWN_TAGS_MAX:
+                pools.pop(next(iter(pools))).stamp.is_current = False
+            pool = pools[tag] = ServicePool(self._rng)
+        return pool
+
+    def _forget_unknown(self, key: str) -> None:
+        for pool in self._unknown.pop(key, {}).values():
+            pool.stamp.is_current = False
+
+    def _on_change(self, rows: Iterable[ServiceRow], nodes: Iterable[str]) -> None:
+        """Bring what was asked for up to date."""
+        for row in rows:
+            key = row.record.name.lower()
+            self._forget_unknown(key)
+            pools = self._pools.get(key)
+            if pools is None:
+                continue
+            for followed in pools.values():
+                followed.update(row, self._service_answer)
+            if not self._view.service_rows(key):
+                del self._pools[key]
+        for key in nodes:
+            stamp = self._node_stamps.pop(key, None)
+            if stamp is not None:
+                stamp.is_current = False
+
     def _service_answer(self, row: ServiceRow) -> ServiceAnswer | None:
         if self._only_passing and not is_passing(row):
             return None
@@ -92,6 +202,10 @@ class CatalogDirectory:
                 return _instance_answer(row, row.record.weight_passing)
             case None:
                 return _instance_answer(row, UNKNOWN_STATUS_WEIGHT)
+
+
+def _is_shown(row: ServiceRow) -> bool:
+    return row.node.is_shown and row.node.services.get(row.record.id) is row
 
 
 def _node_answer(node: NodeRow) -> NodeAnswer:

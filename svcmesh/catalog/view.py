@@ -15,7 +15,7 @@ A node's rows, by what is known of it:
 Every change of what is shown raises `index` by one and stamps the rows and topics it touches.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import assert_never
 
 from svcmesh.catalog.changes import (
@@ -30,7 +30,7 @@ from svcmesh.catalog.changes import (
 )
 from svcmesh.catalog.records import CheckRecord, Kind, NodeId, NodeRecord, ServiceRecord
 from svcmesh.catalog.topics import Topic, Watch
-from svcmesh.catalog.view_index import ShownRows
+from svcmesh.catalog.view_index import RowsListener, ShownRows
 from svcmesh.catalog.view_rows import (
     SERF_CHECK_ID,
     SERF_CRITICAL,
@@ -84,9 +84,17 @@ class CatalogView:
         """Whether this is the id of an agent's node, shown or not."""
         return node_id in self._own
 
+    def service_rows(self, name: str) -> Collection[ServiceRow]:
+        """The same as `service` in no order, at no cost; it changes with the next `apply`."""
+        return self._rows.service_rows(name)
+
     def service(self, name: str) -> tuple[ServiceRow, ...]:
         """The instances of a service, in any letter case, by node name and service id."""
         return self._rows.service(name)
+
+    def service_has_tag(self, name: str, tag: str) -> bool:
+        """Whether any instance of a service has this tag, which is in lower case."""
+        return self._rows.service_has_tag(name, tag)
 
     def services_by_address(self, address: str) -> tuple[ServiceRow, ...]:
         """The instances whose own address this is."""
@@ -126,6 +134,10 @@ class CatalogView:
     def cancel_watch(self, watch: Watch) -> None:
         """Forget a watch; one that has fired already is fine."""
         self._rows.cancel_watch(watch)
+
+    def listen(self, listener: RowsListener) -> None:
+        """Call `listener` with the rows that each change touches, from now on."""
+        self._rows.listen(listener)
 
     # -- changes ----------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ Which rows are shown is `CatalogView`'s decision. Here each show, hide or change
 for the whole change, stamps what it touches with it, and wakes the watches at the end.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import assert_never
 
@@ -27,6 +27,10 @@ from svcmesh.catalog.view_rows import (
     ServiceRow,
 )
 
+RowsListener = Callable[[Iterable[ServiceRow], Iterable[str]], None]
+"""Is told of a change: the instances that came, went, changed or have other checks, and the names
+in lower case of the nodes that did."""
+
 
 class ShownRows:
     """The shown rows of all nodes. Writes come between `begin` and `commit`."""
@@ -45,6 +49,9 @@ class ShownRows:
         self._nodes_gone_index = self._services_gone_index = self.index
         """When the last node or service name went: the index of those that are not there."""
         self._watches = WatchRegistry()
+        self._listeners: list[RowsListener] = []
+        self._touched_rows: dict[ServiceRow, None] = {}
+        self._touched_nodes: dict[str, None] = {}
         self._touched: dict[Topic, None] = {}
         self._is_changed = False
 
@@ -57,7 +64,13 @@ class ShownRows:
         """End a change and wake who waits for it; the index stays when nothing shown changed."""
         if not self._is_changed:
             self.index -= 1
-        elif self._touched:
+            return
+        if self._touched_rows or self._touched_nodes:
+            rows, self._touched_rows = self._touched_rows, {}
+            nodes, self._touched_nodes = self._touched_nodes, {}
+            for listener in self._listeners:
+                listener(rows, nodes)
+        if self._touched:
             touched, self._touched = self._touched, {}
             self._watches.fire(touched)
 
@@ -81,6 +94,16 @@ class ShownRows:
         """The instances of a service, in any letter case, by node name and service id."""
         group = self._groups.get(name.lower())
         return () if group is None else group.sorted()
+
+    def service_rows(self, name: str) -> Collection[ServiceRow]:
+        """The same in no order, at no cost."""
+        group = self._groups.get(name.lower())
+        return () if group is None else group.rows
+
+    def service_has_tag(self, name: str, tag: str) -> bool:
+        """Whether any instance of a service has this tag, which is in lower case."""
+        group = self._groups.get(name.lower())
+        return group is not None and group.has_tag(tag)
 
     def services_by_address(self, address: str) -> tuple[ServiceRow, ...]:
         """The instances whose own address this is."""
@@ -145,6 +168,10 @@ class ShownRows:
     def cancel_watch(self, watch: Watch) -> None:
         """Forget a watch; one that has fired already is fine."""
         self._watches.cancel(watch)
+
+    def listen(self, listener: RowsListener) -> None:
+        """Call `listener` after every change from now on."""
+        self._listeners.append(listener)
 
     # -- showing and hiding -----------------------------------------------------------------
 
@@ -284,6 +311,8 @@ class ShownRows:
         node.modify_index = node.rows_index = self._nodes_index = self.index
         self._touch(NODES)
         self._touch(Topic(Part.NODE, node.key))
+        if self._listeners:
+            self._touched_nodes[node.key] = None
 
     def _touch_services(self) -> None:
         self._services_index = self.index
@@ -293,6 +322,8 @@ class ShownRows:
         key = row.record.name.lower()
         row.node.rows_index = self._groups[key].rows_index = self.index
         self._touch(Topic(Part.SERVICE, key))
+        if self._listeners:
+            self._touched_rows[row] = None
         self._touch(Topic(Part.NODE, row.node.key))
 
     def _touch_check(self, row: CheckRow) -> None:
@@ -308,3 +339,5 @@ class ShownRows:
         key = row.record.name.lower()
         self._groups[key].checks_index = self.index
         self._touch(Topic(Part.SERVICE_CHECKS, key))
+        if self._listeners:
+            self._touched_rows[row] = None

@@ -126,7 +126,7 @@ class CheckRow:
 class ServiceGroup:
     """All instances of one service name, whatever its letter case."""
 
-    __slots__ = ("_sorted", "_tags_by_name", "checks_index", "rows", "rows_index")
+    __slots__ = ("_folded_tags", "_sorted", "_tags_by_name", "checks_index", "rows", "rows_index")
 
     def __init__(self) -> None:
         self.rows: dict[ServiceRow, None] = {}
@@ -134,10 +134,19 @@ class ServiceGroup:
         """Last change of what `service_topic` and `service_checks_topic` stand for."""
         self._sorted: tuple[ServiceRow, ...] | None = None
         self._tags_by_name: dict[str, tuple[str, ...]] | None = None
+        self._folded_tags: frozenset[str] | None = None
 
     def invalidate(self) -> None:
         """Forget what was derived from the rows."""
-        self._sorted = self._tags_by_name = None
+        self._sorted = self._tags_by_name = self._folded_tags = None
+
+    def has_tag(self, tag: str) -> bool:
+        """Whether any instance has this tag, which is in lower case."""
+        if self._folded_tags is None:
+            self._folded_tags = frozenset(
+                tag.lower() for row in self.rows for tag in row.record.tags
+            )
+        return tag in self._folded_tags
 
     def sorted(self) -> tuple[ServiceRow, ...]:
         """The rows by node name, then by service id."""

@@ -14,6 +14,8 @@ from dnsserver import (
     Responder,
     ServerAnswer,
     ServiceAnswer,
+    ServicePool,
+    Stamp,
 )
 
 TYPES = {
@@ -45,15 +47,25 @@ class FakeDirectory:
     def node_by_address(self, address: str) -> NodeAnswer | None:
         return next((node for node in self.nodes if node.address == address), None)
 
-    def service(self, name: str, tag: str | None) -> tuple[ServiceAnswer, ...] | None:
-        if name in self.unhealthy_services:
-            return ()
-        found = [one for one in self.instances if one.service.lower() == name]
-        if not found:
-            return None
-        return tuple(
-            one for one in found if tag is None or tag in [label.lower() for label in one.tags]
+    def node_stamp(self, name: str) -> Stamp:
+        stamp = Stamp()
+        stamp.is_current = False
+        return stamp
+
+    def service(self, name: str, tag: str | None) -> ServicePool:
+        pool = ServicePool.of(
+            (
+                one
+                for one in self.instances
+                if one.service.lower() == name
+                and name not in self.unhealthy_services
+                and (tag is None or tag in [label.lower() for label in one.tags])
+            ),
+            Random(len(self.instances)),
         )
+        # Tests change the lists as they like: nothing made from them is kept.
+        pool.is_complete = False
+        return pool
 
     def services_by_address(self, address: str) -> tuple[ServiceAnswer, ...]:
         return tuple(one for one in self.instances if one.address == address)
@@ -182,7 +194,10 @@ class Client:
         self.responder = Responder(directory, config or DnsConfig(), self.counters, Random(seed))
 
     def raw(self, packet: bytes, *, is_tcp: bool = False) -> bytes | None:
-        return self.responder.respond(packet, is_tcp=is_tcp, now_utc=NOW_UTC)
+        respond = self.responder.respond_tcp if is_tcp else self.responder.respond_udp
+        response = respond(packet, NOW_UTC)
+        assert response is None or isinstance(response, bytes)
+        return response
 
     def ask(
         self,

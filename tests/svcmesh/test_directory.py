@@ -1,5 +1,7 @@
 """What DNS is told of the catalog."""
 
+from random import Random
+
 import pytest
 
 from dnsserver.directory import Directory, NodeAnswer, ServerAnswer, ServiceAnswer
@@ -43,27 +45,25 @@ def view_with_web() -> CatalogView:
 
 
 def directory(view: CatalogView, *, only_passing: bool = False, ready: bool = True) -> Directory:
-    return CatalogDirectory(view, is_ready=lambda: ready, only_passing=only_passing)
+    return CatalogDirectory(view, is_ready=lambda: ready, rng=Random(1), only_passing=only_passing)
 
 
 NODE_A = NodeAnswer("a", "10.0.0.1", {"k": "v"})
 
 
 def test_a_passing_instance_has_its_passing_weight() -> None:
-    assert directory(view_with_web()).service("WEB", None) == (
+    assert directory(view_with_web()).service("WEB", None).instances() == (
         ServiceAnswer(NODE_A, "web", "", 80, 10, ("Blue",)),
     )
 
 
 @pytest.mark.parametrize(("tag", "count"), [("blue", 1), ("BLUE", 1), ("green", 0)])
 def test_tags_are_matched_without_regard_to_letter_case(tag: str, count: int) -> None:
-    found = directory(view_with_web()).service("web", tag)
-    assert found is not None
-    assert len(found) == count
+    assert len(directory(view_with_web()).service("web", tag)) == count
 
 
-def test_an_unknown_service_is_none() -> None:
-    assert directory(view_with_web()).service("db", None) is None
+def test_an_unknown_service_has_no_instances() -> None:
+    assert not len(directory(view_with_web()).service("db", None))
 
 
 @pytest.mark.parametrize(
@@ -86,28 +86,27 @@ def test_checks_of_the_instance_and_of_its_node_decide(
     view = view_with_web()
     put(view, Kind.CHECK, "c", CheckRecord("c", "c", status, service_id=service_id))
     found = directory(view, only_passing=only_passing).service("web", None)
-    assert found is not None
-    assert [answer.weight for answer in found] == weights
+    assert [answer.weight for answer in found.instances()] == weights
 
 
 def test_a_failed_nodes_instances_are_not_answered_but_the_node_is() -> None:
     view = view_with_web()
     view.apply(NodeHealthChanged(A, is_alive=False))
-    assert directory(view).service("web", None) == ()
+    assert directory(view).service("web", None).instances() == ()
     assert directory(view).node("A") == NODE_A
 
 
 def test_a_left_nodes_service_is_gone() -> None:
     view = view_with_web()
     view.apply(NodeUnbound(A))
-    assert directory(view).service("web", None) is None
+    assert directory(view).service("web", None).instances() == ()
     assert directory(view).node("a") is None
 
 
 def test_a_weight_of_zero_is_answered_as_it_is() -> None:
     view = view_with_web()
     put(view, Kind.SERVICE, "w", ServiceRecord("w", "zero", weight_passing=0))
-    (answer,) = directory(view).service("zero", None) or ()
+    (answer,) = directory(view).service("zero", None).instances()
     assert answer.weight == 0
 
 
@@ -117,7 +116,7 @@ def test_tagged_addresses_of_both_families_come_along() -> None:
     put(view, Kind.NODE, "", NodeRecord("a", "10.0.0.1", "dc1", tagged_addresses=tagged))
     of_instance = {"lan_ipv6": TaggedAddress("fd00::80", 8080), "lan": TaggedAddress("10.1.1.1", 1)}
     put(view, Kind.SERVICE, "w", ServiceRecord("w", "dual", tagged_addresses=of_instance))
-    (answer,) = directory(view).service("dual", None) or ()
+    (answer,) = directory(view).service("dual", None).instances()
     assert (answer.node.lan_ipv4, answer.node.lan_ipv6) == ("10.0.0.1", "fd00::1")
     assert (answer.lan_ipv4, answer.lan_ipv6) == ("", "fd00::80")
 

@@ -1,0 +1,188 @@
+"""The instances that a service name stands for, kept ready to be drawn from.
+
+The directory adds and removes instances one by one, at a cost that does not depend on their number;
+an answer looks at no more of them than it takes. What an address means (IP or host name, own or the
+node's) is worked out once, when an instance comes.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator
+from random import Random
+from typing import Generic, NamedTuple, TypeVar
+
+from dnsserver.addresses import pack_address, preferred_address
+from dnsserver.directory import ServiceAnswer, Stamp
+from dnsserver.labels import encode_name
+from dnsserver.records import AAAA, ANY, A
+from dnsserver.shuffling import shuffled
+
+T = TypeVar("T")
+
+
+class RandomOrder(Generic[T]):
+    """A collection in random order, every order equally likely whatever came and went."""
+
+    __slots__ = ("_items", "_keys", "_places", "_rng")
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._items: list[T] = []
+        self._keys: list[Hashable] = []
+        self._places: dict[Hashable, int] = {}
+
+    def __len__(self) -> int:
+        """The number of items."""
+        return len(self._items)
+
+    def add(self, key: Hashable, item: T) -> None:
+        """Add an item under a key that is not there yet."""
+        at = int(self._rng.random() * (len(self._items) + 1))
+        self._places[key] = at
+        if at == len(self._items):
+            self._items.append(item)
+            self._keys.append(key)
+            return
+        self._places[self._keys[at]] = len(self._items)
+        self._items.append(self._items[at])
+        self._keys.append(self._keys[at])
+        self._items[at], self._keys[at] = item, key
+
+    def discard(self, key: Hashable) -> None:
+        """Remove the item of this key, if there is one."""
+        at = self._places.pop(key, None)
+        if at is None:
+            return
+        item, last_key = self._items.pop(), self._keys.pop()
+        if at < len(self._items):
+            self._items[at], self._keys[at] = item, last_key
+            self._places[last_key] = at
+
+    def draw(self, first: int, rng: Random) -> Iterator[T]:
+        """Yield all items: the one at `first`, then the others in random order."""
+        return shuffled(self._items, rng, first=first)
+
+
+class Location(NamedTuple):
+    """Where an instance is found, for one type of query."""
+
+    packed: bytes | None
+    host: bytes | None
+    """A host name in place of an address: set when `packed` is None, unless the name is no name."""
+    is_node: bool
+    """Whether the address is the one that the node's own name has."""
+    node_packed: bytes | None
+    """The node's address behind an instance's own host name."""
+
+
+class Member:
+    """One instance of a pool, and where it is found when A, AAAA or anything else is asked."""
+
+    __slots__ = ("_ipv4", "_ipv6", "_other", "instance")
+
+    def __init__(self, instance: ServiceAnswer) -> None:
+        self.instance = instance
+        self._other = _locate(instance, ANY)
+        # Mostly equal; then one is kept.
+        ipv4, ipv6 = _locate(instance, A), _locate(instance, AAAA)
+        self._ipv4 = self._other if ipv4 == self._other else ipv4
+        self._ipv6 = self._other if ipv6 == self._other else ipv6
+
+    def location(self, type_: int) -> Location:
+        """Return where the instance is for a query of this type."""
+        if type_ == A:
+            return self._ipv4
+        return self._ipv6 if type_ == AAAA else self._other
+
+    def has_address_of(self, type_: int) -> bool:
+        """Say whether there is an address to answer A or AAAA with."""
+        packed = self.location(type_).packed
+        return packed is not None and len(packed) == (4 if type_ == A else 16)
+
+    @property
+    def has_host(self) -> bool:
+        """Whether a host name stands in place of an address for some type."""
+        return any(place.host is not None for place in (self._ipv4, self._ipv6, self._other))
+
+
+class ServicePool:
+    """The instances of a service, with a tag or all of them, that may be answered.
+
+    `rng` decides the order in which they are kept. A pool that is not complete gives answers that
+    nobody should keep.
+    """
+
+    __slots__ = ("_instances", "_rng", "hosts", "ipv4", "ipv6", "is_complete", "members", "stamp")
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self.members: RandomOrder[Member] = RandomOrder(rng)
+        self.ipv4: RandomOrder[Member] = RandomOrder(rng)
+        """Those with an address for A."""
+        self.ipv6: RandomOrder[Member] = RandomOrder(rng)
+        self.hosts: RandomOrder[Member] = RandomOrder(rng)
+        """Those with a host name in place of an address, for some type of query."""
+        self._instances: dict[Hashable, ServiceAnswer] = {}
+        self.is_complete = True
+        self.stamp = Stamp()
+
+    @classmethod
+    def of(cls, instances: Iterable[ServiceAnswer], rng: Random) -> "ServicePool":
+        """Return a pool of instances that are all known."""
+        pool = cls(rng)
+        for key, instance in enumerate(instances):
+            pool.put(key, instance)
+        return pool
+
+    def __len__(self) -> int:
+        """The number of instances."""
+        return len(self.members)
+
+    def instances(self) -> tuple[ServiceAnswer, ...]:
+        """Return all instances, in the order in which they came."""
+        return tuple(self._instances.values())
+
+    def put(self, key: Hashable, instance: ServiceAnswer) -> None:
+        """Add an instance, or replace the one of this key; nothing happens when it is the same."""
+        old = self._instances.get(key)
+        if old == instance:
+            return
+        if old is not None:
+            self.discard(key)
+        self._instances[key] = instance
+        member = Member(instance)
+        self.members.add(key, member)
+        if member.has_address_of(A):
+            self.ipv4.add(key, member)
+        if member.has_address_of(AAAA):
+            self.ipv6.add(key, member)
+        if member.has_host:
+            self.hosts.add(key, member)
+        self._renew()
+
+    def discard(self, key: Hashable) -> None:
+        """Remove an instance, if it is there."""
+        if self._instances.pop(key, None) is None:
+            return
+        for collection in (self.members, self.ipv4, self.ipv6, self.hosts):
+            collection.discard(key)
+        self._renew()
+
+    def _renew(self) -> None:
+        self.stamp.is_current = False
+        self.stamp = Stamp()
+
+
+def _locate(instance: ServiceAnswer, type_: int) -> Location:
+    """Find an instance at its own address, or else at its node's."""
+    address = preferred_address(instance.address, instance.lan_ipv4, instance.lan_ipv6, type_)
+    packed = pack_address(address)
+    if packed is not None:
+        return Location(packed, None, is_node=False, node_packed=None)
+    node = instance.node
+    node_address = preferred_address(node.address, node.lan_ipv4, node.lan_ipv6, type_)
+    node_packed = pack_address(node_address)
+    if not address and node_packed is not None:
+        is_node = node_address == node.address
+        return Location(node_packed, None, is_node=is_node, node_packed=None)
+    name = address or node_address
+    host = encode_name(name) if name else None
+    return Location(None, host, is_node=False, node_packed=node_packed)
