@@ -1,6 +1,6 @@
 """A DNS front for a service directory: sans-IO answers and the asyncio server around them."""
 
-from dnsserver.config import DnsConfig, ServerLimits, SoaConfig
+from dnsserver.config import DnsConfig, RecursorConfig, ServerLimits, SoaConfig
 from dnsserver.counters import DnsCounters
 from dnsserver.directory import Directory, NodeAnswer, ServerAnswer, ServiceAnswer, Stamp
 from dnsserver.errors import DnsBindError, DnsConfigError, DnsServerError
@@ -17,6 +17,7 @@ __all__ = [
     "DnsServer",
     "DnsServerError",
     "NodeAnswer",
+    "RecursorConfig",
     "Responder",
     "ServerAnswer",
     "ServerLimits",

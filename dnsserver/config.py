@@ -125,7 +125,12 @@ class ServiceTtls:
 class ServerLimits:
     """Bounds of the listening side."""
 
-    udp_batch_packets: int = 32
+    responses_per_s: int = 0
+    """UDP responses that a client's network (IPv4 /24, IPv6 /56) may have in a second; 0: any."""
+    slip: int = 2
+    """One in so many responses above that limit is sent with TC and nothing else, the others are
+    dropped. 1: all are, 0: none."""
+    udp_batch_packets: int = 64
     """Datagrams answered before the event loop gets its turn; at least 1."""
     udp_batch_s: float = 0.002
     """The same as a time: no further datagram is begun after this long."""
@@ -142,6 +147,9 @@ class ServerLimits:
         for name in ("udp_batch_packets", "tcp_connections_max", "tcp_burst_queries"):
             if getattr(self, name) < 1:
                 raise DnsConfigError(f"{name}: {getattr(self, name)} is below 1")
+        for name in ("responses_per_s", "slip"):
+            if getattr(self, name) < 0:
+                raise DnsConfigError(f"{name}: {getattr(self, name)} is below 0")
         for name in ("udp_batch_s", "tcp_idle_timeout_s"):
             if getattr(self, name) <= 0:
                 raise DnsConfigError(f"{name}: {getattr(self, name)} is not above 0")

@@ -22,7 +22,9 @@ class DnsCounters:
     oversized, question, record, option."""
     dropped: Counter[str] = field(default_factory=Counter)
     """What the server could not do, by reason: udp_send, udp_receive, tcp_limit, tcp_idle,
-    tcp_reset, recursor_failed (one of them), recursor_limit, recursor_reply."""
+    tcp_reset, rate_limit, recursor_failed (one of them), recursor_limit, recursor_reply."""
+    slipped: int = 0
+    """Responses above the rate limit that were sent with TC and nothing else."""
     shortened: int = 0
     """Responses that leave something out, with TC or without."""
     tcp_connections: int = 0
@@ -35,6 +37,7 @@ class DnsCounters:
     def _totals(self) -> Iterator[tuple[str, int]]:
         yield "recursor_queries", self.recursor_queries
         yield "shortened", self.shortened
+        yield "slipped", self.slipped
         yield "tcp_connections", self.tcp_connections
         yield "tcp_queries", self.tcp_queries
         yield "udp_queries", self.udp_queries

@@ -69,6 +69,12 @@ def encode_rejection(packet: bytes, rcode: int, question: bytes) -> bytes:
     return _HEADER.pack(id_, QR | opcode | kept | rcode, count, 0, 0, 0) + question
 
 
+def encode_slip(query: Query) -> bytes:
+    """Return the response that has nothing but TC."""
+    flags = QR | AA | TC | query.flags & (0x7800 | RD | CD)
+    return _HEADER.pack(query.id, flags, 1, 0, 0, 0) + query.question
+
+
 def encode_response(
     query: Query, answer: Answer, room: Room, *, sets_tc: bool, has_recursors: bool
 ) -> tuple[bytes, bool]:

@@ -11,7 +11,7 @@ from dnsserver.config import DnsConfig
 from dnsserver.counters import DnsCounters
 from dnsserver.directory import Directory, Stamp
 from dnsserver.errors import QueryRejectedError
-from dnsserver.message import Room, encode_rejection, encode_response, room_for
+from dnsserver.message import Room, encode_rejection, encode_response, encode_slip, room_for
 from dnsserver.query import HEADER_BYTES, Query, decode_query_untrusted
 from dnsserver.records import SERVFAIL, Record
 from dnsserver.schedule import Schedule
@@ -80,6 +80,17 @@ class Responder:
         """Do the same for a message over TCP, without its length; the response may be large."""
         self._counters.tcp_queries += 1
         return self._respond(packet, is_tcp=True, now_utc=now_utc)
+
+    def slip(self, packet: bytes) -> bytes | None:
+        """Return a response that says no more than to ask over TCP, None when there is none."""
+        self._counters.udp_queries += 1
+        try:
+            query = decode_query_untrusted(packet)
+        except QueryRejectedError as rejection:
+            self._counters.rejected[rejection.reason] += 1
+            return None
+        self._counters.slipped += 1
+        return encode_slip(query)
 
     def _respond(
         self, packet: bytes, *, is_tcp: bool, now_utc: float

@@ -18,6 +18,7 @@ from dnsserver.counters import DnsCounters
 from dnsserver.directory import Directory
 from dnsserver.errors import DnsBindError
 from dnsserver.query import QUERY_BYTES_MAX
+from dnsserver.ratelimit import RateLimiter, Verdict
 from dnsserver.recursion import Recursors
 from dnsserver.responder import Forward, Resolve, Responder
 
@@ -57,6 +58,9 @@ class DnsServer:
         self._responder = Responder(directory, config, self.counters, rng)
         recursors = Recursors(config.recursors, self.counters, SystemRandom())
         self._finisher = _Finisher(self._responder, recursors)
+        self._limiter: RateLimiter | None = None
+        if self._limits.responses_per_s:
+            self._limiter = RateLimiter(self._limits.responses_per_s, self._limits.slip)
         self._udp: list[_UdpListener] = []
         self._tcp: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
@@ -100,7 +104,9 @@ class DnsServer:
     async def _listen(self, address: Address) -> None:
         udp, tcp = _bind_pair(address)
         self._udp.append(
-            _UdpListener(udp, self._responder, self._finisher, self.counters, self._limits)
+            _UdpListener(
+                udp, self._responder, self._finisher, self.counters, self._limits, self._limiter
+            )
         )
         server = await asyncio.start_server(
             self._accept, sock=tcp, limit=QUERY_BYTES_MAX * 4, backlog=TCP_BACKLOG
@@ -211,7 +217,9 @@ class _UdpListener:
         finisher: "_Finisher",
         counters: DnsCounters,
         limits: ServerLimits,
+        limiter: RateLimiter | None,
     ) -> None:
+        self._limiter = limiter
         self._sock, self._responder, self._finisher = sock, responder, finisher
         self._counters, self._limits = counters, limits
         host, port = sock.getsockname()[:2]
@@ -228,6 +236,7 @@ class _UdpListener:
     def _read_batch(self) -> None:
         now_utc, deadline_at = time.time(), time.monotonic() + self._limits.udp_batch_s
         respond, receive, ancillary = self._responder.respond_udp, self._sock.recvfrom, _NONE
+        limiter = self._limiter
         for number in range(self._limits.udp_batch_packets):
             try:
                 # One byte more than is answered shows that a datagram is longer.
@@ -242,6 +251,8 @@ class _UdpListener:
             except OSError:
                 self._counters.dropped["udp_receive"] += 1
                 return
+            if limiter is not None and not self._is_within(limiter, packet, client, ancillary):
+                continue
             response = respond(packet, now_utc)
             if isinstance(response, bytes):
                 self._send(response, client, ancillary)
@@ -249,6 +260,21 @@ class _UdpListener:
                 self._finish_later(response, client, ancillary)
             if not number & 7 and time.monotonic() >= deadline_at:
                 return
+
+    def _is_within(
+        self, limiter: RateLimiter, packet: bytes, client: Address, ancillary: Ancillary
+    ) -> bool:
+        """Say whether the client may have a response; tell it to use TCP, or nothing, if not."""
+        match limiter.judge(client[0], now=time.monotonic()):
+            case Verdict.SEND:
+                return True
+            case Verdict.SLIP:
+                slip = self._responder.slip(packet)
+                if slip is not None:
+                    self._send(slip, client, ancillary)
+            case Verdict.DROP:
+                self._counters.dropped["rate_limit"] += 1
+        return False
 
     def _finish_later(
         self, pending: Forward | Resolve, client: Address, ancillary: Ancillary

@@ -214,7 +214,9 @@ class Agent:
             rng=Random(),
             only_passing=config.dns.only_passing,
         )
-        self._dns = DnsServer(directory, config.dns_server_config(), rng=Random())
+        self._dns = DnsServer(
+            directory, config.dns_server_config(), rng=Random(), limits=config.dns_server_limits()
+        )
         self._opened.push_async_callback(self._dns.close)
         await self._dns.start([(host, config.ports.dns) for host in config.dns_addrs])
         for host in config.dns_addrs:

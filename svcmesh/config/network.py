@@ -9,6 +9,7 @@ from svcmesh.config.values import problem_list
 from svcmesh.errors import ConfigError
 
 PORT_MAX: Final = 65535
+DNS_PORT: Final = 53
 
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 -- compared with, not bound
 _ALWAYS_ON: Final = frozenset({"serf_lan", "server"})
@@ -32,6 +33,26 @@ def parse_ip_addresses(text: str, *, at: str) -> tuple[str, ...]:
             raise ConfigError(f"{at}: invalid ip address: {word}") from None
         addresses.append(str(ip))
     return tuple(addresses)
+
+
+def parse_recursor(text: str, *, at: str) -> tuple[str, int]:
+    """Read `IP`, `IP:port`, `[IPv6]` or `[IPv6]:port`; the port is 53 by default.
+
+    Raises:
+        ConfigError: It is none of these, or an address that nobody has.
+    """
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or "]" in port or (":" in host and not host.endswith("]")):
+        host, port = text.strip(), str(DNS_PORT)
+    try:
+        ip = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        raise ConfigError(f"{at}: invalid ip address: {text}") from None
+    if ip.is_unspecified:
+        raise ConfigError("DNS recursor address cannot be 0.0.0.0, :: or [::]")
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) <= PORT_MAX:
+        raise ConfigError(f"{at}: invalid port: {text}")
+    return str(ip), int(port)
 
 
 def choose_bind_address(given: Sequence[str]) -> str:

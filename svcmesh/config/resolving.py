@@ -13,6 +13,7 @@ from svcmesh.config.network import (
     choose_advertise_address,
     choose_bind_address,
     parse_ip_addresses,
+    parse_recursor,
     resolve_ports,
 )
 from svcmesh.config.setting import build
@@ -106,6 +107,8 @@ class Resolver:
             "encrypt": self._encrypt(),
             "domain": domain,
             "alt_domain": alt_domain if alt_domain != domain else "",
+            "recursors": self._recursors(),
+            "dns_config.recursor_strategy": self._text("dns_config.recursor_strategy").lower(),
             "dns_config.node_ttl": int(self._typed("dns_config.node_ttl", float)),
             "dns_config.service_ttl": self._service_ttl_s(),
             "log_level": self._log_level(),
@@ -261,6 +264,11 @@ class Resolver:
         if ports.serf_wan not in (SERF_WAN_PORT_DEFAULT, -1):
             self._warnings.append("ports.serf_wan has no effect: WAN gossip is not built yet")
         return ports
+
+    def _recursors(self) -> tuple[tuple[str, int], ...]:
+        words = self._values["recursors"]
+        assert isinstance(words, tuple)
+        return tuple(dict.fromkeys(parse_recursor(word, at="recursors") for word in words))
 
     # -- the parts --------------------------------------------------------------------------
 

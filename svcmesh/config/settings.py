@@ -18,6 +18,7 @@ from svcmesh.errors import ConfigError
 
 if TYPE_CHECKING:
     from dnsserver.config import DnsConfig as DnsServerConfig
+    from dnsserver.config import ServerLimits
     from gossip.config import SwimConfig
 
 S, INT, BOOL, DUR, STRINGS = (
@@ -86,6 +87,20 @@ class DnsConfig:
     enable_additional_node_meta_txt: bool = setting(
         "dns_config.enable_additional_node_meta_txt", BOOL, True, reloadable=True,
         doc="Add TXT records with node metadata to the additional section.")
+    recursor_timeout_s: float = setting("dns_config.recursor_timeout", DUR, 2.0,
+        reloadable=True, within=POSITIVE,
+        doc="How long a recursor may take before the next one is asked.")
+    recursor_strategy: str = setting("dns_config.recursor_strategy", S, "sequential",
+        reloadable=True, choices=("sequential", "random"),
+        doc="Order in which recursors are asked: as given, or another one for each query.")
+    response_rate_limit: int = setting("dns_config.response_rate_limit", INT, 0,
+        within=NOT_NEGATIVE,
+        doc="UDP responses a second to one client network (IPv4 /24, IPv6 /56), against use of "
+            "this agent to flood others; 0 is no limit. Consul has no such setting.")
+    response_rate_slip: int = setting("dns_config.response_rate_slip", INT, 2,
+        within=NOT_NEGATIVE,
+        doc="One in so many responses above response_rate_limit is a TC that sends real clients to "
+            "TCP, the others are dropped; 0 drops all.")
     soa: SoaConfig = group(SoaConfig)
 
 
@@ -184,6 +199,10 @@ class AgentConfig:
         doc="Domain that DNS answers for. Consul's default is `consul.`.")
     alt_domain: str = setting("alt_domain", S, "consul.", flag="alt-domain",
         doc="Second domain that DNS answers for; empty: none. Consul has none by default.")
+    recursors: tuple[tuple[str, int], ...] = setting("recursors", STRINGS, (),
+        flag="recursor", reloadable=True, aliases=("recursor",),
+        doc="DNS server to ask for names outside of the domains, `IP` or `IP:port`; the next one "
+            "is asked when it fails. Can be repeated.")
     dns: DnsConfig = group(DnsConfig)
     gossip_lan: GossipLanConfig = group(GossipLanConfig)
 
@@ -228,6 +247,15 @@ class AgentConfig:
         except GossipConfigError as error:
             raise ConfigError(f"gossip_lan.{error}") from error
 
+    def dns_server_limits(self) -> "ServerLimits":
+        """Give the bounds of the DNS library's listening side that can be set."""
+        # Imported here, like the gossip library above.
+        from dnsserver.config import ServerLimits
+
+        return ServerLimits(
+            responses_per_s=self.dns.response_rate_limit, slip=self.dns.response_rate_slip
+        )
+
     def dns_server_config(self) -> "DnsServerConfig":
         """Give the DNS library's settings.
 
@@ -236,6 +264,7 @@ class AgentConfig:
         """
         # Imported here, like the gossip library above.
         from dnsserver.config import DnsConfig as DnsServerConfig
+        from dnsserver.config import RecursorConfig
         from dnsserver.config import SoaConfig as DnsServerSoa
         from dnsserver.errors import DnsConfigError
 
@@ -250,6 +279,11 @@ class AgentConfig:
                 a_record_limit=dns.a_record_limit,
                 enable_truncate=dns.enable_truncate,
                 enable_additional_node_meta_txt=dns.enable_additional_node_meta_txt,
+                recursors=RecursorConfig(
+                    addresses=self.recursors,
+                    timeout_s=dns.recursor_timeout_s,
+                    is_random=dns.recursor_strategy == "random",
+                ),
                 soa=DnsServerSoa(
                     refresh_s=soa.refresh_s,
                     retry_s=soa.retry_s,

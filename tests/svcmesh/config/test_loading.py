@@ -216,7 +216,7 @@ def test_harmless_keys_of_consuls_are_warnings_that_name_file_and_key(write: Wri
         "ui": True, "ui_config": {"enabled": True}, "telemetry": {"statsd_address": "x"},
         "performance": {"raft_multiplier": 1}, "disable_update_check": True,
         "connect": {"enabled": False}, "enable_local_script_checks": False, "raft_protocol": 3,
-        "acl": {"enabled": False}, "verify_incoming": False, "recursors": [],
+        "acl": {"enabled": False}, "verify_incoming": False, "watches": [],
         "ports": {"grpc": 8502, "https": -1}, "dns_config": {"allow_stale": True},
     }  # fmt: skip
     path = write("1.json", harmless)
@@ -240,7 +240,6 @@ def test_harmless_keys_of_consuls_are_warnings_that_name_file_and_key(write: Wri
         {"serf_lan_allowed_cidrs": ["10.0.0.0/8"]},
         {"default_intention_policy": "deny"},
         {"http_config": {"block_endpoints": ["/v1/kv"]}},
-        {"recursors": ["10.0.0.1"]},
         {"checks": [{"name": "x"}]},
         {"watches": [{"type": "nodes"}]},
         {"enable_script_checks": True},
@@ -264,7 +263,6 @@ def test_flags_of_what_is_not_built_are_judged_like_keys() -> None:
         "-ui is ignored: there is no web page yet",
         "-raft-protocol is ignored: there is no Raft to tune",
     )
-    assert refusal(recursor=("10.0.0.1",)).startswith("-recursor: recursors: not built yet")
     assert refusal(enable_script_checks="true").startswith("-enable-script-checks: ")
     assert refusal(bogus="1") == "flag provided but not defined: -bogus"  # Consul's
 
