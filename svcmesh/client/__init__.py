@@ -1,0 +1,61 @@
+"""The Python client that applications import: find services, register them, balance calls.
+
+`AsyncClient` is for asyncio, `Client` for threads. It needs an agent of svcmesh or of Consul, and
+imports nothing of the agent.
+"""
+
+from svcmesh.agentaccess import AccessError, TlsFiles
+from svcmesh.client.asynchronous import AsyncClient, ClientConfig
+from svcmesh.client.errors import (
+    AgentUnreachableError,
+    BadAnswerError,
+    ClientClosedError,
+    ClientError,
+    DeadlineExceededError,
+    NoInstanceError,
+    RequestRefusedError,
+)
+from svcmesh.client.instances import Health, HealthStatus, Instance, ServiceQuery
+from svcmesh.client.picking import Freshness, Picker, PickerConfig, Standing
+from svcmesh.client.policies import LeastPending, Nearest, Policy, RandomChoice, RoundRobin
+from svcmesh.client.registering import Registration
+from svcmesh.client.registrations import ServiceRegistration
+from svcmesh.client.synchronous import Client, RegisteredService, Watch
+from svcmesh.client.watches import ServiceWatch
+from svcmesh.client.watching import WatchConfig
+from svcmesh.errors import SvcmeshError
+
+__all__ = [
+    "AccessError",
+    "AgentUnreachableError",
+    "AsyncClient",
+    "BadAnswerError",
+    "Client",
+    "ClientClosedError",
+    "ClientConfig",
+    "ClientError",
+    "DeadlineExceededError",
+    "Freshness",
+    "Health",
+    "HealthStatus",
+    "Instance",
+    "LeastPending",
+    "Nearest",
+    "NoInstanceError",
+    "Picker",
+    "PickerConfig",
+    "Policy",
+    "RandomChoice",
+    "RegisteredService",
+    "Registration",
+    "RequestRefusedError",
+    "RoundRobin",
+    "ServiceQuery",
+    "ServiceRegistration",
+    "ServiceWatch",
+    "Standing",
+    "SvcmeshError",
+    "TlsFiles",
+    "Watch",
+    "WatchConfig",
+]

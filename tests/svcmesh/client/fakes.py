@@ -1,0 +1,175 @@
+"""A stand-in for an agent that can be stopped, restarted, and made to forget."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from aiohttp import web
+
+from svcmesh.client import AsyncClient, ClientConfig, PickerConfig, WatchConfig
+
+EAGER = ClientConfig(
+    timeout_s=2.0,
+    watch=WatchConfig(wait_s=20.0, pace_s=0.0, poll_s=0.01, retry_s_min=0.01, retry_s_max=0.02),
+    picker=PickerConfig(aside_s_min=0.1),
+    seed=1,
+)
+"""Pauses so short that a test does not notice them."""
+
+
+class FakeAgent:
+    """Services of one node, blocking queries, checks that are fed."""
+
+    def __init__(self) -> None:
+        self.services: dict[str, dict[str, Any]] = {}
+        self.statuses: dict[str, str] = {}
+        """By check id."""
+        self.index = 100
+        self.requests: list[str] = []
+        self.refusals: dict[str, int] = {}
+        """Status to answer with, by a part of the path."""
+        self.coordinates: list[dict[str, Any]] = []
+        self.port = 0
+        self._changed = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def start(self) -> None:
+        """Listen, on the same port as before."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Drop every connection."""
+        assert self._runner is not None
+        await self._runner.cleanup()
+        self._runner = None
+
+    def forget(self) -> None:
+        """What a restart without a data directory does."""
+        self.services.clear()
+        self.statuses.clear()
+        self.index = 3
+        self._wake()
+
+    def put(self, service_id: str, name: str = "web", port: int = 80, **more: Any) -> None:  # noqa: ANN401  # JSON
+        self.services[service_id] = {"ID": service_id, "Name": name, "Port": port, **more}
+        self.touch()
+
+    def remove(self, service_id: str) -> None:
+        del self.services[service_id]
+        self.touch()
+
+    def touch(self) -> None:
+        """A change of something else: another index, the same instances."""
+        self.index += 1
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        path = request.path
+        self.requests.append(f"{request.method} {request.path_qs}")
+        for part, status in self.refusals.items():
+            if part in path:
+                return web.Response(status=status, text="refused")
+        name = path.rpartition("/")[2]
+        if path.startswith("/v1/health/service/"):
+            return await self._instances(name, request)
+        if path == "/v1/catalog/services":
+            return web.json_response({s["Name"]: s.get("Tags", []) for s in self.services.values()})
+        if path == "/v1/agent/self":
+            return web.json_response({"Config": {"NodeName": "n1"}})
+        if path == "/v1/coordinate/nodes":
+            return web.json_response(self.coordinates)
+        if path == "/v1/agent/service/register":
+            body = await request.json()
+            for check in body.get("Checks", []):
+                if "CheckID" in check:
+                    self.statuses[check["CheckID"]] = check["Status"]
+            self.put(body["ID"], body["Name"], body["Port"], **body)
+        elif path.startswith("/v1/agent/service/deregister/"):
+            if name not in self.services:
+                return web.Response(status=404, text=f"Unknown service {name}")
+            self.statuses.pop(f"service:{name}", None)
+            self.remove(name)
+        elif path.startswith("/v1/agent/check/update/"):
+            if name not in self.statuses:
+                return web.Response(status=500, text="no such check")
+            status = (await request.json())["Status"]
+            if self.statuses[name] != status:
+                self.statuses[name] = status
+                self.touch()
+        elif path.startswith("/v1/agent/service/"):
+            if name not in self.services:
+                return web.Response(status=404)
+            return web.json_response(self.services[name])
+        else:
+            return web.Response(status=404)
+        return web.Response()
+
+    async def _instances(self, name: str, request: web.Request) -> web.Response:
+        if int(request.query.get("index", 0)) == self.index:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(float(request.query["wait"].removesuffix("s"))):
+                    await self._changed.wait()
+        entries = [
+            {
+                "Node": {"Node": service.get("Node", "n1"), "Address": "127.0.0.9"},
+                "Service": {**service, "Service": name},
+                "Checks": [
+                    {"CheckID": check_id, "Status": status}
+                    for check_id, status in self.statuses.items()
+                    if check_id == f"service:{service['ID']}"
+                ],
+            }
+            for service in self.services.values()
+            if service["Name"] == name
+        ]
+        return web.json_response(entries, headers={"X-Consul-Index": str(self.index)})
+
+
+@contextlib.asynccontextmanager
+async def agent_and_client(
+    config: ClientConfig = EAGER,
+) -> AsyncIterator[tuple[FakeAgent, AsyncClient]]:
+    agent = FakeAgent()
+    await agent.start()
+    try:
+        async with AsyncClient(agent.address, config=config) as client:
+            yield agent, client
+    finally:
+        if agent._runner is not None:  # our own
+            await agent.stop()
+
+
+def run(scenario: Coroutine[Any, Any, None]) -> None:
+    """Run a scenario with a deadline, and see that no task outlives it."""
+
+    async def main() -> None:
+        async with asyncio.timeout(15):
+            await scenario
+        # The server's side of closed connections ends with the next turns of the loop.
+        for _ in range(5):
+            await asyncio.sleep(0)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, left
+
+    asyncio.run(main())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds; the scenario's deadline is the bound."""
+    while not condition():  # noqa: ASYNC110  # the client has no event for a test to wait on
+        await asyncio.sleep(0.005)
