@@ -12,7 +12,7 @@ from svcmesh.api.answers import ApiError
 from svcmesh.api.coordinates import coordinate_json
 from svcmesh.api.debug_config import debug_config
 from svcmesh.api.facade import AgentFacade, JoinError
-from svcmesh.api.query import refuse_unbuilt
+from svcmesh.api.query import check_namespace
 from svcmesh.api.responses import empty_response, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.errors import ConfigError
@@ -68,7 +68,7 @@ async def self_(call: Call) -> web.Response:
 
 async def members(call: Call) -> web.Response:
     """The member table by name; with `wan` that of the WAN pool, which is the server itself."""
-    refuse_unbuilt(call)
+    check_namespace(call)
     if call.param("segment") not in (None, "", "_all"):
         raise ApiError(500, "Network segments are not supported")
     facade = call.facade

@@ -7,10 +7,11 @@ from typing import Final
 
 from aiohttp import web
 
+from svcmesh.api import selectors
 from svcmesh.api.answers import JSON_HEADERS, ApiError, json_bytes
 from svcmesh.api.bodies import read_json
 from svcmesh.api.facade import AgentFacade, NameReservedError, UnknownServiceError
-from svcmesh.api.query import read_options, refuse_unbuilt
+from svcmesh.api.query import check_namespace, read_options, row_filter
 from svcmesh.api.reads import ReadService
 from svcmesh.api.responses import dress, empty_response, json_response, takes_gzip
 from svcmesh.api.routing import Call, Router
@@ -43,8 +44,14 @@ class ServiceList:
 
     async def answer(self, call: Call) -> web.Response:
         """All services of this agent, by id."""
-        refuse_unbuilt(call)
+        check_namespace(call)
+        keep = row_filter(call, selectors.AGENT_SERVICE)
         services = call.facade.local_services()
+        if keep is not None:
+            chosen = {name: services[name] for name in sorted(services) if keep(services[name])}
+            return await json_response(
+                call, {name: definition_json(chosen[name]) for name in chosen}
+            )
         definitions = list(services.values())
         if definitions != self._definitions:
             self._definitions, self._answers = definitions, {}
@@ -87,7 +94,7 @@ async def register(call: Call) -> web.Response:
 
     `replace-existing-checks` has nothing to replace: services have no checks yet.
     """
-    refuse_unbuilt(call)
+    check_namespace(call)
     body = await read_json(call.request)
     try:
         definition = parse_service_definition(body, where="", strict=True)

@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 
 from aiohttp import web
 
+from svcmesh.api import selectors
 from svcmesh.api.answers import ApiError
 from svcmesh.api.bodies import read_json
 from svcmesh.api.facade import NameReservedError
-from svcmesh.api.query import check_datacenter, node_meta
+from svcmesh.api.instances import instances, service_name
+from svcmesh.api.lists import Rows, has_shown_node, is_shown
+from svcmesh.api.query import all_of, check_datacenter, near, node_meta, row_filter
 from svcmesh.api.reads import Endpoint, Read, known
-from svcmesh.api.responses import Rows, json_response
+from svcmesh.api.responses import json_response
 from svcmesh.api.routing import Call, Router
-from svcmesh.api.rows import catalog_service_json, node_json, node_service_json
-from svcmesh.catalog.health import has_node_meta, has_tags
+from svcmesh.api.rows import CATALOG_SERVICE, node_json, node_service_json
 from svcmesh.catalog.topics import NODES, SERVICES, node_topic, service_topic
 from svcmesh.registration import (
     RegistrationError,
@@ -31,6 +32,7 @@ def add_routes(router: Router, read: Callable[[str, Endpoint], None]) -> None:
     read("/v1/catalog/services", services)
     read("/v1/catalog/service/", service)
     read("/v1/catalog/connect/", connect)
+    read("/v1/catalog/gateway-services/", gateway_services)
     read("/v1/catalog/node/", node)
     read("/v1/catalog/node-services/", node_services)
     router.add("GET", "/v1/catalog/datacenters", datacenters)
@@ -40,49 +42,47 @@ def add_routes(router: Router, read: Callable[[str, Endpoint], None]) -> None:
 
 def nodes(call: Call) -> Read:
     """All nodes."""
-    meta, view = node_meta(call), call.facade.view
+    keep = all_of(is_shown, node_meta(call), row_filter(call, selectors.NODE))
+    distance, view = near(call), call.facade.view
     return Read(
         (NODES,),
-        lambda: Rows([row for row in view.nodes() if has_node_meta(row, meta)], node_json),
+        lambda: Rows(
+            view.nodes(),
+            node_json,
+            keep=keep,
+            distance=None if distance is None else lambda row: distance(row.name),
+        ),
+        is_kept=distance is None,
     )
 
 
 def services(call: Call) -> Read:
     """Service names with their tags."""
-    meta, view = node_meta(call), call.facade.view
-    if not meta:
+    has_meta, view = node_meta(call), call.facade.view
+    if has_meta is None:
         return Read((SERVICES,), view.service_tags)
     return Read(
         (SERVICES, NODES),
-        lambda: view.service_tags_on(row for row in view.nodes() if has_node_meta(row, meta)),
+        lambda: view.service_tags_on(row for row in view.nodes() if has_meta(row)),
     )
 
 
 def service(call: Call) -> Read:
     """Instances of one service, whatever their health."""
-    name = call.rest
-    if not name:
-        raise ApiError(400, "Missing service name")
-    meta, view = node_meta(call), call.facade.view
-    tags = tuple(tag.lower() for tag in call.params.get("tag", ()))
-    return Read(
-        (service_topic(name),),
-        lambda: Rows(
-            [
-                row
-                for row in known(call, view.service(name))
-                if has_tags(row, tags) and has_node_meta(row.node, meta)
-            ],
-            catalog_service_json,
-        ),
-    )
+    topics = (service_topic(service_name(call)),)
+    return instances(call, topics, CATALOG_SERVICE, selectors.CATALOG_SERVICE)
 
 
 def connect(call: Call) -> Read:
-    """Proxies of a service: there can be none until the service mesh is built."""
-    if not call.rest:
-        raise ApiError(400, "Missing service name")
-    return Read((service_topic(call.rest),), list)
+    """Proxies of a service: there can be none, this is no service mesh."""
+    name = service_name(call)
+    row_filter(call, selectors.CATALOG_SERVICE)
+    return Read((service_topic(name),), list)
+
+
+def gateway_services(call: Call) -> Read:
+    """Services behind a gateway: there can be none, this is no service mesh."""
+    return Read((service_topic(service_name(call)),), lambda: None)
 
 
 def node(call: Call) -> Read:
@@ -96,18 +96,26 @@ def node_services(call: Call) -> Read:
 
 
 def _node(call: Call, *, as_list: bool) -> Read:
-    if not call.rest:
+    name, view = call.rest, call.facade.view
+    if not name:
         raise ApiError(400, "Missing node name")
-    return Read((node_topic(call.rest),), partial(_node_json, call, as_list=as_list))
+    keep = row_filter(call, selectors.NODE_SERVICE)
 
+    def build() -> object:
+        found = view.node(name)
+        if found is None:
+            known(call, ())
+            return {"Node": None, "Services": None} if as_list else None
+        return Rows(
+            [row for _, row in sorted(found.services.items())],
+            node_service_json,
+            keep=all_of(has_shown_node, keep),
+            key=None if as_list else lambda row: row.record.id,
+            head={"Node": node_json(found)},
+            name="Services",
+        )
 
-def _node_json(call: Call, *, as_list: bool) -> object:
-    found = call.facade.view.node(call.rest)
-    if found is None:
-        known(call, ())
-        return {"Node": None, "Services": None} if as_list else None
-    rows = {key: node_service_json(row) for key, row in sorted(found.services.items())}
-    return {"Node": node_json(found), "Services": list(rows.values()) if as_list else rows}
+    return Read((node_topic(name),), build)
 
 
 async def datacenters(call: Call) -> web.Response:

@@ -12,9 +12,10 @@ from gossip.wire.messages import Coordinate
 from svcmesh.api.answers import ApiError
 from svcmesh.api.bodies import read_json
 from svcmesh.api.facade import NameReservedError
+from svcmesh.api.lists import Rows
 from svcmesh.api.query import check_datacenter
 from svcmesh.api.reads import Endpoint, Read
-from svcmesh.api.responses import Rows, empty_response, json_response
+from svcmesh.api.responses import empty_response, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.catalog.topics import COORDINATES
 from svcmesh.jsonvalues import FieldError, Fields

@@ -8,9 +8,10 @@ from aiohttp import web
 
 from svcmesh.api.answers import JSON_HEADERS, ApiError
 from svcmesh.api.bodies import read_bytes
+from svcmesh.api.lists import Rows
 from svcmesh.api.query import check_datacenter, read_options
 from svcmesh.api.reads import ReadService
-from svcmesh.api.responses import Rows, dress, json_response
+from svcmesh.api.responses import dress, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.userevents import UserEvent, UserEventError
 

@@ -1,17 +1,22 @@
-"""Query parameters that many endpoints share, with Consul's rules and words.
+"""Query parameters that many endpoints share, with Consul's rules and words."""
 
-What Consul would do and we cannot yet is refused, never ignored: `filter`, `near` and `ns`.
-"""
-
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from svcmesh.api.answers import ApiError
+from svcmesh.api.lists import RowTest
 from svcmesh.api.routing import Call
+from svcmesh.catalog.health import has_node_meta
+from svcmesh.catalog.view_rows import NodeRow
+from svcmesh.coordinates import distance_key
+from svcmesh.filters import FilterError, Schema, compile_filter
 from svcmesh.goformats import parse_bool, parse_duration
 
 WAIT_S_DEFAULT: Final = 300.0
 WAIT_S_MAX: Final = 600.0
+
+FILTER_PROBLEM: Final = "Failed to create boolean expression evaluator"
 
 _INDEX_MAX: Final = 2**64 - 1
 
@@ -34,7 +39,7 @@ def read_options(call: Call) -> ReadOptions:
     Raises:
         ApiError: 400 or 500, in Consul's words.
     """
-    refuse_unbuilt(call)
+    check_namespace(call)
     check_datacenter(call)
     index = 0
     if text := call.param("index"):
@@ -56,11 +61,11 @@ def _consistency(call: Call, *, is_cached: bool) -> str:
     is_stale, is_consistent = "stale" in call.params, "consistent" in call.params
     if text := call.param("max_stale"):
         try:
-            parse_duration(text)
+            bound_s = parse_duration(text)
         except ValueError:
             raise ApiError(400, f'Invalid max_stale value "{text}"') from None
         # Ours is never stale by more than the replication takes: any bound is met.
-        is_stale = is_stale or not is_consistent
+        is_stale = is_stale or (bound_s > 0 and not is_consistent)
     if is_stale and is_consistent:
         raise ApiError(400, "Cannot specify ?stale with ?consistent, conflicting semantics.")
     if is_cached and is_consistent:
@@ -77,27 +82,61 @@ def check_datacenter(call: Call, datacenter: str | None = None) -> None:
         raise ApiError(500, "No path to datacenter")
 
 
-def refuse_unbuilt(call: Call) -> None:
-    """Refuse parameters that would change the answer and are not built.
+def check_namespace(call: Call) -> None:
+    """Refuse a namespace, as a Consul that has none does.
 
     Raises:
-        ApiError: 501, or 400 for a namespace, as a Consul that has none.
+        ApiError: 400, there is one.
     """
     if call.param("ns"):
         raise ApiError(400, 'Bad request: Invalid query parameter: "ns" - there are no namespaces')
-    if call.param("filter"):
-        raise ApiError(501, "filter expressions are not supported yet")
-    if call.param("near"):
-        raise ApiError(501, "sorting by network distance (near) is not supported yet")
 
 
-def node_meta(call: Call) -> dict[str, str]:
-    """Metadata that nodes must have: `node-meta=key:value`, repeated."""
+def row_filter(call: Call, schema: Schema) -> RowTest | None:
+    """The test of a row that parameter `filter` asks for; None when it asks for none.
+
+    Raises:
+        ApiError: 500, it is no filter for these rows.
+    """
+    expression = call.param("filter")
+    if not expression:
+        return None
+    try:
+        return compile_filter(expression, schema)
+    except FilterError as error:
+        raise ApiError(500, f"{FILTER_PROBLEM}: {error}") from None
+
+
+def near(call: Call) -> Callable[[str], float] | None:
+    """How far a node of some name is from the one of parameter `near`; None when not given."""
+    origin = call.param("near")
+    if not origin:
+        return None
+    facade = call.facade
+    name = facade.config.node_name if origin == "_agent" else origin
+    return distance_key(facade.coordinates.of, name)
+
+
+def node_meta(call: Call) -> Callable[[NodeRow], bool] | None:
+    """Whether a node has the metadata of `node-meta=key:value`, repeated; None: any will do."""
     wanted = {}
     for text in call.params.get("node-meta", ()):
         key, _, value = text.partition(":")
         wanted[key] = value
-    return wanted
+    return (lambda node: has_node_meta(node, wanted)) if wanted else None
+
+
+def all_of(*tests: RowTest | None) -> RowTest | None:
+    """One test that holds when all of these do; None, like an absent one, always holds."""
+    together: RowTest | None = None
+    for test in tests:
+        if test is not None:
+            together = test if together is None else _both(together, test)
+    return together
+
+
+def _both(first: RowTest, second: RowTest) -> RowTest:
+    return lambda row: first(row) and second(row)
 
 
 def flag(call: Call, name: str) -> bool:

@@ -1,8 +1,8 @@
 """Reads of the catalog: blocking queries, and answers that are kept while they hold.
 
-An endpoint says which topics its answer depends on and how to build it. An answer to a query that
-does not block is kept, in a bounded cache, and sent again as long as the index of its topics is the
-same.
+An endpoint says which topics its answer depends on and how to build it. An answer is kept, in a
+bounded cache, and sent again as long as the index of its topics is the same; queries that differ
+only in what they waited for get the same one. A long answer is built once for all who want it.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from svcmesh.api.answers import JSON_HEADERS, ApiError
+from svcmesh.api.lists import Fragments, Rows
 from svcmesh.api.query import ReadOptions, read_options
 from svcmesh.api.responses import dress, takes_gzip
 from svcmesh.api.routing import Call
@@ -26,7 +27,13 @@ CACHE_BYTES_MAX: Final = 8 * 1024 * 1024
 CACHE_BODY_BYTES_MAX: Final = 512 * 1024
 CACHE_ENTRY_OVERHEAD_BYTES: Final = 2048
 
+ALONE_ROWS_MAX: Final = 50
+"""A longer list is built once for all who ask for it meanwhile."""
+
 NOT_READY: Final = "The catalog is not in sync yet"
+
+_Key = tuple[str, bool]
+"""What a client asked for, but for what it waits; and whether it takes gzip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +42,9 @@ class Read:
 
     topics: tuple[Topic, ...]
     build: Callable[[], object]
-    """The answer as a JSON value or `responses.Rows`. It may raise `ApiError`."""
+    """The answer as a JSON value or `lists.Rows`. It may raise `ApiError`."""
+    is_kept: bool = True
+    """False: the answer also depends on what no topic tells of, and is built every time."""
 
 
 Endpoint = Callable[[Call], Read]
@@ -49,6 +58,9 @@ class ReadService:
         self._waiting: set[asyncio.Future[None]] = set()
         self._is_closed = False
         self._kept = AnswerCache()
+        self._fragments = Fragments()
+        self._being_built: dict[_Key, tuple[int, asyncio.Task[KeptAnswer]]] = {}
+        """Long answers, and the index of their topics when that began: the newest of each."""
 
     def close(self) -> None:
         """Answer all waiting queries now."""
@@ -57,8 +69,8 @@ class ReadService:
             _wake(future)
 
     def kept(self, view: CatalogView, request: web.BaseRequest) -> "KeptAnswer | None":
-        """The answer to the same request, if it still holds."""
-        return self._kept.get(view, _cache_key(request))
+        """The answer to the same request, if it still holds and the request does not block."""
+        return self._kept.get(view, (request.raw_path, takes_gzip(request)))
 
     async def answer(self, call: Call, endpoint: Endpoint) -> web.Response:
         """Wait if the query asks for it, then build the answer.
@@ -73,23 +85,55 @@ class ReadService:
             await self._wait(view, read.topics, options)
         # Taken before building: a change in between makes the answer newer than it says.
         index = view.topic_index(read.topics)
-        is_ready = call.facade.is_ready
+        if not read.is_kept or not call.facade.is_ready:
+            answer = await self._dress(call, options, read, index, read.build())
+            return answer.response()
+        key = _key(call.request)
+        kept = self._kept.get(view, key)
+        if kept is None:
+            kept = await self._build_once(key, call, options, read, index)
+        return kept.response()
+
+    async def _build_once(
+        self, key: _Key, call: Call, options: ReadOptions, read: Read, index: int
+    ) -> "KeptAnswer":
         value = read.build()
+        if not isinstance(value, Rows) or len(value.rows) <= ALONE_ROWS_MAX:
+            answer = await self._dress(call, options, read, index, value)
+            self._kept.put(key, answer)
+            return answer
+        built_at, building = self._being_built.get(key, (0, None))
+        if building is None or built_at != index:
+            building = asyncio.create_task(self._dress(call, options, read, index, value))
+            self._being_built[key] = (index, building)
+            building.add_done_callback(partial(self._end_building, key))
+        # The others still want it when this client hangs up.
+        return await asyncio.shield(building)
+
+    def _end_building(self, key: _Key, building: "asyncio.Task[KeptAnswer]") -> None:
+        _, newest = self._being_built[key]
+        if newest is not building:
+            return
+        del self._being_built[key]
+        if not building.cancelled() and building.exception() is None:
+            self._kept.put(key, building.result())
+
+    async def _dress(
+        self, call: Call, options: ReadOptions, read: Read, index: int, value: object
+    ) -> "KeptAnswer":
         headers = {
             **JSON_HEADERS,
             "X-Consul-Effective-Consistency": options.consistency,
             "X-Consul-Index": str(index),
             # Differs from Consul: the catalog has no leader to lose. What a client wants to know
             # by this header is whether the answer can be trusted.
-            "X-Consul-KnownLeader": "true" if is_ready else "false",
+            "X-Consul-KnownLeader": "true" if call.facade.is_ready else "false",
             "X-Consul-LastContact": "0",
         }
         if options.is_cached:
             headers |= {"X-Cache": "HIT", "Age": "0"}
-        body, headers = await dress(call, value, headers)
-        if is_ready and not options.index:
-            self._kept.put(_cache_key(call.request), KeptAnswer(read.topics, index, body, headers))
-        return web.Response(body=body, headers=headers)
+        body, headers = await dress(call, value, headers, self._fragments)
+        return KeptAnswer(read.topics, index, body, headers)
 
     async def _wait(
         self, view: CatalogView, topics: tuple[Topic, ...], options: ReadOptions
@@ -167,10 +211,10 @@ class AnswerCache:
     """Answers by request, at most `CACHE_BYTES_MAX` of them; the least recently used go first."""
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[tuple[str, bool], KeptAnswer] = OrderedDict()
+        self._answers: OrderedDict[_Key, KeptAnswer] = OrderedDict()
         self._size_bytes = 0
 
-    def get(self, view: CatalogView, key: tuple[str, bool]) -> KeptAnswer | None:
+    def get(self, view: CatalogView, key: _Key) -> KeptAnswer | None:
         """The answer, if what it was made from has not changed."""
         kept = self._answers.get(key)
         if kept is None:
@@ -182,7 +226,7 @@ class AnswerCache:
         self._answers.move_to_end(key)
         return kept
 
-    def put(self, key: tuple[str, bool], answer: KeptAnswer) -> None:
+    def put(self, key: _Key, answer: KeptAnswer) -> None:
         """Keep an answer, unless it is too large."""
         if len(answer.body) > CACHE_BODY_BYTES_MAX:
             return
@@ -192,14 +236,16 @@ class AnswerCache:
         while self._size_bytes > CACHE_BYTES_MAX:
             self._drop(next(iter(self._answers)))
 
-    def _drop(self, key: tuple[str, bool]) -> None:
+    def _drop(self, key: _Key) -> None:
         kept = self._answers.pop(key, None)
         if kept is not None:
             self._size_bytes -= kept.size_bytes
 
 
-def _cache_key(request: web.BaseRequest) -> tuple[str, bool]:
-    return request.raw_path, takes_gzip(request)
+def _key(request: web.BaseRequest) -> _Key:
+    path, mark, query = request.raw_path.partition("?")
+    asked = [part for part in query.split("&") if not part.startswith(("index=", "wait="))]
+    return path + mark + "&".join(asked) if asked else path, takes_gzip(request)
 
 
 def _wake(future: asyncio.Future[None]) -> None:

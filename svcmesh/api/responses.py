@@ -1,10 +1,8 @@
-"""From a value to a response: long lists in slices, indented or compressed as the client asks."""
+"""From a value to a response, indented or compressed as the client asks."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from aiohttp import web
 
@@ -17,24 +15,11 @@ from svcmesh.api.answers import (
     json_bytes,
     prettify,
 )
+from svcmesh.api.lists import Fragments, Rows, encode_rows
 from svcmesh.api.routing import Call
-
-SLICE_ROWS: Final = 200
-"""Rows that are turned into JSON before the event loop gets its turn: a few milliseconds."""
-
-PRETTY_SLICE_ROWS: Final = 25
-"""The same with indentation, which is many times slower."""
 
 COMPRESS_INLINE_BYTES_MAX: Final = 128 * 1024
 """Larger bodies are compressed on a thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """A list to send: rows, and how one of them looks as JSON."""
-
-    rows: Sequence[Any]  # of one kind, the one that `render` takes
-    render: Callable[[Any], object]
 
 
 async def json_response(
@@ -50,9 +35,11 @@ def empty_response() -> web.Response:
     return web.Response(headers=BASE_HEADERS)
 
 
-async def dress(call: Call, value: object, headers: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+async def dress(
+    call: Call, value: object, headers: dict[str, str], fragments: Fragments | None = None
+) -> tuple[bytes, dict[str, str]]:
     """The body for a JSON value or `Rows`, as the client wants it, and the headers with it."""
-    body = await encode(value, pretty="pretty" in call.params)
+    body = await encode(value, pretty="pretty" in call.params, fragments=fragments)
     if len(body) < COMPRESS_BYTES_MIN or not takes_gzip(call.request):
         return body, headers
     if len(body) <= COMPRESS_INLINE_BYTES_MAX:
@@ -62,30 +49,17 @@ async def dress(call: Call, value: object, headers: dict[str, str]) -> tuple[byt
     return packed, {**headers, "Content-Encoding": "gzip"}
 
 
-async def encode(value: object, *, pretty: bool = False) -> bytes:
+async def encode(
+    value: object, *, pretty: bool = False, fragments: Fragments | None = None
+) -> bytes:
     """Encode an answer; a long list in slices, with turns for the event loop in between."""
-    to_bytes, slice_rows = (
-        (_pretty_bytes, PRETTY_SLICE_ROWS) if pretty else (json_bytes, SLICE_ROWS)
-    )
-    if not isinstance(value, Rows):
-        return to_bytes(value)
-    if len(value.rows) <= slice_rows:
-        return to_bytes([value.render(row) for row in value.rows])
-    # Each slice is a list of its own, whose brackets go.
-    before, between, after = (b"[\n", b",\n", b"\n]\n") if pretty else (b"[", b",", b"]")
-    parts = []
-    rows = iter(value.rows)
-    while part := [value.render(row) for row in islice(rows, slice_rows)]:
-        parts.append(to_bytes(part)[len(before) : -len(after)])
-        await asyncio.sleep(0)
-    return before + between.join(parts) + after
+    if isinstance(value, Rows):
+        return await encode_rows(value, pretty=pretty, fragments=fragments)
+    body = json_bytes(value)
+    return prettify(body) if pretty else body
 
 
 def takes_gzip(request: web.BaseRequest) -> bool:
     """Whether the client accepts gzip."""
     accept_encoding = request.headers.get("Accept-Encoding")
     return accept_encoding is not None and accepts_gzip(accept_encoding)
-
-
-def _pretty_bytes(value: object) -> bytes:
-    return prettify(json_bytes(value))

@@ -2,14 +2,15 @@
 
 A route is a whole path, or a prefix that ends in a slash; the rest of the path is then the
 handler's argument, slashes included. Paths are cleaned by redirect, methods checked, OPTIONS
-answered. Areas of Consul's API that are not built answer 501.
+answered.
 """
 
+import html
 import posixpath
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs, quote, unquote
 
 from aiohttp import web
 
@@ -53,42 +54,41 @@ class Router:
     def __init__(self) -> None:
         self._exact: dict[str, dict[str, Handler]] = {}
         self._prefixes: dict[str, dict[str, Handler]] = {}
-        self._unsupported: dict[str, ApiError] = {}
 
     def add(self, method: str, path: str, handler: Handler) -> None:
         """Route one method of a path; one that ends in a slash is a prefix, but for the root."""
         table = self._prefixes if path.endswith("/") and path != "/" else self._exact
         table.setdefault(path, {})[method] = handler
 
-    def refuse(self, path: str, error: ApiError) -> None:
-        """Answer every request for a path or prefix with this error."""
-        self._unsupported[path] = error
-
-    def resolve(self, method: str, path: str) -> tuple[Handler, str]:
+    def resolve(self, method: str, path: str, query: str = "") -> tuple[Handler, str]:
         """The handler for a decoded path, and the rest of the path behind its prefix.
 
         Raises:
-            ApiError: There is none: 301, 404, 405 or 501, or 200 for OPTIONS.
+            ApiError: There is none: 301, 404 or 405, or 200 for OPTIONS.
         """
         if (handlers := self._exact.get(path)) is not None:
             return _by_method(handlers, method), ""
-        if path in self._unsupported:
-            raise self._unsupported[path]
-        if path + "/" in self._prefixes or path + "/" in self._unsupported:
-            raise ApiError(301, "", {"Location": path + "/"})
+        if path + "/" in self._prefixes:
+            raise moved(path + "/", query)
         end = path.rfind("/")
         while end >= 0:
             prefix = path[: end + 1]
             if (handlers := self._prefixes.get(prefix)) is not None:
                 return _by_method(handlers, method), path[end + 1 :]
-            if prefix in self._unsupported:
-                raise self._unsupported[prefix]
             end = path.rfind("/", 0, end)
         raise ApiError(404, "")
 
 
-def split_target(target: str) -> tuple[str, dict[str, list[str]]]:
-    """The decoded path and the query parameters of a request target.
+def moved(path: str, query: str = "") -> ApiError:
+    """Send the client to another path, given decoded, with the query that it came with."""
+    location = quote(path, safe="/:@!$&'()*+,;=~") + ("?" + query if query else "")
+    link = f'<a href="{html.escape(location)}">Moved Permanently</a>.\n\n'
+    headers = {**BASE_HEADERS, "Content-Type": "text/html; charset=utf-8", "Location": location}
+    return ApiError(301, link, headers)
+
+
+def split_target(target: str) -> tuple[str, str, dict[str, list[str]]]:
+    """The decoded path of a request target, its query, and the parameters in the query.
 
     Raises:
         ApiError: A broken escape (400), or a path that has a cleaner form (301).
@@ -102,13 +102,19 @@ def split_target(target: str) -> tuple[str, dict[str, list[str]]]:
         cleaned = posixpath.normpath(path).replace("//", "/")
         cleaned += "/" if path.endswith("/") and cleaned != "/" else ""
         if cleaned != path:
-            raise ApiError(301, "", {"Location": cleaned + ("?" + query if query else "")})
+            raise moved(cleaned, query)
     if not query:
-        return path, {}
+        return path, "", {}
+    if "%" in query and _BAD_ESCAPE.search(query):
+        raise ApiError(500, "invalid URL escape")  # a client's mistake, but so says Consul
     try:
-        return path, parse_qs(query, keep_blank_values=True, max_num_fields=PARAMETERS_MAX)
+        # A semicolon separates too, as it did when Consul's server was written.
+        params = parse_qs(
+            query.replace(";", "&"), keep_blank_values=True, max_num_fields=PARAMETERS_MAX
+        )
     except ValueError:
         raise ApiError(400, f"More than {PARAMETERS_MAX} query parameters") from None
+    return path, query, params
 
 
 def _by_method(handlers: Mapping[str, Handler], method: str) -> Handler:

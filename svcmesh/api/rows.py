@@ -1,12 +1,15 @@
 """Catalog rows and service definitions as Consul's API shows them, field for field."""
 
+from collections.abc import Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, ip_address
 from itertools import chain
+from typing import Final
 
 import orjson
 
-from svcmesh.catalog.records import ServiceRecord
+from svcmesh.api.lists import Shape
+from svcmesh.catalog.records import NodeRecord, ServiceRecord
 from svcmesh.catalog.view_rows import CheckRow, NodeRow, ServiceRow
 from svcmesh.definitions import ServiceDefinition
 
@@ -23,8 +26,8 @@ def node_json(node: NodeRow) -> Json:
         "Node": node.name,
         "Address": record.address,
         "Datacenter": record.datacenter,
-        "TaggedAddresses": record.tagged_addresses or None,
-        "Meta": record.meta or None,
+        "TaggedAddresses": _or_null(record, "tagged_addresses", record.tagged_addresses),
+        "Meta": _or_null(record, "meta", record.meta),
         "CreateIndex": node.create_index,
         "ModifyIndex": node.modify_index,
     }
@@ -39,8 +42,8 @@ def catalog_service_json(row: ServiceRow) -> Json:
         "Node": node.name,
         "Address": body.address,
         "Datacenter": body.datacenter,
-        "TaggedAddresses": body.tagged_addresses or None,
-        "NodeMeta": body.meta or None,
+        "TaggedAddresses": _or_null(body, "tagged_addresses", body.tagged_addresses),
+        "NodeMeta": _or_null(body, "meta", body.meta),
         "ServiceKind": "",
         "ServiceID": record.id,
         "ServiceName": record.name,
@@ -71,7 +74,7 @@ def node_service_json(row: ServiceRow) -> Json:
     }
     if tagged := row_addresses(row):
         value["TaggedAddresses"] = tagged
-    value["Meta"] = record.meta or None
+    value["Meta"] = _or_null(record, "meta", record.meta)
     value["Port"] = record.port
     value["Weights"] = _weights(record)
     value["EnableTagOverride"] = record.enable_tag_override
@@ -80,6 +83,11 @@ def node_service_json(row: ServiceRow) -> Json:
     value["CreateIndex"] = row.create_index
     value["ModifyIndex"] = row.modify_index
     return value
+
+
+def catalog_service_stamp(row: ServiceRow) -> tuple[int, int]:
+    """Differs whenever `catalog_service_json` would: indexes are never given out twice."""
+    return (row.node.modify_index, row.modify_index)
 
 
 def check_json(row: CheckRow) -> Json:
@@ -111,6 +119,21 @@ def health_json(row: ServiceRow) -> Json:
     }
 
 
+def health_stamp(row: ServiceRow) -> tuple[int, ...]:
+    """Differs whenever `health_json` would: indexes are never given out twice."""
+    node = row.node
+    return (
+        node.modify_index,
+        row.modify_index,
+        *[check.modify_index for check in node.node_checks],
+        *[check.modify_index for check in row.checks],
+    )
+
+
+CATALOG_SERVICE: Final = Shape(catalog_service_json, catalog_service_stamp)
+HEALTH: Final = Shape(health_json, health_stamp)
+
+
 def definition_json(definition: ServiceDefinition) -> Json:
     """A service of this agent, as in `/v1/agent/services`."""
     record = definition.record
@@ -127,6 +150,13 @@ def definition_json(definition: ServiceDefinition) -> Json:
     value["Weights"] = _weights(record)
     value["EnableTagOverride"] = record.enable_tag_override
     return value
+
+
+def _or_null(
+    record: NodeRecord | ServiceRecord, name: str, given: Mapping[str, str]
+) -> Mapping[str, str] | None:
+    """A map as Consul shows it: null when it was never given."""
+    return given if given or name in record.given_empty else None
 
 
 def _weights(record: ServiceRecord) -> Json:

@@ -15,14 +15,24 @@ from aiohttp import StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 
-from svcmesh.api import agent, agent_services, catalog, coordinates, events, health, status, unbuilt
+from svcmesh.api import (
+    agent,
+    agent_services,
+    catalog,
+    coordinates,
+    events,
+    health,
+    internal,
+    status,
+    unbuilt,
+)
 from svcmesh.api.answers import TEXT_HEADERS, ApiError, error_response
 from svcmesh.api.bodies import BODY_BYTES_MAX
 from svcmesh.api.connections import Connection, ConnectionBounds
 from svcmesh.api.facade import AgentFacade
 from svcmesh.api.hot import HotAnswers
 from svcmesh.api.reads import Endpoint, KeptAnswer, ReadService
-from svcmesh.api.routing import Call, Router, split_target
+from svcmesh.api.routing import Call, Router, moved, split_target
 
 logger = logging.getLogger("http")
 
@@ -112,8 +122,8 @@ class HttpServer:
                 if kept is not None:
                     self._make_hot(request, kept)
                     return kept.response()
-            path, params = split_target(request.raw_path)
-            handler, rest = self._router.resolve(method, path)
+            path, query, params = split_target(request.raw_path)
+            handler, rest = self._router.resolve(method, path, query)
             return await handler(Call(self._facade, request, rest, params))
         except ApiError as error:
             return error_response(error)
@@ -148,19 +158,25 @@ class HttpServer:
             router.add("GET", path, handler)
 
         router.add("GET", "/", _index)
+        router.add("GET", "/ui/", _no_page)
         agent.add_routes(router)
         agent_services.add_routes(router, self._reads)
         catalog.add_routes(router, read)
         coordinates.add_routes(router, read)
         events.add_routes(router, self._reads)
         health.add_routes(read)
+        internal.add_routes(read)
         status.add_routes(router)
         unbuilt.add_routes(router)
         return router
 
 
 async def _index(_: Call) -> web.Response:
-    return web.Response(text="svcmesh agent. The API is under /v1/.\n", headers=TEXT_HEADERS)
+    raise moved("/ui/")
+
+
+async def _no_page(_: Call) -> web.Response:
+    raise ApiError(501, "svcmesh has no web page yet. Its API is under /v1/.\n")
 
 
 def _make_request(

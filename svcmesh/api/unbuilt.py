@@ -1,44 +1,117 @@
-"""Areas of Consul's API that are not built yet: each answers with a line that says so."""
+"""Paths of Consul's API that answer with a refusal: what is not built yet, and what never will be.
+
+Consul's service mesh (Connect, intentions, configuration entries) is no part of svcmesh. Where
+Consul without a mesh would answer with an empty list, so do we, in `catalog.py` and `health.py`;
+whatever else belongs to it says so here.
+"""
 
 from typing import Final
 
+from aiohttp import web
+
 from svcmesh.api.answers import ApiError
-from svcmesh.api.routing import Router
+from svcmesh.api.routing import Call, Handler, Router
+
+NOT_YET: Final = "not supported yet"
+NO_MESH: Final = "svcmesh is no service mesh"
 
 UNBUILT: Final = {
-    "/v1/kv/": "the key/value store",
-    "/v1/session/": "sessions",
-    "/v1/txn": "transactions",
-    "/v1/snapshot": "snapshots",
-    "/v1/operator/": "the operator API",
-    "/v1/query": "prepared queries",
-    "/v1/query/": "prepared queries",
-    "/v1/config": "configuration entries",
-    "/v1/config/": "configuration entries",
-    "/v1/connect/": "the service mesh",
-    "/v1/discovery-chain/": "the service mesh",
-    "/v1/internal/": "the internal API of the web page",
-    "/v1/catalog/gateway-services/": "the service mesh",
-    "/v1/health/ingress/": "the service mesh",
-    "/v1/agent/connect/": "the service mesh",
-    "/v1/agent/checks": "health checks",
-    "/v1/agent/check/": "health checks",
-    "/v1/agent/health/": "health checks",
-    "/v1/agent/maintenance": "maintenance mode",
-    "/v1/agent/service/maintenance/": "maintenance mode",
-    "/v1/agent/force-leave/": "force-leave",
-    "/v1/agent/metrics": "metrics",
-    "/v1/agent/monitor": "log streaming",
-    "/v1/agent/host": "host information",
+    "/v1/kv/": ("GET PUT DELETE", f"{NOT_YET}: the key/value store"),
+    "/v1/session/create": ("PUT", f"{NOT_YET}: sessions"),
+    "/v1/session/destroy/": ("PUT", f"{NOT_YET}: sessions"),
+    "/v1/session/renew/": ("PUT", f"{NOT_YET}: sessions"),
+    "/v1/session/info/": ("GET", f"{NOT_YET}: sessions"),
+    "/v1/session/node/": ("GET", f"{NOT_YET}: sessions"),
+    "/v1/session/list": ("GET", f"{NOT_YET}: sessions"),
+    "/v1/txn": ("PUT", f"{NOT_YET}: transactions"),
+    "/v1/snapshot": ("GET PUT", f"{NOT_YET}: snapshots"),
+    "/v1/query": ("GET POST", f"{NOT_YET}: prepared queries"),
+    "/v1/query/": ("GET PUT DELETE", f"{NOT_YET}: prepared queries"),
+    "/v1/operator/raft/configuration": ("GET", f"{NOT_YET}: Raft"),
+    "/v1/operator/raft/peer": ("DELETE", f"{NOT_YET}: Raft"),
+    "/v1/operator/autopilot/configuration": ("GET PUT", f"{NOT_YET}: Raft"),
+    "/v1/operator/autopilot/health": ("GET", f"{NOT_YET}: Raft"),
+    "/v1/operator/keyring": ("GET POST PUT DELETE", f"{NOT_YET}: key management"),
+    "/v1/config": ("PUT", f"{NO_MESH}: there are no configuration entries"),
+    "/v1/config/": ("GET DELETE", f"{NO_MESH}: there are no configuration entries"),
+    "/v1/connect/ca/configuration": ("GET PUT", f"{NO_MESH}: there is no certificate authority"),
+    "/v1/connect/ca/roots": ("GET", f"{NO_MESH}: there is no certificate authority"),
+    "/v1/connect/intentions": ("GET POST", f"{NO_MESH}: there are no intentions"),
+    "/v1/connect/intentions/": ("GET PUT DELETE", f"{NO_MESH}: there are no intentions"),
+    "/v1/connect/intentions/match": ("GET", f"{NO_MESH}: there are no intentions"),
+    "/v1/connect/intentions/check": ("GET", f"{NO_MESH}: there are no intentions"),
+    "/v1/discovery-chain/": ("GET POST", f"{NO_MESH}: there are no discovery chains"),
+    "/v1/internal/ui/gateway-intentions/": ("GET", f"{NO_MESH}: there are no intentions"),
+    "/v1/agent/connect/authorize": ("POST", f"{NO_MESH}: there are no intentions"),
+    "/v1/agent/connect/ca/roots": ("GET", f"{NO_MESH}: there is no certificate authority"),
+    "/v1/agent/connect/ca/leaf/": ("GET", f"{NO_MESH}: there is no certificate authority"),
+    "/v1/agent/checks": ("GET", f"{NOT_YET}: health checks"),
+    "/v1/agent/check/register": ("PUT", f"{NOT_YET}: health checks"),
+    "/v1/agent/check/deregister/": ("PUT", f"{NOT_YET}: health checks"),
+    "/v1/agent/check/pass/": ("PUT", f"{NOT_YET}: health checks"),
+    "/v1/agent/check/warn/": ("PUT", f"{NOT_YET}: health checks"),
+    "/v1/agent/check/fail/": ("PUT", f"{NOT_YET}: health checks"),
+    "/v1/agent/check/update/": ("PUT", f"{NOT_YET}: health checks"),
+    "/v1/agent/health/service/id/": ("GET", f"{NOT_YET}: health checks"),
+    "/v1/agent/health/service/name/": ("GET", f"{NOT_YET}: health checks"),
+    "/v1/agent/maintenance": ("PUT", f"{NOT_YET}: maintenance mode"),
+    "/v1/agent/service/maintenance/": ("PUT", f"{NOT_YET}: maintenance mode"),
+    "/v1/agent/force-leave/": ("PUT", f"{NOT_YET}: force-leave"),
+    "/v1/agent/monitor": ("GET", f"{NOT_YET}: log streaming"),
 }
+"""By path, or prefix that ends in a slash: the methods that Consul knows, and why we refuse."""
 
-ACL: Final = ("/v1/acl/", "/v1/agent/token/")
+ACL: Final = {
+    "/v1/acl/bootstrap": "PUT",
+    "/v1/acl/create": "PUT",
+    "/v1/acl/update": "PUT",
+    "/v1/acl/destroy/": "PUT",
+    "/v1/acl/info/": "GET",
+    "/v1/acl/clone/": "PUT",
+    "/v1/acl/list": "GET",
+    "/v1/acl/login": "POST",
+    "/v1/acl/logout": "POST",
+    "/v1/acl/replication": "GET",
+    "/v1/acl/policies": "GET",
+    "/v1/acl/policy": "PUT",
+    "/v1/acl/policy/": "GET PUT DELETE",
+    "/v1/acl/policy/name/": "GET",
+    "/v1/acl/roles": "GET",
+    "/v1/acl/role": "PUT",
+    "/v1/acl/role/name/": "GET",
+    "/v1/acl/role/": "GET PUT DELETE",
+    "/v1/acl/binding-rules": "GET",
+    "/v1/acl/binding-rule": "PUT",
+    "/v1/acl/binding-rule/": "GET PUT DELETE",
+    "/v1/acl/auth-methods": "GET",
+    "/v1/acl/auth-method": "PUT",
+    "/v1/acl/auth-method/": "GET PUT DELETE",
+    "/v1/acl/rules/translate": "POST",
+    "/v1/acl/rules/translate/": "GET",
+    "/v1/acl/tokens": "GET",
+    "/v1/acl/token": "PUT",
+    "/v1/acl/token/self": "GET",
+    "/v1/acl/token/": "GET PUT DELETE",
+    "/v1/agent/token/": "PUT",
+    "/v1/internal/acl/authorize": "POST",
+}
+"""Without access control Consul answers these with 401; its clients look at the words."""
+
+ACL_DISABLED: Final = "ACL support disabled"
 
 
 def add_routes(router: Router) -> None:
     """Refuse what is not built."""
-    for path, what in UNBUILT.items():
-        router.refuse(path, ApiError(501, f"not supported yet: {what}"))
-    for path in ACL:
-        # What Consul answers without access control, and what its clients look for.
-        router.refuse(path, ApiError(401, "ACL support disabled"))
+    for path, (methods, why) in UNBUILT.items():
+        for method in methods.split():
+            router.add(method, path, _refusal(501, why))
+    for path, methods in ACL.items():
+        for method in methods.split():
+            router.add(method, path, _refusal(401, ACL_DISABLED))
+
+
+def _refusal(status: int, text: str) -> Handler:
+    async def refuse(_: Call) -> web.Response:
+        raise ApiError(status, text)
+
+    return refuse

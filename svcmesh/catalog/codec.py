@@ -68,6 +68,7 @@ def encode_body(body: Body) -> bytes:
                 dict(sorted(body.meta.items())),
                 body.id,
                 _coordinate_fields(body.coordinate),
+                list(body.given_empty) or None,
             ]
         case ServiceRecord():
             fields = [
@@ -81,6 +82,7 @@ def encode_body(body: Body) -> bytes:
                 body.weight_passing,
                 body.weight_warning,
                 body.enable_tag_override,
+                list(body.given_empty) or None,
             ]
         case CheckRecord():
             fields = [
@@ -144,6 +146,7 @@ def decode_body_untrusted(kind: str, record_id: str, raw: bytes) -> Body | None:
                     meta=take.text_map(),
                     id=take.text(),
                     coordinate=take.optional_coordinate(),
+                    given_empty=take.texts_or_none(),
                 )
             case Kind.SERVICE:
                 service = ServiceRecord(
@@ -157,6 +160,7 @@ def decode_body_untrusted(kind: str, record_id: str, raw: bytes) -> Body | None:
                     weight_passing=take.number(U16_BYTES),
                     weight_warning=take.number(U16_BYTES),
                     enable_tag_override=take.next(bool),
+                    given_empty=take.texts_or_none(),
                 )
                 return service if service.id == record_id else None
             case Kind.CHECK:
@@ -596,6 +600,10 @@ class _Fields:
         if not is_believable(where):
             raise DecodeError("catalog-malformed", "a coordinate out of range")
         return where
+
+    def texts_or_none(self) -> tuple[str, ...]:
+        values = self.next_or_none(list) or ()
+        return tuple(_checked(value, str) for value in values)
 
     def text(self) -> str:
         return _checked(self._any(), str)

@@ -46,6 +46,8 @@ class NodeRecord:
     """The UUID that an external node was registered with; an agent's node has it in `Owner`."""
     coordinate: Coordinate | None = None
     """Where an external node is, as somebody measured it; an agent's comes with its gossip."""
+    given_empty: tuple[str, ...] = ()
+    """Maps, by name, that were given although empty: the API tells them from absent ones."""
 
 
 class TaggedAddress(NamedTuple):
@@ -68,6 +70,8 @@ class ServiceRecord:
     weight_passing: int = 1
     weight_warning: int = 1
     enable_tag_override: bool = False
+    given_empty: tuple[str, ...] = ()
+    """As in `NodeRecord`."""
 
 
 @dataclass(frozen=True, slots=True)

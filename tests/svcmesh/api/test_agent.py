@@ -298,9 +298,12 @@ def test_an_unknown_service_is_not_found() -> None:
     run(scenario)
 
 
-def test_filters_of_services_are_refused() -> None:
+def test_services_can_be_filtered() -> None:
     async def scenario(client: Client, _: FakeAgent) -> None:
-        assert (await client.get("/v1/agent/services?filter=Service==web")).status == 501
+        for name in ("web", "db"):
+            await client.put("/v1/agent/service/register", {"Name": name, "Tags": [name]})
+        assert list((await client.get("/v1/agent/services?filter=web+in+Tags")).json) == ["web"]
+        assert (await client.get("/v1/agent/services?filter=Nope==1")).status == 500
 
     run(scenario)
 

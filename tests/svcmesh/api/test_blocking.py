@@ -148,8 +148,12 @@ def test_a_client_that_hangs_up_leaves_no_watch_behind() -> None:
             400,
             "Cannot specify ?stale with ?consistent, conflicting semantics.",
         ),
-        ("filter=Node==x", 501, "filter expressions are not supported yet"),
-        ("near=_agent", 501, "sorting by network distance (near) is not supported yet"),
+        (
+            "filter=Nope==x",
+            500,
+            'Failed to create boolean expression evaluator: Selector "Nope" is not valid',
+        ),
+        ("ns=x", 400, 'Bad request: Invalid query parameter: "ns" - there are no namespaces'),
         ("dc=elsewhere", 500, "No path to datacenter"),
     ],
 )

@@ -10,7 +10,6 @@ import pytest
 from svcmesh.api import HttpServer
 from svcmesh.api.connections import ConnectionBounds
 from svcmesh.api.reads import CACHE_BYTES_MAX, AnswerCache, KeptAnswer
-from svcmesh.api.responses import SLICE_ROWS
 from svcmesh.catalog.changes import ExternalNode
 from svcmesh.catalog.records import NodeRecord, ServiceRecord
 from svcmesh.catalog.topics import NODES
@@ -25,7 +24,13 @@ from tests.svcmesh.api.fakes import Client, FakeAgent, run
         ("GET", "/v1/health/", 404, None),
         ("GET", "/v1/agent/", 404, None),
         ("OPTIONS", "/v1/nothing", 404, None),
-        ("GET", "/", 200, None),
+        ("GET", "/", 301, None),
+        ("GET", "/ui/", 501, None),
+        ("OPTIONS", "/v1/session/create", 200, "OPTIONS,PUT"),
+        ("OPTIONS", "/v1/kv/a", 200, "OPTIONS,GET,PUT,DELETE"),
+        ("GET", "/v1/session/create", 405, "OPTIONS,PUT"),
+        ("GET", "/v1/session/nothing", 404, None),
+        ("GET", "/v1/catalog/nodes?a=%zz", 500, None),
         ("POST", "/v1/catalog/nodes", 405, "OPTIONS,GET"),
         ("DELETE", "/v1/agent/members", 405, "OPTIONS,GET"),
         ("PUT", "/v1/health/state/any", 405, "OPTIONS,GET"),
@@ -52,7 +57,10 @@ def test_paths_and_methods_are_checked(
 @pytest.mark.parametrize(
     ("path", "location"),
     [
+        ("/", "/ui/"),
         ("/v1/kv", "/v1/kv/"),
+        ("/v1/catalog/node?dc=x", "/v1/catalog/node/?dc=x"),
+        ("/v1//a%0d%0ab", "/v1/a%0D%0Ab"),
         ("/v1/agent/join", "/v1/agent/join/"),
         ("//v1//catalog/nodes?a=b", "/v1/catalog/nodes?a=b"),
         ("/v1/catalog/../catalog/service//", "/v1/catalog/service/"),
@@ -67,23 +75,36 @@ def test_an_untidy_path_is_redirected(path: str, location: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "what"),
+    ("method", "path", "what"),
     [
-        ("/v1/kv/some/key", "the key/value store"),
-        ("/v1/session/create", "sessions"),
-        ("/v1/agent/check/register", "health checks"),
-        ("/v1/agent/checks", "health checks"),
-        ("/v1/operator/raft/configuration", "the operator API"),
-        ("/v1/txn", "transactions"),
-        ("/v1/query", "prepared queries"),
-        ("/v1/query/x/execute", "prepared queries"),
+        ("GET", "/v1/kv/some/key", "not supported yet: the key/value store"),
+        ("PUT", "/v1/session/create", "not supported yet: sessions"),
+        ("GET", "/v1/operator/raft/configuration", "not supported yet: Raft"),
+        ("PUT", "/v1/txn", "not supported yet: transactions"),
+        ("POST", "/v1/query", "not supported yet: prepared queries"),
+        ("GET", "/v1/query/x/execute", "not supported yet: prepared queries"),
+        ("PUT", "/v1/config", "svcmesh is no service mesh: there are no configuration entries"),
+        ("GET", "/v1/connect/intentions/x", "svcmesh is no service mesh: there are no intentions"),
+        ("GET", "/v1/discovery-chain/web",
+         "svcmesh is no service mesh: there are no discovery chains"),
+        ("GET", "/v1/agent/connect/ca/roots",
+         "svcmesh is no service mesh: there is no certificate authority"),
     ],
-)
-def test_areas_that_are_not_built_say_so(path: str, what: str) -> None:
+)  # fmt: skip
+def test_what_svcmesh_lacks_is_refused_in_words(method: str, path: str, what: str) -> None:
     async def scenario(client: Client, _: FakeAgent) -> None:
-        for method in ("GET", "PUT"):
-            answer = await client.call(method, path)
-            assert (answer.status, answer.text) == (501, f"not supported yet: {what}")
+        answer = await client.call(method, path)
+        assert (answer.status, answer.text) == (501, what)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("path", ["connect/web", "gateway-services/web"])
+def test_lists_of_the_mesh_are_empty(path: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        assert not (await client.get(f"/v1/catalog/{path}")).json
+        for kind in ("connect", "ingress"):
+            assert (await client.get(f"/v1/health/{kind}/web")).json == []
 
     run(scenario)
 
@@ -133,7 +154,7 @@ def test_no_cross_origin_request_is_allowed() -> None:
 
 def test_a_list_longer_than_a_slice_is_complete_and_in_order() -> None:
     async def scenario(client: Client, agent: FakeAgent) -> None:
-        count = 2 * SLICE_ROWS + 7
+        count = 2000
         for number in range(count):
             name = f"e{number:05}"
             record = NodeRecord(name=name, address="10.0.0.1", datacenter="dc1")

@@ -1,0 +1,200 @@
+"""Long lists as JSON: chosen, sorted and encoded in slices, so that the event loop never stalls.
+
+A row's JSON can be kept between answers: see `Fragments`.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, Final
+
+from svcmesh.api.answers import json_bytes, prettify
+from svcmesh.catalog.view_rows import CheckRow, NodeRow, ServiceRow
+
+SLICE_S: Final = 0.004
+"""How long rows are worked on before the event loop gets its turn."""
+
+FRAGMENTS_BYTES_MAX: Final = 24 * 1024 * 1024
+FRAGMENT_OVERHEAD_BYTES: Final = 300
+
+_INDENT: Final = b"    "
+
+# Any: rows of whatever kind the functions beside them take.
+Render = Callable[[Any], object]
+Stamp = Callable[[Any], Hashable]
+RowTest = Callable[[Any], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a row looks as JSON, and what that depends on."""
+
+    render: Render
+    stamp: Stamp | None = None
+    """Differs whenever `render` would; None: a row's JSON is not worth keeping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A list to send: rows, and how one of them looks as JSON."""
+
+    rows: Sequence[Any]
+    render: Render
+    stamp: Stamp | None = None
+    """As in `Shape`."""
+    expand: Callable[[Any], Iterable[Any]] | None = None
+    """With it each of `rows` stands for these rows, which everything below is about."""
+    keep: RowTest | None = None
+    """Which rows are in the answer; None: all of them."""
+    distance: Callable[[Any], float] | None = None
+    """Rows are sorted by this, and stay in place where it is equal; None: as they come."""
+    key: Callable[[Any], str] | None = None
+    """With it the answer is an object: a row under each key."""
+    head: Mapping[str, object] = field(default_factory=dict)
+    name: str = ""
+    """With it the answer is an object: `head`, and the rows under this name."""
+
+
+def is_shown(row: NodeRow) -> bool:
+    """Whether a node is still there: it may go while the list is being made."""
+    return row.is_shown
+
+
+def has_shown_node(row: ServiceRow | CheckRow) -> bool:
+    """Whether the node of an instance or check is still there, as in `is_shown`."""
+    return row.node.is_shown
+
+
+class Slices:
+    """Turns for the event loop during long work."""
+
+    def __init__(self) -> None:
+        self._ends_at = perf_counter() + SLICE_S
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is time to `pause`. Cheap enough to ask after every row."""
+        return perf_counter() >= self._ends_at
+
+    async def pause(self) -> None:
+        """Let the event loop do what waits, then start another slice."""
+        await asyncio.sleep(0)
+        self._ends_at = perf_counter() + SLICE_S
+
+
+class Fragments:
+    """The JSON of rows, by row and shape, as long as their stamp stays; the oldest go first.
+
+    Bounded by `bytes_max`. A list of ten thousand instances changes in one of them at a time; all
+    others are then copied instead of built.
+    """
+
+    def __init__(self, bytes_max: int = FRAGMENTS_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._size_bytes = 0
+        self._fragments: OrderedDict[tuple[Render, Hashable], tuple[Hashable, bytes]] = (
+            OrderedDict()
+        )
+
+    def get(self, render: Render, stamp: Stamp, row: Hashable) -> bytes:
+        """The JSON of a row."""
+        key, current = (render, row), stamp(row)
+        held = self._fragments.get(key)
+        if held is not None:
+            if held[0] == current:
+                return held[1]
+            self._drop(key)
+        fragment = json_bytes(render(row))
+        self._fragments[key] = (current, fragment)
+        self._size_bytes += len(fragment) + FRAGMENT_OVERHEAD_BYTES
+        while self._size_bytes > self._bytes_max:
+            self._drop(next(iter(self._fragments)))
+        return fragment
+
+    def _drop(self, key: tuple[Render, Hashable]) -> None:
+        _, fragment = self._fragments.pop(key)
+        self._size_bytes -= len(fragment) + FRAGMENT_OVERHEAD_BYTES
+
+
+async def encode_rows(value: Rows, *, pretty: bool, fragments: Fragments | None) -> bytes:
+    """The JSON of a list."""
+    slices = Slices()
+    to_item = _item_encoder(value, pretty=pretty, fragments=fragments)
+    items = []
+    if value.distance is None:
+        async for row in _chosen(value, slices):
+            items.append(to_item(row))  # noqa: PERF401 - as fast, and reads as the loop below
+    else:
+        for row in await _sorted(value, value.distance, slices):
+            items.append(to_item(row))
+            if slices.is_over:
+                await slices.pause()
+    return _assemble(value, items, pretty=pretty)
+
+
+async def _chosen(value: Rows, slices: Slices) -> AsyncIterator[Any]:
+    keep, expand = value.keep, value.expand
+    for entry in value.rows:
+        for row in (entry,) if expand is None else expand(entry):
+            if keep is None or keep(row):
+                yield row
+        if slices.is_over:
+            await slices.pause()
+
+
+async def _sorted(value: Rows, distance: Callable[[Any], float], slices: Slices) -> Iterable[Any]:
+    placed: list[tuple[float, int, Any]] = []
+    async for row in _chosen(value, slices):
+        placed.append((distance(row), len(placed), row))
+    # By distance, then by place: rows themselves are never compared.
+    placed.sort(key=lambda entry: entry[:2])
+    return [row for _, _, row in placed]
+
+
+def _item_encoder(
+    value: Rows, *, pretty: bool, fragments: Fragments | None
+) -> Callable[[Any], bytes]:
+    render, stamp, key = value.render, value.stamp, value.key
+    depth = 2 if value.name else 1
+
+    def to_item(row: Any) -> bytes:  # noqa: ANN401 - as `Rows`
+        if fragments is None or stamp is None:
+            item = json_bytes(render(row))
+        else:
+            item = fragments.get(render, stamp, row)
+        if pretty:
+            item = _indented(item, depth)
+        if key is None:
+            return _INDENT * depth + item if pretty else item
+        name = json_bytes(key(row))
+        return _INDENT * depth + name + b": " + item if pretty else name + b":" + item
+
+    return to_item
+
+
+def _assemble(value: Rows, items: list[bytes], *, pretty: bool) -> bytes:
+    opening, closing = (b"[", b"]") if value.key is None else (b"{", b"}")
+    if not pretty:
+        listed = opening + b",".join(items) + closing
+        if not value.name:
+            return listed
+        return b"%s%s:%s}" % (_open_head(value), json_bytes(value.name), listed)
+    outer = _INDENT if value.name else b""
+    if items:
+        listed = opening + b"\n" + b",\n".join(items) + b"\n" + outer + closing
+    else:
+        listed = opening + closing
+    if not value.name:
+        return listed + b"\n"
+    head = prettify(json_bytes(value.head))[: -len(b"\n}\n")] + b",\n" if value.head else b"{\n"
+    return b"%s%s%s: %s\n}\n" % (head, outer, json_bytes(value.name), listed)
+
+
+def _open_head(value: Rows) -> bytes:
+    return json_bytes(value.head)[:-1] + b"," if value.head else b"{"
+
+
+def _indented(item: bytes, depth: int) -> bytes:
+    return prettify(item).rstrip(b"\n").replace(b"\n", b"\n" + _INDENT * depth)
