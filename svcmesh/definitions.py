@@ -26,7 +26,7 @@ DNS_LABEL_BYTES_MAX: Final = 63
 
 _META_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _DNS_LABEL: Final = re.compile(r"[A-Za-z0-9-]+")
-_ANY_ADDRESSES: Final = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104 -- refused, not bound
+ANY_ADDRESSES: Final = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104 -- refused, not bound
 
 _FIELDS: Final = {
     name.casefold(): name
@@ -172,7 +172,7 @@ class _Parser:
         if not name:
             raise self._refusal("Missing service name")
         address = self._scalar(given.get("Address"), str, at="Address") or ""
-        if address in _ANY_ADDRESSES:
+        if address in ANY_ADDRESSES:
             raise self._refusal("Invalid service address")
         meta = {
             key: self._scalar(value, str, at=f"Meta.{key}") or ""

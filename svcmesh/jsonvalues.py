@@ -67,6 +67,10 @@ class Fields:
         """Read fields that a request may have without effect."""
         self.take(key.lower() for key in keys)
 
+    def has_empty_object(self, key: str) -> bool:
+        """Whether a field is there as an object without fields; it is left to be read."""
+        return self._left.get(key.lower(), ("", None))[1] == {}
+
     def string(self, key: str) -> str:
         """A string, empty when absent."""
         return self._string(self._pop(key), self._path(key))

@@ -24,6 +24,7 @@ from svcmesh.catalog.records import (
 )
 from svcmesh.catalog.view import CatalogView
 from svcmesh.catalog.view_rows import NodeRow
+from svcmesh.definitions import ANY_ADDRESSES, check_metadata
 from svcmesh.errors import SvcmeshError
 from svcmesh.goformats import duration_string, parse_duration
 from svcmesh.jsonvalues import FieldError, Fields, is_empty
@@ -31,8 +32,15 @@ from svcmesh.jsonvalues import FieldError, Fields, is_empty
 NUMBER_MAX: Final = 65535
 """Of ports and weights."""
 
-_NOT_BUILT: Final = {"kind", "proxy", "connect", "namespace", "partition", "locality", "peername"}
-"""Fields of a service, in lower case, that must be empty: the service mesh is not built."""
+_MESH: Final = {"kind", "proxy", "connect"}
+_ENTERPRISE: Final = {"namespace", "partition", "locality", "peername"}
+"""Fields, in lower case, that must be empty: they are of what svcmesh is not."""
+
+
+_DEFINITION_TEXTS: Final = ("HTTP", "Method", "Body", "TCP", "GRPC", "AliasNode", "AliasService",
+                            "DockerContainerID", "Shell")  # fmt: skip
+
+_INT64_MAX: Final = 2**63 - 1
 
 
 class RegistrationError(SvcmeshError):
@@ -94,7 +102,7 @@ def parse_deregistration(body: object) -> Deregistration:
         )
         # An obsolete field that Go clients still send, and the token of absent access control.
         fields.skip("Address", "Token")
-        _refuse_foreign(fields, {"namespace", "partition"})
+        _refuse_foreign(fields, _ENTERPRISE)
         fields.finish()
     except FieldError as error:
         raise RegistrationError(str(error), is_malformed=True) from error
@@ -125,8 +133,10 @@ def plan_registration(registration: Registration, view: CatalogView) -> list[Bod
             replace(registration.node_record, datacenter=view.datacenter, coordinate=kept)
         )
     elif node is None or node.record is None:
-        raise RegistrationError("failed inserting service: Missing node registration")
+        # As in Consul: nothing is skipped for a node that is not there, whatever is known of it.
+        bodies.append(NodeRecord(name=name, address="", datacenter=view.datacenter))
     if registration.service is not None:
+        _check_meta(registration.service, name)
         bodies.append(registration.service)
     bodies += [_with_service(check, registration, node) for check in registration.checks]
     for body in bodies:
@@ -166,11 +176,12 @@ def _parse_registration(fields: Fields) -> Registration:
     name, address = fields.string("Node"), fields.string("Address")
     datacenter, node_id = fields.string("Datacenter"), fields.string("ID")
     keeps_node = fields.boolean("SkipNodeUpdate")
+    given_empty = _given_empty(fields, meta="NodeMeta", tagged_addresses="TaggedAddresses")
     meta, tagged = fields.strings_map("NodeMeta"), fields.strings_map("TaggedAddresses")
     service_fields = fields.nested("Service")
     check_fields = [fields.nested("Check"), *fields.nested_list("Checks")]
     fields.skip("Token")
-    _refuse_foreign(fields, {"namespace", "partition", "locality", "peername"})
+    _refuse_foreign(fields, _ENTERPRISE)
     fields.finish()
     service = None if service_fields is None else _service(service_fields)
     checks = [_check(check, name) for check in check_fields if check is not None]
@@ -187,6 +198,7 @@ def _parse_registration(fields: Fields) -> Registration:
             tagged_addresses=tagged,
             meta=meta,
             id=_uuid(node_id),
+            given_empty=given_empty,
         )
     return Registration(name, record, datacenter, service, tuple(checks))
 
@@ -201,6 +213,7 @@ def _service(fields: Fields) -> ServiceRecord:
         if passing == 0:
             # As in Consul: a passing instance always weighs something, or the whole is void.
             passing = warning = 1
+    given_empty = _given_empty(fields, meta="Meta")
     record = ServiceRecord(
         id=service_id or name,
         name=name,
@@ -212,12 +225,15 @@ def _service(fields: Fields) -> ServiceRecord:
         weight_passing=passing,
         weight_warning=warning,
         enable_tag_override=fields.boolean("EnableTagOverride"),
+        given_empty=given_empty,
     )
     fields.skip("CreateIndex", "ModifyIndex")
-    _refuse_foreign(fields, _NOT_BUILT)
+    _refuse_foreign(fields, _MESH | _ENTERPRISE)
     fields.finish()
     if not name:
         raise RegistrationError("Must provide service name with ID")
+    if record.address in ANY_ADDRESSES:
+        raise RegistrationError("Invalid service address")
     # Differs from Consul, which takes any numbers and answers DNS with their low 16 bits.
     numbers = [("Port", record.port), ("Weights", passing), ("Weights", warning)]
     numbers += [("TaggedAddresses", tagged.port) for tagged in record.tagged_addresses.values()]
@@ -226,6 +242,11 @@ def _service(fields: Fields) -> ServiceRecord:
             text = f"Invalid {what}: must be between 0 and {NUMBER_MAX}, got {number}"
             raise RegistrationError(text)
     return record
+
+
+def _given_empty(fields: Fields, **keys: str) -> tuple[str, ...]:
+    """Which of these maps are there and empty; asked before they are taken."""
+    return tuple(name for name, key in keys.items() if fields.has_empty_object(key))
 
 
 def _tagged_addresses(fields: Fields) -> dict[str, TaggedAddress]:
@@ -254,7 +275,7 @@ def _check(fields: Fields, node: str) -> CheckRecord:
         definition=orjson.dumps(definition).decode() if definition else "",
     )
     fields.skip("CreateIndex", "ModifyIndex")
-    _refuse_foreign(fields, {"namespace", "partition", "peername", "exposedport"})
+    _refuse_foreign(fields, _ENTERPRISE | {"exposedport"})
     fields.finish()
     if of_node and of_node.lower() != node.lower():
         raise RegistrationError(f'check node "{of_node}" does not match node "{node}"')
@@ -270,37 +291,60 @@ def _definition(fields: Fields | None) -> dict[str, object]:
     definition: dict[str, object] = {}
     for key in ("Interval", "Timeout", "DeregisterCriticalServiceAfter"):
         definition[key] = _duration(fields, key)
-    for key in ("HTTP", "Method", "Body", "TCP"):
+    for key in _DEFINITION_TEXTS:
         definition[key] = fields.string(key)
-    definition["TLSSkipVerify"] = fields.boolean("TLSSkipVerify")
+    for key in ("TLSSkipVerify", "GRPCUseTLS"):
+        definition[key] = fields.boolean(key)
     definition["Header"] = fields.string_lists_map("Header")
-    fields.finish()
+    definition["ScriptArgs"] = list(fields.strings("ScriptArgs"))
+    definition["TTL"] = _nanoseconds(fields, "TTL")
+    # What else is there goes without a word, as in Consul, here and nowhere else.
     return {key: value for key, value in definition.items() if not is_empty(value)}
 
 
 def _duration(fields: Fields, key: str) -> str:
-    """A duration as Consul writes it; given as text, or as a number of nanoseconds."""
+    """A duration as Consul writes it, empty without one."""
+    duration_s = _seconds(fields, key)
+    return duration_string(duration_s) if duration_s else ""
+
+
+def _nanoseconds(fields: Fields, key: str) -> int:
+    return round(_seconds(fields, key) * 1e9)
+
+
+def _seconds(fields: Fields, key: str) -> float:
+    """A duration, given as text or as a number of nanoseconds, under one of two names."""
     given = [value for _, value in fields.take([key.lower(), f"{key.lower()}duration"])]
     value = next((value for value in given if value), None)
     match value:
         case None:
-            return ""
-        case int() if not isinstance(value, bool):
-            return duration_string(value / 1e9)
+            return 0.0
+        case int() if not isinstance(value, bool) and abs(value) <= _INT64_MAX:
+            return value / 1e9
         case str():
             try:
-                duration_s = parse_duration(value)
+                return parse_duration(value)
             except ValueError as error:
                 raise FieldError(f"Request decode failed: {error}") from error
-            return duration_string(duration_s) if duration_s else ""
         case _:
             raise FieldError(f"Request decode failed: {key}: invalid value for a duration")
 
 
 def _check_type(definition: Mapping[str, object]) -> str:
-    if "HTTP" in definition and "Interval" in definition:
-        return "http"
-    return "tcp" if "TCP" in definition and "Interval" in definition else ""
+    """The kind of check that a definition makes, as Consul names it."""
+    is_timed = "Interval" in definition
+    for key, name in (("GRPC", "grpc"), ("HTTP", "http")):
+        if is_timed and key in definition:
+            return name
+    if "TTL" in definition:
+        return "ttl"
+    if is_timed and "TCP" in definition:
+        return "tcp"
+    if "AliasNode" in definition or "AliasService" in definition:
+        return "alias"
+    if is_timed and "ScriptArgs" in definition:
+        return "docker" if "DockerContainerID" in definition else "script"
+    return ""
 
 
 def _with_service(
@@ -321,6 +365,14 @@ def _with_service(
     return replace(check, service_name=service.name, service_tags=service.tags)
 
 
+def _check_meta(service: ServiceRecord, node: str) -> None:
+    if (problem := check_metadata(service.meta)) is not None:
+        raise RegistrationError(
+            f"failed inserting service: Invalid Service Meta for node {node} and serviceID "
+            f"{service.id}: {problem}"
+        )
+
+
 def _refuse_agents(name: str, view: CatalogView) -> None:
     node = view.node(name)
     if node is not None and node.is_own:
@@ -334,7 +386,8 @@ def _refuse_foreign(fields: Fields, keys: set[str]) -> None:
     """Accept these fields of Consul's only while they ask for nothing."""
     for key, value in fields.take(keys):
         if not is_empty(value):
-            raise RegistrationError(f"{key} is not supported yet")
+            why = "svcmesh is no service mesh" if key.lower() in _MESH else "there is no such thing"
+            raise FieldError(f'Request decode failed: json: unknown field "{key}" - {why}')
 
 
 def _uuid(text: str) -> str:

@@ -1,5 +1,6 @@
 """Bodies of requests: bounded, and decoded with the words of Consul's errors."""
 
+import json
 from typing import Final
 
 import orjson
@@ -34,5 +35,28 @@ async def read_json(request: web.BaseRequest) -> object:
     try:
         value: object = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise ApiError(400, f"Request decode failed: {error}") from None
+        return _first_value(body, str(error))
     return value
+
+
+def _first_value(body: bytes, problem: str) -> object:
+    """The value that the body begins with: Consul's decoder never looks at what follows it."""
+    text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except (ValueError, RecursionError) as error:
+        at_end = isinstance(error, json.JSONDecodeError) and error.pos >= len(text.rstrip())
+        what = "unexpected EOF" if at_end else problem
+        raise ApiError(400, f"Request decode failed: {what}") from None
+    if end == len(text.rstrip()):
+        # One decoder takes it and the other does not: no UTF-8, a number or a nesting too large.
+        raise ApiError(400, f"Request decode failed: {problem}")
+    found: object = value
+    return found
+
+
+def _no_number(text: str) -> object:
+    raise ValueError(text)
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_no_number)

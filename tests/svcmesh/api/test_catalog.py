@@ -291,12 +291,6 @@ def test_deregistering_a_node_leaves_nothing_of_it() -> None:
         ),
         (
             "register",
-            {"Node": "e", "SkipNodeUpdate": True, "Service": {"Service": "x"}},
-            500,
-            "failed inserting service: Missing node registration",
-        ),
-        (
-            "register",
             {"Node": "e", "Address": "1.1.1.1", "Service": {"Service": "x", "Port": "80"}},
             400,
             "Request decode failed: json: cannot unmarshal string into field Service.Port"
@@ -309,8 +303,8 @@ def test_deregistering_a_node_leaves_nothing_of_it() -> None:
                 "Address": "1.1.1.1",
                 "Service": {"Service": "x", "Connect": {"Native": True}},
             },
-            500,
-            "Connect is not supported yet",
+            400,
+            'Request decode failed: json: unknown field "Connect" - svcmesh is no service mesh',
         ),
         ("deregister", {}, 500, "Must provide node"),
         ("deregister", {"Node": "e", "Datacenter": "nowhere"}, 500, "No path to datacenter"),
