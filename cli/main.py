@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "members": Entry("cli.members", "members", "Lists the members of the cluster"),
     "reload": Entry("cli.reload", "reload", "Triggers the agent to reload configuration files"),
     "services": Entry("cli.services", "services", "Interact with services"),
+    "simulate": Entry("cli.simulate", "simulate", "Simulates a cluster under faults"),
     "validate": Entry("cli.validate", "validate", "Validate configuration files or folders"),
     "version": Entry("cli.version", "version", "Prints the version"),
     "watch": Entry("cli.watch", "watch", "Watch for changes"),

@@ -1,6 +1,7 @@
 """The library's shared vocabulary: identifiers, addresses, member states."""
 
 from enum import IntEnum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple, NewType
 
@@ -38,12 +39,18 @@ class Address(NamedTuple):
         Raises:
             ValueError: `packed` has neither 4 nor 16 bytes.
         """
-        if len(packed) == 4:
-            return cls(str(IPv4Address(packed)), port)
-        if len(packed) != 16:
-            raise ValueError(f"an address has 4 or 16 bytes, not {len(packed)}")
-        six = IPv6Address(packed)
-        return cls(str(six.ipv4_mapped or six), port)
+        return _address_of(packed, port)
+
+
+@lru_cache(maxsize=16384)
+def _address_of(packed: bytes, port: int) -> Address:
+    # Remembered, because the same few come in every packet, and the text is slow to make.
+    if len(packed) == 4:
+        return Address(str(IPv4Address(packed)), port)
+    if len(packed) != 16:
+        raise ValueError(f"an address has 4 or 16 bytes, not {len(packed)}")
+    six = IPv6Address(packed)
+    return Address(str(six.ipv4_mapped or six), port)
 
 
 class MemberState(IntEnum):

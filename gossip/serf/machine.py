@@ -194,6 +194,15 @@ class Serf:
         self._deadlines.arm(now + self._config.serf.reconnect_interval_s, self._reconnect)
         return self._take_effects(now=now)
 
+    def adopt(self, nodes: Sequence[PushPullNode], *, now: float) -> None:
+        """Know members as alive, as if we had heard it long ago: nothing is told, here or there.
+
+        A simulated pool begins with it that has stood for long.
+        """
+        self._swim.adopt(nodes, now=now)
+        for node in nodes:
+            self._members.adopt(node)
+
     def join(self, to: Address, *, now: float) -> tuple[int, list[Effect]]:
         """Enter the pool of the member at `to`.
 

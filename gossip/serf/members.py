@@ -13,6 +13,7 @@ member's status time; what happens to intents about ourselves is decided in `mac
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import inf
 
 from gossip.config import SerfConfig
@@ -106,6 +107,12 @@ class Members:
         while len(self._records) > self._members_max and self._forget_longest_gone():
             pass
 
+    def adopt(self, node: PushPullNode) -> None:
+        """Know a member as alive; one that is known stays."""
+        if node.name not in self._records:
+            member = self._member_of(node, MemberStatus.ALIVE)
+            self._records[node.name] = Record(member, LamportTime(0))
+
     def handle_updated(self, node: PushPullNode) -> None:
         """SWIM has new metadata of a present member."""
         record = self._records.get(node.name)
@@ -192,12 +199,11 @@ class Members:
 
     def _member_of(self, node: PushPullNode, status: MemberStatus) -> Member:
         try:
-            tags = decode_tags_untrusted(node.meta)
+            return _member_untrusted(node, status)
         except DecodeError as error:
             self._emit(MessageDropped(error.reason, node.name))
-            tags = {}
         address = Address.from_packed(node.addr, node.port)
-        return Member(node.name, address, tags, status, node.incarnation, node.vsn)
+        return Member(node.name, address, {}, status, node.incarnation, node.vsn)
 
     def _forget_longest_gone(self) -> bool:
         oldest = [next(iter(gone.values())) for gone in (self._failed, self._left) if gone]
@@ -213,3 +219,15 @@ class Members:
     def _unlist(self, name: MemberName) -> None:
         self._failed.pop(name, None)
         self._left.pop(name, None)
+
+
+@lru_cache(maxsize=8192)
+def _member_untrusted(node: PushPullNode, status: MemberStatus) -> Member:
+    """What a user sees of a node.
+
+    Remembered, so that views of one member that are equal are one object: a simulated pool of
+    thousands has millions of them.
+    """
+    address = Address.from_packed(node.addr, node.port)
+    tags = decode_tags_untrusted(node.meta)
+    return Member(node.name, address, tags, status, node.incarnation, node.vsn)

@@ -71,6 +71,21 @@ class Claims:
             known = self._enter(self.local, now=now)
         return self._accept_alive(known, self.local, now=now)
 
+    def adopt(self, node: PushPullNode, *, now: float) -> None:
+        """Enter a member that is not known, as alive for long: nobody is told."""
+        self._table.add(
+            Entry(
+                name=node.name,
+                addr=node.addr,
+                port=node.port,
+                meta=node.meta,
+                vsn=node.vsn,
+                incarnation=node.incarnation,
+                state=MemberState.ALIVE,
+                changed_at=now,
+            )
+        )
+
     def leave(self, *, now: float) -> RumorNo | None:
         """Declare that we leave on purpose; the rumor that says so, None when we had left."""
         self.is_leaving = True

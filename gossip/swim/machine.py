@@ -4,7 +4,7 @@ It puts the parts together, sends the gossip rounds and answers pings. Every inp
 to be done and what has become known, in order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from random import Random
 from typing import assert_never
@@ -34,6 +34,7 @@ from gossip.wire.messages import (
     PacketMessage,
     Ping,
     PushPull,
+    PushPullNode,
     Suspect,
     UserMessage,
 )
@@ -197,6 +198,12 @@ class Swim:
         self._prober.start(now + self._rng.random() * self._config.probe_interval_s)
         self._exchanges.start(now=now)
         return self._take_effects()
+
+    def adopt(self, nodes: Iterable[PushPullNode], *, now: float) -> None:
+        """Know members as alive, as if we had heard it long ago; names that are known stay."""
+        for node in nodes:
+            if self._table.get(node.name) is None:
+                self._claims.adopt(node, now=now)
 
     def handle_timer(self, *, now: float) -> list[SwimEffect]:
         """Do what is due. An early call does nothing."""

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, assert_never
 from gossip.config import GossipConfig
 from gossip.serf import Serf
 from gossip.serf.events import Effect, Event, Member, MemberStatus
-from gossip.swim.effects import OpenPushPull, OpenTcpPing, SendPacket
-from gossip.types import Address, Incarnation, MemberName
+from gossip.swim.effects import OpenPushPull, OpenTcpPing, PushPullFinished, SendPacket
+from gossip.swim.versions import own_vsn
+from gossip.types import Address, Incarnation, MemberName, MemberState
 from gossip.wire.codec import decode_message_untrusted
-from gossip.wire.messages import Ack, ErrorReply, PacketMessage, Ping, PushPull
+from gossip.wire.messages import Ack, ErrorReply, PacketMessage, Ping, PushPull, PushPullNode
+from gossip.wire.serf_values import encode_tags
 from svcmesh.simulate.process import Process
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ _PING, _ACK = 0x00, 0x02
 
 # A rumor is the same bytes wherever it goes; decoding it once makes large pools affordable.
 _decoded_rumor = lru_cache(maxsize=65536)(decode_message_untrusted)
+
+
+def _datagram_bytes(parts: tuple[bytes, ...]) -> int:
+    count = len(parts)
+    return len(parts[0]) if count == 1 else sum(map(len, parts)) + 2 + 2 * count
 
 
 class SimulatedMember:
@@ -54,16 +61,18 @@ class SimulatedMember:
         self.packets: list[tuple[float, SendPacket]] = []
         """What it sent, while `records_packets`."""
         self.records_packets = False
-        self.service_s = 0.0
+        self.service_s = pool.service_s
         """How long it works on each arrival, from its next start on."""
         self._pool, self._tags, self._admit = pool, dict(tags), admit
         self._clock, self._network = pool.clock, pool.network
         self._machine: Serf | None = None
         self._process: Process | None = None
         self._paused = False
+        self._incarnation = 0
+        self._peers: list[Address] = []
+        self._peer_stream: int | None = None
         self._wake_at = inf
-        """When it is next woken; wake-ups for other instants are out of date. Minus infinity: it is
-        not to be woken."""
+        """When it is next woken; wake-ups for other instants are out of date."""
 
     @property
     def machine(self) -> Serf:
@@ -81,6 +90,24 @@ class SimulatedMember:
 
     def start(self, *, incarnation: int = 1) -> None:
         """Begin a life; the incarnation should be above that of any life before."""
+        self._create(incarnation)
+        self._act(self.machine.start(now=self._clock.now))
+
+    def start_known(self, others: Sequence[PushPullNode]) -> None:
+        """Begin the first life as a member that all know, and that knows `others`, for long."""
+        now = self._clock.now
+        self._create(1)
+        self._perform(self.machine.start(now=now))
+        self.machine.adopt(others, now=now)
+        self._rearm()
+
+    def restart(self) -> None:
+        """Begin another life as an agent does: above its past, by way of the peers it knew."""
+        self._create(self._incarnation + 1)
+        self._act(self.machine.start(now=self._clock.now))
+        self._join_next_peer(self.machine)
+
+    def _create(self, incarnation: int) -> None:
         assert self._machine is None
         now = self._clock.now
         self._machine = Serf(
@@ -95,9 +122,12 @@ class SimulatedMember:
         )
         self._wake_at = inf
         self._process = self._network.attach(
-            self.address, self._receive, self._serve, service_s=self.service_s
+            self.address,
+            self._receive,
+            self._serve,
+            refused=self._hear_refused,
+            service_s=self.service_s,
         )
-        self._act(self._machine.start(now=now))
 
     def join(self, to: "SimulatedMember | Address") -> int:
         """Join the pool of another member; the stream's id."""
@@ -123,27 +153,45 @@ class SimulatedMember:
 
     def crash(self, *, host_too: bool = False) -> None:
         """Stop without a word; the host refuses connections, or is silent if it goes too."""
-        self._network.detach(self.address, is_silent=host_too)
+        if self._machine is not None:
+            self._incarnation = self._machine.incarnation
+            self._peers = [
+                m.address
+                for m in self._machine.members()
+                if m.status != MemberStatus.LEFT and m.name != self.name
+            ]
+            self._pool.rng.shuffle(self._peers)
+        self._network.detach(self.address, host_too=host_too)
         self._machine = self._process = None
         self._paused = False
-        self._wake_at = -inf
+        self._wake_at = inf
 
     def pause(self) -> None:
         """Freeze the process: nothing is read, no timer runs."""
         self._paused = True
         self._network.hold(self.address)
-        self._wake_at = -inf
 
     def resume(self) -> None:
         """Let it go on: first what waits in its sockets, then its timers."""
         self._paused = False
         self._network.release(self.address)
-        self._wake_at = inf
-        self._rearm()
+
+    def set_service_s(self, service_s: float) -> None:
+        """Change how long it works on each arrival, now and in later lives."""
+        self.service_s = service_s
+        if self._process is not None:
+            self._process.service_s = service_s
 
     def take(self, message: PacketMessage, *, source: Address) -> None:
         """Hand it a message as if a datagram with it had come from `source`."""
         self._act(self.machine.handle_message(message, source=source, now=self._clock.now))
+
+    def as_node(self) -> PushPullNode:
+        """Itself as others know it in its first life, before it has started."""
+        vsn = own_vsn(self.config.serf.delegate_version)
+        meta = encode_tags(self._tags)
+        host, port = self.address.packed, self.address.port
+        return PushPullNode(self.name, host, port, meta, Incarnation(1), MemberState.ALIVE, vsn)
 
     def statuses(self) -> dict[str, MemberStatus]:
         """Its view of the pool."""
@@ -157,6 +205,14 @@ class SimulatedMember:
     def events_of(self, kind: type[Event]) -> list[tuple[float, Event]]:
         """When it told events of one kind, and which."""
         return [(at, event) for at, event in self.events if isinstance(event, kind)]
+
+    def _join_next_peer(self, machine: Serf) -> None:
+        """Dial the peers of the last life one after the other, until one answers."""
+        if self._machine is machine and self._peers:
+            self._peer_stream = self.join(self._peers.pop())
+
+    def _hear_refused(self, target: Address) -> None:
+        """The host at `target` says that nobody listens there."""
 
     def _receive(self, source: Address, parts: tuple[bytes, ...]) -> None:
         self._pool.handled += 1
@@ -195,12 +251,22 @@ class SimulatedMember:
                     if self.records_packets:
                         self.packets.append((self._clock.now, effect))
                     self._network.send(self.address, to, parts)
+                    self._pool.sent_bytes += _datagram_bytes(parts)
                 case OpenPushPull(stream_id, to, state, deadline_at):
                     self._exchange(stream_id, to, state, deadline_at)
                 case OpenTcpPing(stream_id, to, ping, deadline_at):
                     self._exchange(stream_id, to, ping, deadline_at)
                 case _:
                     self._pool.note(self, effect)
+                    if isinstance(effect, PushPullFinished):
+                        self._note_joined(effect)
+
+    def _note_joined(self, finished: PushPullFinished) -> None:
+        if finished.stream_id == self._peer_stream:
+            self._peer_stream = None
+            if finished.error is not None:
+                # Not at once: this is in the middle of what the machine asked for.
+                self._clock.post(0.0, self._join_next_peer, self._machine)
 
     def _exchange(
         self, stream_id: int, to: Address, request: PushPull | Ping, deadline_at: float
@@ -237,10 +303,14 @@ class SimulatedMember:
             self._clock.post_at(at, self._wake, at)
 
     def _wake(self, at: float) -> None:
-        if at != self._wake_at:
+        if at == self._wake_at and self._process is not None:
+            self._process.turn(self._run_timers, self._machine)
+
+    def _run_timers(self, machine: Serf) -> None:
+        if self._machine is not machine:
             return
         self._wake_at = inf
-        machine, now = self.machine, self._clock.now
+        now = self._clock.now
         if machine.next_deadline_at <= now:
             self._pool.handled += 1
             self._perform(machine.handle_timer(now=now))

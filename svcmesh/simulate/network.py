@@ -45,8 +45,11 @@ class SimulatedNetwork:
         self._silent: set[Endpoint] = set()
         self._blocked: set[tuple[Endpoint, Endpoint]] = set()
         self._blocked_datagrams: set[tuple[Endpoint, Endpoint]] = set()
+        self._deaf: set[Endpoint] = set()
+        self._mute: set[Endpoint] = set()
         self._islands: dict[Endpoint, int] = {}
         self._is_cut = False
+        """Whether any way is closed; mostly none is, and nothing has to be looked up."""
         self.link = link or Link()
         """Every endpoint's, unless it has one of its own."""
 
@@ -56,7 +59,7 @@ class SimulatedNetwork:
         receive: Receive,
         serve: Serve | None = None,
         *,
-        refused: Callable[[Endpoint], None] | None = None,
+        refused: Callable[[Any], None] | None = None,
         service_s: float = 0.0,
     ) -> Process:
         """Take part: `receive(source, datagram)`, and `serve(source, request) -> reply | None`.
@@ -69,15 +72,15 @@ class SimulatedNetwork:
         self._processes[endpoint] = process
         return process
 
-    def detach(self, endpoint: Endpoint, *, is_silent: bool = False) -> None:
+    def detach(self, endpoint: Endpoint, *, host_too: bool = False) -> None:
         """End its process: what is under way to it is lost, exchanges with it are refused.
 
-        With `is_silent` its host goes too, and nothing answers at all.
+        With `host_too` its host goes too, and nothing answers at all.
         """
         process = self._processes.pop(endpoint, None)
         if process is not None:
             process.end()
-        if is_silent:
+        if host_too:
             self._silent.add(endpoint)
 
     def hold(self, endpoint: Endpoint) -> None:
@@ -105,17 +108,32 @@ class SimulatedNetwork:
             self._blocked.add((source, target))
         self._is_cut = True
 
+    def set_deaf(self, endpoint: Endpoint, is_deaf: bool) -> None:
+        """Let nothing through to an endpoint, or everything again."""
+        (self._deaf.add if is_deaf else self._deaf.discard)(endpoint)
+        self._note_cuts()
+
+    def set_mute(self, endpoint: Endpoint, is_mute: bool) -> None:
+        """Let nothing through from an endpoint, or everything again."""
+        (self._mute.add if is_mute else self._mute.discard)(endpoint)
+        self._note_cuts()
+
     def partition(self, *islands: Iterable[Endpoint]) -> None:
-        """Only endpoints of the same island reach each other; one that is in none reaches all."""
+        """Only endpoints of the same island reach each other; one that is in none reaches all.
+
+        Without islands the network is whole again.
+        """
         self._islands = {
             endpoint: number for number, island in enumerate(islands) for endpoint in island
         }
-        self._is_cut = True
+        self._note_cuts()
 
     def heal(self) -> None:
-        """Undo every `block` and `partition`."""
+        """Undo every `block`, `partition`, `set_deaf` and `set_mute`."""
         self._blocked.clear()
         self._blocked_datagrams.clear()
+        self._deaf.clear()
+        self._mute.clear()
         self._islands = {}
         self._is_cut = False
 
@@ -123,7 +141,7 @@ class SimulatedNetwork:
         """Whether a stream from `source` to `target` is let through now."""
         if not self._is_cut:
             return True
-        if (source, target) in self._blocked:
+        if (source, target) in self._blocked or source in self._mute or target in self._deaf:
             return False
         here, there = self._islands.get(source), self._islands.get(target)
         return here is None or there is None or here == there
@@ -210,6 +228,10 @@ class SimulatedNetwork:
         process = self._processes.get(source)
         if process is not None and process.refused is not None:
             process.arrive(process.refused, target)
+
+    def _note_cuts(self) -> None:
+        blocked = self._blocked or self._blocked_datagrams
+        self._is_cut = bool(blocked or self._deaf or self._mute or self._islands)
 
     def _reaches_by_datagram(self, source: Endpoint, target: Endpoint) -> bool:
         return (source, target) not in self._blocked_datagrams and self.reaches(source, target)

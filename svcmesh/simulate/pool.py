@@ -3,7 +3,7 @@
 Everything follows from one seed: the network's dice, and one generator for each member's life.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from gossip.config import GossipConfig
@@ -24,11 +24,15 @@ class SimulatedPool:
     ) -> None:
         self.seed = seed
         self.clock = VirtualClock()
-        self._rng = Random(seed)
+        self.rng = Random(seed)
         self.network = SimulatedNetwork(self.clock, rng=self.new_rng(), link=link)
         self.members: list[SimulatedMember] = []
+        self.sent_bytes = 0
+        """In datagrams, without labels, encryption and headers."""
         self.handled = 0
         """Packets, stream messages and timers that machines have handled."""
+        self.service_s = 0.0
+        """How long new members work on each arrival."""
         self.keeps_events = True
         """Whether members remember what they told; large pools leave that to `observers`."""
         self.observers: list[Observer] = []
@@ -37,7 +41,7 @@ class SimulatedPool:
 
     def new_rng(self) -> Random:
         """A generator of its own for one component."""
-        return Random(self._rng.getrandbits(64))
+        return Random(self.rng.getrandbits(64))
 
     def note(self, member: SimulatedMember, event: Event) -> None:
         """A member tells something."""
@@ -56,18 +60,19 @@ class SimulatedPool:
         admit: Admit | None = None,
     ) -> SimulatedMember:
         """Start another member, with an address of its own unless one is given."""
-        number = len(self.members) + 1
-        member = SimulatedMember(
-            self,
-            MemberName(name or f"n{number}"),
-            address or Address(f"10.0.{number // 256}.{number % 256}", PORT),
-            config=config or self._config,
-            tags=tags or {},
-            admit=admit,
-        )
-        self.members.append(member)
+        member = self._new_member(name, address, config=config, tags=tags, admit=admit)
         member.start()
         return member
+
+    def add_stopped(self, count: int) -> list[SimulatedMember]:
+        """Others, which have not started."""
+        return [self._new_member() for _ in range(count)]
+
+    def start_known(self, members: Sequence[SimulatedMember]) -> None:
+        """Start members of which each knows all, as if the pool had stood for long."""
+        nodes = [member.as_node() for member in members]
+        for member in members:
+            member.start_known(nodes)
 
     def add_joined(self, count: int) -> list[SimulatedMember]:
         """Start `count` members that join the first one, and run until all see all alive."""
@@ -76,6 +81,27 @@ class SimulatedPool:
             member.join(first)
         assert self.run_until(self.all_see_all_alive, limit_s=60), f"no pool, seed {self.seed}"
         return added
+
+    def _new_member(
+        self,
+        name: str | None = None,
+        address: Address | None = None,
+        *,
+        config: GossipConfig | None = None,
+        tags: Mapping[str, str] | None = None,
+        admit: Admit | None = None,
+    ) -> SimulatedMember:
+        number = len(self.members) + 1
+        member = SimulatedMember(
+            self,
+            MemberName(name or f"n{number}"),
+            address or Address(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", PORT),
+            config=config or self._config,
+            tags=tags or {},
+            admit=admit,
+        )
+        self.members.append(member)
+        return member
 
     def running(self) -> list[SimulatedMember]:
         """The members with a live machine."""

@@ -1,7 +1,8 @@
 """A process on a simulated host: it takes what arrives in order, unless it is held or busy.
 
 A held process is one that gets no processor: what comes for it waits in its sockets. A busy one
-takes its time over every arrival.
+takes its time over every arrival. As the agent's event loop does, it reads what waits before it
+looks at its timers, but not more than a batch.
 """
 
 from collections import deque
@@ -12,6 +13,10 @@ from svcmesh.simulate.clock import VirtualClock
 
 QUEUE_MAX: Final = 4096
 """Arrivals that wait, about what the sockets' buffers hold; more are lost."""
+BATCH_MAX: Final = 64
+"""Arrivals that are read before timers get their turn (`gossip.driver.packets`)."""
+
+_Work = tuple[Callable[..., None], tuple[Any, ...]]
 
 
 class Process:
@@ -22,11 +27,13 @@ class Process:
     """
 
     __slots__ = (
+        "_batch_left",
         "_busy_until",
         "_clock",
         "_is_draining",
         "_is_held",
         "_service_s",
+        "_turns",
         "dropped",
         "queue",
         "receive",
@@ -44,12 +51,14 @@ class Process:
         service_s: float,
     ) -> None:
         self.receive, self.serve, self.refused = receive, serve, refused
-        self.queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] | None = None
+        self.queue: deque[_Work] | None = None
         self.dropped = 0
         """Arrivals that found the queue full."""
         self._clock, self._service_s = clock, service_s
         self._busy_until = 0.0
         self._is_held = self._is_draining = False
+        self._turns: deque[_Work] = deque()
+        self._batch_left = BATCH_MAX
         if service_s:
             self.queue = deque()
 
@@ -66,18 +75,22 @@ class Process:
 
     def arrive(self, action: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401  # passed through to `action`
         """Handle an arrival, now or when its turn comes."""
-        queue, now = self.queue, self._clock.now
+        queue = self.queue
         if queue is None:
             action(*arguments)
-        elif self._is_held or queue or now < self._busy_until:
-            if len(queue) < QUEUE_MAX:
-                queue.append((action, arguments))
-                self._drain_later()
-            else:
-                self.dropped += 1
+        elif len(queue) >= QUEUE_MAX:
+            self.dropped += 1
         else:
-            self._busy_until = now + self._service_s
+            queue.append((action, arguments))
+            self._drain()
+
+    def turn(self, action: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401  # as above
+        """Do what is due of its own, now or after the next batch."""
+        if self.queue is None:
             action(*arguments)
+        else:
+            self._turns.append((action, arguments))
+            self._drain()
 
     def hold(self) -> None:
         """Stop: arrivals wait."""
@@ -95,25 +108,29 @@ class Process:
         """Forget what waits."""
         self._is_held = True
         self.queue = deque()
+        self._turns.clear()
 
-    def _drain_later(self) -> None:
-        if not self._is_held and not self._is_draining:
-            self._is_draining = True
-            delay_s = max(0.0, self._busy_until - self._clock.now)
-            self._clock.post(delay_s, self._drain_next)
+    def _drain(self) -> None:
+        """Work off what waits, until that takes time or is done."""
+        clock, queue = self._clock, self.queue
+        while queue is not None and not self._is_held and (queue or self._turns):
+            if clock.now < self._busy_until:
+                if not self._is_draining:
+                    self._is_draining = True
+                    clock.post_at(self._busy_until, self._drain_next)
+                return
+            if self._turns and (not queue or not self._batch_left):
+                self._batch_left = BATCH_MAX
+                action, arguments = self._turns.popleft()
+            else:
+                self._batch_left = max(0, self._batch_left - 1)
+                action, arguments = queue.popleft()
+            self._busy_until = clock.now + self._service_s
+            action(*arguments)
+            queue = self.queue
+        if not self._service_s and not self._is_held:
+            self.queue = None
 
     def _drain_next(self) -> None:
         self._is_draining = False
         self._drain()
-
-    def _drain(self) -> None:
-        queue = self.queue
-        while queue and not self._is_held:
-            if self._clock.now < self._busy_until:
-                self._drain_later()
-                return
-            action, arguments = queue.popleft()
-            self._busy_until = self._clock.now + self._service_s
-            action(*arguments)
-        if not queue and not self._service_s and not self._is_held:
-            self.queue = None

@@ -1,0 +1,1 @@
+"""What a run has to show, one property a module; `check` gives a sentence for each violation."""
