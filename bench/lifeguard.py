@@ -119,7 +119,9 @@ def points(grid: str) -> Iterator[tuple[int, int, int]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--grid", choices=GRIDS, default="part")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each point")
     parser.add_argument("--alpha", type=int, default=4, help="suspicion_mult of all three")
@@ -144,7 +146,8 @@ def main() -> None:
                 f"{totals[name].false_at_healthy - before[1]}"
             )
         if options.each:
-            print("C=%d D=%d I=%d " % point, "; ".join(line), file=sys.stderr, flush=True)
+            c, d_ms, i_ms = point
+            print(f"C={c} D={d_ms} I={i_ms}:", "; ".join(line), file=sys.stderr, flush=True)
     report(totals)
     if options.json:
         Path(options.json).write_text(json.dumps({n: t.__dict__ for n, t in totals.items()}))
