@@ -43,6 +43,9 @@ class SwimConfig:
     indirect_count: int = 3
     """Members asked to ping on our behalf; 0 turns indirect probes off."""
     tcp_pings: bool = True
+    lifeguard: bool = True
+    """Local health, nacks, telling the accused first, and suspicions that confirmations shorten.
+    Without it this is plain SWIM: a suspicion always lasts its minimum."""
     suspicion_mult: int = 4
     suspicion_max_mult: int = 6
     retransmit_mult: int = 4

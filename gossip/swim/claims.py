@@ -275,9 +275,10 @@ class Claims:
         s_min = suspicion_s_min(
             count, mult=config.suspicion_mult, probe_interval_s=config.probe_interval_s
         )
+        wanted = confirmations_wanted(count, mult=config.suspicion_mult) if config.lifeguard else 0
         return Suspicion(
             accuser,
-            wanted=confirmations_wanted(count, mult=config.suspicion_mult),
+            wanted=wanted,
             s_min=s_min,
             s_max=s_min * config.suspicion_max_mult,
             now=now,

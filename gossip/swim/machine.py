@@ -88,7 +88,8 @@ class Swim:
         self._effects: list[SwimEffect] = []
         self._emit = self._effects.append
         self._deadlines, self._freight = deadlines, user_rumors.freight
-        self._awareness = Awareness(config.swim.awareness_max)
+        # Plain SWIM takes itself for healthy, whatever happens.
+        self._awareness = Awareness(config.swim.awareness_max if config.swim.lifeguard else 1)
         self._table = MemberTable(name, rng=rng)
         self._rumors = BroadcastQueue(
             size_max=config.swim.broadcast_queue_max, freight=user_rumors.freight

@@ -64,9 +64,10 @@ class ProbeRound:
         """So many relays were asked that answer either way."""
         self._nacks_expected = count
 
-    def handle_nack(self) -> None:
-        """A relay reached us, but not the target."""
+    def handle_nack(self) -> bool:
+        """A relay reached us, but not the target; False if no more nacks were owed."""
         self._nacks_received += 1
+        return self._nacks_received <= self._nacks_expected
 
     def handle_tcp_ack(self) -> None:
         """The target answered by TCP. A UDP ack may still come until the round ends."""

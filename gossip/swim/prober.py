@@ -5,6 +5,7 @@ One round runs at a time. A failed one becomes an accusation, which `claims.py` 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from gossip.config import SwimConfig
 from gossip.swim import drops
@@ -24,7 +25,12 @@ RELAYED_PINGS_MAX = 1024
 """Indirect pings under way at once; more are dropped."""
 
 
-@dataclass(frozen=True, slots=True)
+NACK_SHARE: Final = 0.8
+"""The part of the probe timeout after which a relay says that it got no answer (Lifeguard, IV-A).
+A later ack is passed on all the same."""
+
+
+@dataclass(slots=True, eq=False)
 class _RelayedPing:
     """A ping on behalf of somebody, until its ack comes or `ProbeTimeout` is over."""
 
@@ -60,6 +66,8 @@ class Prober:
         self._next_tick_at = 0.0
         self._round: ProbeRound | None = None
         self._round_deadline: Deadline | None = None
+        self._failed: ProbeRound | None = None
+        """The last round that failed."""
         self._relayed: dict[SeqNo, _RelayedPing] = {}
 
     def start(self, first_tick_at: float) -> None:
@@ -82,6 +90,12 @@ class Prober:
         """A relay did its duty without success."""
         if self._round is not None and nack.seq_no == self._round.seq_no:
             self._round.handle_nack()
+            return
+        late = self._failed
+        # A relay of memberlist's answers as the round ends: too late for the verdict, in time to
+        # show that our own network works.
+        if late is not None and nack.seq_no == late.seq_no and late.handle_nack():
+            self._awareness.apply(-1)
 
     def handle_tcp_ack(self, stream_id: int, ack: Ack) -> None:
         """The fallback ping was answered."""
@@ -98,13 +112,23 @@ class Prober:
             return
         seq_no = self._next_seq_no()
 
-        def give_up(_now: float) -> None:
+        def forget(_now: float) -> None:
             del self._relayed[seq_no]
-            if request.nack:
-                self._carrier.send(requester, Nack(request.seq_no))
 
-        deadline = self._deadlines.arm(now + self._config.probe_timeout_s, give_up)
-        self._relayed[seq_no] = _RelayedPing(requester, request.seq_no, deadline)
+        def give_up(_now: float) -> None:
+            self._carrier.send(requester, Nack(request.seq_no))
+            relayed.deadline = self._deadlines.arm(forget_at, forget)
+
+        forget_at = now + self._config.probe_timeout_s
+        if request.nack:
+            # Differs from memberlist, whose relays wait for the whole timeout: their nack then
+            # arrives after the requester's verdict, and it blames itself for relays that did well.
+            nack_at = now + NACK_SHARE * self._config.probe_timeout_s
+            deadline = self._deadlines.arm(nack_at, give_up)
+        else:
+            deadline = self._deadlines.arm(forget_at, forget)
+        relayed = _RelayedPing(requester, request.seq_no, deadline)
+        self._relayed[seq_no] = relayed
         self._carrier.send(target, self._ping(seq_no, request.node))
 
     def _tick(self, now: float) -> None:
@@ -130,7 +154,7 @@ class Prober:
             now=now,
         )
         ping = self._ping(probe.seq_no, target.name)
-        if target.state == MemberState.SUSPECT:
+        if target.state == MemberState.SUSPECT and self._config.lifeguard:
             # The accusation rides along so that the accused can refute at once.
             self._carrier.send_exactly(target, ping, self._accusation(probe))
         else:
@@ -150,6 +174,7 @@ class Prober:
                 self._emit(MessageDropped(drops.TCP_PING_ONLY, probe.target))
                 self._end_round(-1, now=now)
             case ProbeStep.FAILED:
+                self._failed = probe
                 self._end_round(probe.failure_delta, now=now)
                 self._claims.handle_suspect(self._accusation(probe), now=now)
 
@@ -163,7 +188,8 @@ class Prober:
             return entry.state == MemberState.ALIVE and entry.name not in (own_name, probe.target)
 
         relays = self._table.sample(self._config.indirect_count, may_relay)
-        probe.expect_nacks(sum(pmax(relay.vsn) >= PMAX_NACK for relay in relays))
+        nackers = [r for r in relays if self._config.lifeguard and pmax(r.vsn) >= PMAX_NACK]
+        probe.expect_nacks(len(nackers))
         local = self._claims.local
         for relay in relays:
             request = IndirectPing(
@@ -171,7 +197,7 @@ class Prober:
                 target.addr,
                 target.port,
                 target.name,
-                pmax(relay.vsn) >= PMAX_NACK,
+                relay in nackers,
                 local.addr,
                 local.port,
                 local.node,

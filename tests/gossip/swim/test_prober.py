@@ -143,6 +143,14 @@ class TestNacks:
     ) -> None:
         assert self.fail(nacks) == score
 
+    def test_nacks_that_come_after_the_verdict_take_their_points_back(self) -> None:
+        bench, direct = silent_bench(4)
+        bench.run_for(1.05)
+        assert health(bench) == 3
+        for _ in range(5):
+            bench.take(Nack(direct.seq_no))
+        assert health(bench) == 0
+
     def test_without_relays_a_failed_probe_costs_one_point(self) -> None:
         assert self.fail(0, members=1) == 1
 
@@ -266,12 +274,22 @@ class TestAnswering:
         assert back.messages[0] == Ack(SeqNo(77), None)
         assert sent(bench.take(Ack(inner.seq_no))) == []
 
-    def test_without_an_ack_a_nack_is_sent_at_the_probe_timeout(self) -> None:
+    def test_without_an_ack_a_nack_is_sent_before_the_requester_gives_up(self) -> None:
         bench = Bench(members=2)
         bench.peers_answer = False
         bench.take(request_about(2))
-        assert Nack(SeqNo(77)) not in messages(bench.run_for(0.499))
+        assert Nack(SeqNo(77)) not in messages(bench.run_for(0.399))
         assert Nack(SeqNo(77)) in messages(bench.run_for(0.002))
+
+    def test_an_ack_after_the_nack_is_still_passed_on_within_the_probe_timeout(self) -> None:
+        bench = Bench(members=2)
+        bench.peers_answer = False
+        (inner,) = of_type(Ping, messages(bench.take(request_about(2))))
+        bench.run_for(0.45)
+        assert Ack(SeqNo(77)) in messages(bench.take(Ack(inner.seq_no)))
+        (inner,) = of_type(Ping, messages(bench.take(request_about(2))))
+        bench.run_for(0.51)
+        assert bench.take(Ack(inner.seq_no)) == []
 
     def test_a_nack_nobody_wants_is_not_sent(self) -> None:
         bench = Bench(members=2)
