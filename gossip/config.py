@@ -55,6 +55,11 @@ class SwimConfig:
     push_pull_interval_s: float = 30.0
     """0 turns the periodic exchange off."""
     tcp_timeout_s: float = 10.0
+    crash_evidence: bool = True
+    """Refused connections, seen by two members, shorten a suspicion; silence never does."""
+    crash_floor_s: float = 1.5
+    """How long after the first refusal a member is declared dead at the earliest: a program that
+    restarts within it keeps its place."""
     awareness_max: int = 8
     """The health score stays below it."""
     udp_buffer_bytes: int = 1400

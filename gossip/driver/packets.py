@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from gossip.driver.drops import DropLog
-from gossip.driver.sockets import AddressFamily
+from gossip.driver.sockets import AddressFamily, next_refusal
 from gossip.types import Address
 from gossip.wire import PacketCodec
 from gossip.wire.limits import DATAGRAM_BYTES_MAX
@@ -21,7 +21,8 @@ BATCH_S_MAX: Final = 0.005
 class PacketSocket:
     """Reads and writes the pool's datagrams until it is closed.
 
-    `receive` gets each message, `finish_batch` is called after each batch. A full batch leaves the
+    `receive` gets each message, `refused` each address that a datagram of ours found nobody at, and
+    `finish_batch` is called after each batch. A full batch leaves the
     rest to the loop's next turn, so a flood cannot keep timers and streams from running.
     """
 
@@ -32,12 +33,13 @@ class PacketSocket:
         codec: PacketCodec,
         *,
         receive: Callable[[PacketMessage, Address], None],
+        refused: Callable[[Address], None],
         finish_batch: Callable[[], None],
         counters: Counter[str],
         drops: DropLog,
     ) -> None:
         self._sock, self._family, self._codec = sock, family, codec
-        self._receive, self._finish_batch = receive, finish_batch
+        self._receive, self._refused, self._finish_batch = receive, refused, finish_batch
         self._counters, self._drops = counters, drops
         self._buffer = memoryview(bytearray(DATAGRAM_BYTES_MAX))
         self._loop = asyncio.get_running_loop()
@@ -53,7 +55,11 @@ class PacketSocket:
             return
         datagram = self._codec.encode(parts, crc=crc)
         try:
-            self._sock.sendto(datagram, self._family.to_sockaddr(to))
+            try:
+                self._sock.sendto(datagram, self._family.to_sockaddr(to))
+            except ConnectionRefusedError:
+                # That was an earlier datagram's answer; this one has not been sent yet.
+                self._sock.sendto(datagram, self._family.to_sockaddr(to))
         except BlockingIOError:
             self._counters["send_errors.full"] += 1
         except OSError:
@@ -71,6 +77,8 @@ class PacketSocket:
 
     def _read_batch(self) -> None:
         batch_ends_at = self._loop.time() + BATCH_S_MAX
+        # The loop wakes us for reports of refused datagrams too; then there may be nothing to read.
+        has_reports = True
         for _ in range(BATCH_DATAGRAMS_MAX):
             try:
                 size, sockaddr = self._sock.recvfrom_into(self._buffer)
@@ -79,13 +87,31 @@ class PacketSocket:
             except OSError:
                 # An earlier send's error, reported here; the socket goes on working.
                 self._counters["receive_errors"] += 1
+                has_reports = True
                 continue
+            has_reports = False
             self._take_datagram(bytes(self._buffer[:size]), self._family.from_sockaddr(sockaddr))
             if not self._is_open:
                 return
             if self._loop.time() > batch_ends_at:
                 break
+        if has_reports:
+            self._read_refusals()
         self._finish_batch()
+
+    def _read_refusals(self) -> None:
+        refused: dict[Address, None] = {}
+        for _ in range(BATCH_DATAGRAMS_MAX):
+            try:
+                address = next_refusal(self._sock, self._family)
+            except OSError:
+                break  # no more, or not on this system
+            if address is not None:
+                self._counters["packets_refused"] += 1
+                refused[address] = None
+        for address in refused:
+            if self._is_open:
+                self._refused(address)
 
     def _take_datagram(self, datagram: bytes, source: Address) -> None:
         self._counters["packets_in"] += 1

@@ -91,6 +91,7 @@ class Gossip:
             family,
             self._codec,
             receive=self._receive,
+            refused=self._handle_refused,
             finish_batch=self._arm_timer,
             counters=self._counters,
             drops=self._drops,
@@ -331,6 +332,9 @@ class Gossip:
         """Take one message of a batch; the timer is seen to at the batch's end."""
         if self._is_open:
             self._perform(self._machine.handle_message(message, source=source, now=self._now()))
+
+    def _handle_refused(self, address: Address) -> None:
+        self._perform(self._machine.handle_refused(address, now=self._now()))
 
     def _handle_request(self, message: StreamMessage, source: Address) -> StreamMessage | None:
         """Answer a stream's request; None closes it without an answer."""

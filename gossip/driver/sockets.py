@@ -4,6 +4,7 @@ import errno
 import socket
 from contextlib import suppress
 from ipaddress import ip_address
+from struct import Struct
 from typing import Final
 
 from gossip.errors import ConfigError
@@ -12,7 +13,16 @@ from gossip.types import Address
 RECEIVE_BUFFER_BYTES: Final = 2 * 1024 * 1024
 """Asked of the kernel for datagrams, so that a short stall of ours loses none."""
 BACKLOG: Final = 256
+
+_IP_RECVERR: Final = 11
+_IPV6_RECVERR: Final = 25
+_REPORTS: Final = ((socket.SOL_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR))
+"""Where Linux reports what was answered to a datagram of ours; Python 3.11 has no names for it."""
+_ORIGINS_ICMP: Final = (2, 3)
 _PORT_ATTEMPTS_MAX: Final = 50
+
+_REPORT: Final = Struct("=IB")
+"""The beginning of Linux's `sock_extended_err`: an errno, and who reported it."""
 
 SockAddr = tuple[str, int] | tuple[str, int, int, int]
 
@@ -88,6 +98,29 @@ def listen(bind: Address, family: AddressFamily) -> tuple[socket.socket, socket.
         return listener, packets, port
 
 
+def ask_for_refusals(sock: socket.socket) -> None:
+    """Have the system keep reports for `next_refusal`; elsewhere than on Linux it does nothing."""
+    for level, option in _REPORTS:
+        with suppress(OSError):  # one of them is the other family's
+            sock.setsockopt(level, option, 1)
+
+
+def next_refusal(sock: socket.socket, family: AddressFamily) -> Address | None:
+    """Take one report of a datagram that came to nothing: the address if nobody listens there.
+
+    Raises:
+        BlockingIOError: There are no more.
+        OSError: The system has no such reports.
+    """
+    _, reports, _, sockaddr = sock.recvmsg(0, 512, socket.MSG_ERRQUEUE)
+    for level, option, report in reports:
+        if (level, option) in _REPORTS and len(report) >= _REPORT.size:
+            number, origin = _REPORT.unpack_from(report)
+            if number == errno.ECONNREFUSED and origin in _ORIGINS_ICMP and sockaddr:
+                return family.from_sockaddr(sockaddr)
+    return None
+
+
 def _bound(address: Address, family: AddressFamily, kind: socket.SocketKind) -> socket.socket:
     sock = socket.socket(family.number, kind)
     try:
@@ -98,6 +131,7 @@ def _bound(address: Address, family: AddressFamily, kind: socket.SocketKind) -> 
             # Not for UDP: there it would let a second process take our port without an error.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
+            ask_for_refusals(sock)
             with suppress(OSError):  # a wish: the system's own limit may be lower
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
         sock.bind((address.host, address.port))

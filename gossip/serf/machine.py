@@ -289,7 +289,12 @@ class Serf:
 
     def handle_stream_failed(self, stream_id: int, reason: str, *, now: float) -> list[Effect]:
         """A stream that we asked for came to nothing: "refused", "timeout", "closed" or a text."""
-        self._digest(self._swim.handle_stream_failed(stream_id, reason), now=now)
+        self._digest(self._swim.handle_stream_failed(stream_id, reason, now=now), now=now)
+        return self._take_effects(now=now)
+
+    def handle_refused(self, address: Address, *, now: float) -> list[Effect]:
+        """A datagram of ours reached a host where nobody listens (ICMP port unreachable)."""
+        self._digest(self._swim.handle_refused(address, now=now), now=now)
         return self._take_effects(now=now)
 
     def handle_tcp_ping(self, ping: Ping, *, now: float) -> Ack | None:
@@ -298,7 +303,7 @@ class Serf:
 
     def handle_tcp_ack(self, stream_id: int, ack: Ack, *, now: float) -> list[Effect]:
         """The answer to an `OpenTcpPing`."""
-        self._digest(self._swim.handle_tcp_ack(stream_id, ack), now=now)
+        self._digest(self._swim.handle_tcp_ack(stream_id, ack, now=now), now=now)
         return self._take_effects(now=now)
 
     def _digest(self, effects: Sequence[SwimEffect], *, now: float) -> None:

@@ -6,8 +6,9 @@
     suspect   suspect, another accuser   i >= stored      suspect, the doubt shortens
     present   dead                       i >= stored      dead; left, if said by the member itself
     gone      suspect, dead              i > stored       unchanged, but the incarnation is stored
-    suspect   the doubt's time is over   -                dead
+    suspect   the doubt is over          -                dead
 
+When a doubt is over is decided in `doubts.py`.
 A claim against ourselves is refuted with a higher incarnation instead. Who is probed and where
 claims come from is decided in `machine.py`.
 """
@@ -19,10 +20,12 @@ from gossip.config import SwimConfig
 from gossip.swim import drops, versions
 from gossip.swim.awareness import Awareness
 from gossip.swim.broadcasts import BroadcastQueue, RumorNo
-from gossip.swim.deadlines import Deadline, Deadlines
+from gossip.swim.carrier import Carrier
+from gossip.swim.deadlines import Deadlines
+from gossip.swim.dialer import Dialer
+from gossip.swim.doubts import Doubts
 from gossip.swim.effects import MessageDropped, NameConflict
 from gossip.swim.facts import Admit, Emit, NodeGone, NodeJoined, NodeUpdated
-from gossip.swim.suspicion import Suspicion, confirmations_wanted, suspicion_s_min
 from gossip.swim.table import Entry, MemberTable
 from gossip.types import Address, Incarnation, MemberName, MemberState
 from gossip.wire.codec import encode_message
@@ -35,7 +38,7 @@ U32_MAX = (1 << 32) - 1
 class Claims:
     """Applies claims to the member table, for ourselves with our own incarnation.
 
-    Invariants: a doubt runs exactly for every suspect member; `local.incarnation` only rises.
+    Invariant: `local.incarnation` only rises.
     """
 
     def __init__(
@@ -47,6 +50,8 @@ class Claims:
         rumors: BroadcastQueue,
         rumor_bytes_max: int,
         awareness: Awareness,
+        carrier: Carrier,
+        dialer: Dialer,
         deadlines: Deadlines,
         emit: Emit,
         admit: Admit | None,
@@ -56,9 +61,18 @@ class Claims:
         self.is_leaving = False
         self._config, self._table, self._rumors = config, table, rumors
         self._rumor_bytes_max = rumor_bytes_max
-        self._awareness, self._deadlines = awareness, deadlines
+        self._awareness = awareness
         self._emit, self._admit = emit, admit
-        self._doubts: dict[MemberName, tuple[Suspicion, Deadline]] = {}
+        self._doubts = Doubts(
+            config,
+            local.node,
+            table=table,
+            carrier=carrier,
+            dialer=dialer,
+            deadlines=deadlines,
+            accuse=lambda suspect, now: self.handle_suspect(suspect, now=now),
+            declare=self._declare_dead,
+        )
 
     def announce(self, meta: bytes, *, now: float) -> RumorNo | None:
         """Claim ourselves alive with `meta`, at the next incarnation if we are known already."""
@@ -151,12 +165,9 @@ class Claims:
         if len(suspect.from_node.encode(errors="surrogateescape")) > NAME_BYTES_MAX:
             self._emit(MessageDropped(drops.BAD_NAME, "accuser"))
             return
-        if (doubt := self._doubts.get(suspect.node)) is not None:
-            suspicion, deadline = doubt
-            if suspicion.confirm(suspect.from_node):
+        if suspect.node in self._doubts:
+            if self._doubts.hear(suspect, now=now):
                 self._spread(suspect, suspect.node, known_by=self._members_at(source))
-                deadline.cancel()
-                self._arm(entry, suspicion)
             return
         if entry.is_gone:
             # Differs from memberlist: the incarnation is kept, so that an alive claim older than
@@ -169,7 +180,13 @@ class Claims:
         self._spread(suspect, suspect.node, known_by=self._members_at(source))
         entry.incarnation = suspect.incarnation
         self._table.set_state(entry, MemberState.SUSPECT, now=now)
-        self._arm(entry, self._new_suspicion(suspect.from_node, now=now))
+        self._doubts.begin(entry, suspect, now=now)
+
+    def handle_refused(self, address: Address, *, now: float) -> None:
+        """Nobody takes datagrams where members are said to listen."""
+        for entry in self._table.at(address):
+            if not entry.is_gone and entry.name != self.local.node:
+                self._doubts.investigate(entry, now=now)
 
     def handle_dead(
         self, dead: Dead, *, now: float, source: Address | None = None
@@ -181,7 +198,7 @@ class Claims:
         if len(dead.from_node.encode(errors="surrogateescape")) > NAME_BYTES_MAX:
             self._emit(MessageDropped(drops.BAD_NAME, "accuser"))
             return None
-        self._end_doubt(dead.node)
+        self._doubts.end(dead.node)
         if entry.is_gone:
             if dead.incarnation == entry.incarnation and dead.node != self.local.node:
                 self._note_known(entry, source)
@@ -243,7 +260,7 @@ class Claims:
         self, entry: Entry, alive: Alive, *, now: float, source: Address | None = None
     ) -> RumorNo | None:
         """Take over a newer claim, or the first one of a name's new holder (8.4 steps 8-11)."""
-        self._end_doubt(alive.node)
+        self._doubts.end(alive.node)
         was_gone, old_meta = entry.is_gone, entry.meta
         entry.vsn, entry.meta, entry.incarnation = alive.vsn, alive.meta, alive.incarnation
         if (entry.addr, entry.port) != (alive.addr, alive.port):
@@ -270,30 +287,8 @@ class Claims:
         self._awareness.apply(+1)
         self._spread(self.local, self.local.node, known_by=())
 
-    def _new_suspicion(self, accuser: MemberName, *, now: float) -> Suspicion:
-        config, count = self._config, len(self._table)
-        s_min = suspicion_s_min(
-            count, mult=config.suspicion_mult, probe_interval_s=config.probe_interval_s
-        )
-        wanted = confirmations_wanted(count, mult=config.suspicion_mult) if config.lifeguard else 0
-        return Suspicion(
-            accuser,
-            wanted=wanted,
-            s_min=s_min,
-            s_max=s_min * config.suspicion_max_mult,
-            now=now,
-        )
-
-    def _arm(self, entry: Entry, suspicion: Suspicion) -> None:
-        def declare_dead(now: float) -> None:
-            self.handle_dead(Dead(entry.incarnation, entry.name, self.local.node), now=now)
-
-        deadline = self._deadlines.arm(suspicion.deadline_at, declare_dead)
-        self._doubts[entry.name] = (suspicion, deadline)
-
-    def _end_doubt(self, name: MemberName) -> None:
-        if (doubt := self._doubts.pop(name, None)) is not None:
-            doubt[1].cancel()
+    def _declare_dead(self, entry: Entry, refused: bool, now: float) -> None:
+        self.handle_dead(Dead(entry.incarnation, entry.name, self.local.node, refused), now=now)
 
     def _members_at(self, *addresses: Address | None) -> list[Address]:
         """Those of `addresses` that members have: strangers cannot make us remember theirs."""

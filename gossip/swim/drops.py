@@ -18,6 +18,7 @@ INCARNATION_LIMIT = "accusation-at-incarnation-limit"
 # Probing.
 PING_FOR_ANOTHER_NAME = "ping-for-another-name"
 INDIRECT_PINGS_MAX = "indirect-pings-max"
+DIALS_MAX = "dials-max"
 ANSWER_RATE = "answer-rate-to-strangers"
 TCP_PING_ONLY = "probe-answered-by-tcp-only"
 

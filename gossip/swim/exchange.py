@@ -90,6 +90,8 @@ class Exchanges:
         if exchange is None:
             self._emit(MessageDropped(drops.UNKNOWN_STREAM, str(stream_id)))
             return
+        for entry in self._table.at(exchange.to):
+            entry.tcp_reached = True
         error = self._refusal(reply, source=exchange.to)
         if error is None and exchange.is_look:
             state = self._local_state(join=reply.join)

@@ -16,6 +16,7 @@ from gossip.swim.broadcasts import BroadcastQueue, RumorNo
 from gossip.swim.carrier import Carrier, UserRumors, packet_room_bytes, rumor_bytes_max
 from gossip.swim.claims import Claims
 from gossip.swim.deadlines import Deadlines
+from gossip.swim.dialer import Dialer
 from gossip.swim.effects import MessageDropped
 from gossip.swim.exchange import Exchanges
 from gossip.swim.facts import Admit, SwimEffect, UserMessageReceived
@@ -117,6 +118,13 @@ class Swim:
             user_rumors=user_rumors,
             emit=self._emit,
         )
+        self._dialer = Dialer(
+            config.swim,
+            table=self._table,
+            local=lambda: self._claims.local,
+            stream_ids=stream_ids,
+            emit=self._emit,
+        )
         self._claims = Claims(
             config.swim,
             local,
@@ -124,6 +132,8 @@ class Swim:
             rumors=self._rumors,
             rumor_bytes_max=rumor_bytes_max(room_bytes),
             awareness=self._awareness,
+            carrier=self._carrier,
+            dialer=self._dialer,
             deadlines=self._deadlines,
             emit=self._emit,
             admit=admit,
@@ -134,6 +144,7 @@ class Swim:
             claims=self._claims,
             awareness=self._awareness,
             carrier=self._carrier,
+            dialer=self._dialer,
             deadlines=self._deadlines,
             stream_ids=stream_ids,
             emit=self._emit,
@@ -245,9 +256,15 @@ class Swim:
         """Answer a ping that came by stream; None closes it without an answer (6.2)."""
         return None if ping.node and ping.node != self._name else Ack(ping.seq_no)
 
-    def handle_tcp_ack(self, stream_id: int, ack: Ack) -> list[SwimEffect]:
+    def handle_tcp_ack(self, stream_id: int, ack: Ack, *, now: float) -> list[SwimEffect]:
         """The answer to an `OpenTcpPing`."""
         self._prober.handle_tcp_ack(stream_id, ack)
+        self._dialer.handle_ack(stream_id, ack, now=now)
+        return self._take_effects()
+
+    def handle_refused(self, address: Address, *, now: float) -> list[SwimEffect]:
+        """A datagram of ours reached a host where nobody listens (ICMP port unreachable)."""
+        self._claims.handle_refused(address, now=now)
         return self._take_effects()
 
     def handle_push_pull(
@@ -264,8 +281,10 @@ class Swim:
         self._exchanges.handle_reply(stream_id, reply, now=now)
         return self._take_effects()
 
-    def handle_stream_failed(self, stream_id: int, reason: str) -> list[SwimEffect]:
+    def handle_stream_failed(self, stream_id: int, reason: str, *, now: float) -> list[SwimEffect]:
         """A stream we asked for was refused, timed out or broke."""
+        self._prober.handle_tcp_failure(stream_id, reason)
+        self._dialer.handle_failure(stream_id, reason, now=now)
         self._exchanges.handle_failure(stream_id, reason)
         return self._take_effects()
 

@@ -42,6 +42,8 @@ class ProbeRound:
         self.begun_at = now
         self.deadline_at = now + timeout_s
         self.tcp_stream_id: int | None = None
+        self.tcp_refused = False
+        """The fallback ping met a host where nobody listens."""
         self._others_s = period_s - timeout_s
         self._others_asked = False
         self._tcp_acked = False

@@ -13,6 +13,7 @@ from gossip.swim.awareness import Awareness
 from gossip.swim.carrier import Carrier
 from gossip.swim.claims import U32_MAX, Claims
 from gossip.swim.deadlines import Deadline, Deadlines
+from gossip.swim.dialer import REFUSED, Dialer
 from gossip.swim.effects import MessageDropped, OpenTcpPing
 from gossip.swim.facts import Emit, PingAnswered
 from gossip.swim.probe import ProbeRound, ProbeStep
@@ -55,12 +56,13 @@ class Prober:
         claims: Claims,
         awareness: Awareness,
         carrier: Carrier,
+        dialer: Dialer,
         deadlines: Deadlines,
         stream_ids: Iterator[int],
         emit: Emit,
     ) -> None:
         self._config, self._table, self._claims = config, table, claims
-        self._awareness, self._carrier = awareness, carrier
+        self._awareness, self._carrier, self._dialer = awareness, carrier, dialer
         self._deadlines, self._stream_ids, self._emit = deadlines, stream_ids, emit
         self._last_seq_no = 0
         self._next_tick_at = 0.0
@@ -102,6 +104,13 @@ class Prober:
         probe = self._round
         if probe is not None and (probe.tcp_stream_id, probe.seq_no) == (stream_id, ack.seq_no):
             probe.handle_tcp_ack()
+            if (target := self._table.get(probe.target)) is not None:
+                target.tcp_reached = True
+
+    def handle_tcp_failure(self, stream_id: int, reason: str) -> None:
+        """A stream was refused, timed out or broke, perhaps the fallback ping's."""
+        if self._round is not None and self._round.tcp_stream_id == stream_id:
+            self._round.tcp_refused = reason == REFUSED
 
     def handle_indirect_ping(
         self, request: IndirectPing, *, target: Address, requester: Address, now: float
@@ -153,6 +162,7 @@ class Prober:
             period_s=self._awareness.scaled_s(self._config.probe_interval_s),
             now=now,
         )
+        self._dialer.get_acquainted(target, now=now)
         ping = self._ping(probe.seq_no, target.name)
         if target.state == MemberState.SUSPECT and self._config.lifeguard:
             # The accusation rides along so that the accused can refute at once.
@@ -216,7 +226,14 @@ class Prober:
         self._deadlines.arm(max(now, self._next_tick_at), self._tick)
 
     def _accusation(self, probe: ProbeRound) -> Suspect:
-        return Suspect(probe.incarnation, probe.target, self._claims.local.node)
+        target = self._table.get(probe.target)
+        is_refused = (
+            self._config.crash_evidence
+            and probe.tcp_refused
+            and target is not None
+            and target.tcp_reached
+        )
+        return Suspect(probe.incarnation, probe.target, self._claims.local.node, is_refused)
 
     def _ping(self, seq_no: SeqNo, target: MemberName) -> Ping:
         local = self._claims.local

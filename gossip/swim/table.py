@@ -29,6 +29,8 @@ class Entry:
     state: MemberState
     changed_at: float
     """When `state` last changed, monotonic seconds."""
+    tcp_reached: bool = False
+    """Whether we have ever reached it by TCP at this address."""
     address: Address = field(init=False)
 
     def __post_init__(self) -> None:
@@ -41,6 +43,7 @@ class Entry:
     def move(self, addr: bytes, port: int) -> None:
         """Take over another address."""
         self.addr, self.port = addr, port
+        self.tcp_reached = False
         self.address = Address.from_packed(addr, port)
 
     def as_node(self) -> PushPullNode:
@@ -85,6 +88,12 @@ class MemberTable:
     def has_address(self, address: Address) -> bool:
         """Whether some member listens there."""
         return address in self._addresses
+
+    def at(self, address: Address) -> list[Entry]:
+        """The members that listen there, usually one. Goes through all of them."""
+        if address not in self._addresses:
+            return []
+        return [entry for entry in self._ring if entry.address == address]
 
     def add(self, entry: Entry) -> None:
         """Enter a member that is not known, at a random place of the ring."""

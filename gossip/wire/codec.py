@@ -91,11 +91,14 @@ def _add_source(body: dict[str, object], message: Ping | IndirectPing) -> None:
 
 
 def _accusation(message: Suspect | Dead) -> dict[str, object]:
-    return {
+    body: dict[str, object] = {
         "From": message.from_node,
         "Incarnation": message.incarnation,
         "Node": message.node,
     }
+    if message.refused:
+        body["Refused"] = True
+    return body
 
 
 def decode_message_untrusted(data: bytes) -> PacketMessage:
@@ -128,7 +131,7 @@ _INDIRECT_PING: Final = (
 )
 _ACK: Final = (b"SeqNo", b"Payload")
 _NACK: Final = (b"SeqNo",)
-_ACCUSATION: Final = (b"Incarnation", b"Node", b"From")
+_ACCUSATION: Final = (b"Incarnation", b"Node", b"From", b"Refused")
 _ALIVE: Final = (b"Incarnation", b"Node", b"Addr", b"Port", b"Meta", b"Vsn")
 
 
@@ -169,13 +172,21 @@ def _nack(body: object) -> Nack:
 
 
 def _suspect(body: object) -> Suspect:
-    values = fields_untrusted(body, _ACCUSATION)
-    return Suspect(_incarnation(values[0]), member_name(values[1]), member_name(values[2]))
+    return Suspect(*_accusation_values(body))
 
 
 def _dead(body: object) -> Dead:
+    return Dead(*_accusation_values(body))
+
+
+def _accusation_values(body: object) -> tuple[Incarnation, MemberName, MemberName, bool]:
     values = fields_untrusted(body, _ACCUSATION)
-    return Dead(_incarnation(values[0]), member_name(values[1]), member_name(values[2]))
+    return (
+        _incarnation(values[0]),
+        member_name(values[1]),
+        member_name(values[2]),
+        flag(values[3]),
+    )
 
 
 def _alive(body: object) -> Alive:

@@ -55,6 +55,8 @@ class Suspect:
     incarnation: Incarnation
     node: MemberName
     from_node: MemberName
+    refused: bool = False
+    """`from_node` was refused a connection: ours, the reference ignores and strips it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Dead:
     node: MemberName
     from_node: MemberName
     """The accuser; equal to `node` when the member left on purpose."""
+    refused: bool = False
+    """Declared on crash evidence rather than for silence: ours, as in `Suspect`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,10 @@ class SimulatedMember:
             self._perform(machine.handle_message(message, source=source, now=self._clock.now))
         self._rearm()
 
+    def _hear_refused(self, target: object) -> None:
+        assert isinstance(target, Address)
+        self._act(self.machine.handle_refused(target, now=self._clock.now))
+
     def _serve(
         self, source: Address, request: PushPull | Ping
     ) -> PushPull | Ack | ErrorReply | None:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from gossip.config import GossipConfig, SerfConfig, SwimConfig
 from gossip.serf import Serf
 from gossip.serf.events import Effect
-from gossip.swim.effects import MessageDropped, SendPacket
+from gossip.swim.effects import MessageDropped, OpenTcpPing, SendPacket
 from gossip.types import Address, Incarnation, LamportTime, MemberName, SeqNo
 from gossip.wire.codec import decode_message_untrusted
 from gossip.wire.messages import (
@@ -101,7 +101,7 @@ class Sent:
 class Bench:
     """A started machine, virtual time, and everything it asked for.
 
-    The members around it answer each direct ping at once, unless `peers_answer` is cleared.
+    The members around it answer each ping, also by TCP, at once, unless `peers_answer` is cleared.
     """
 
     def __init__(
@@ -155,6 +155,9 @@ class Bench:
         if self.peers_answer:
             for ping in of_type(Ping, messages(effects)):
                 self.take(Ack(ping.seq_no))
+            for dial in of_type(OpenTcpPing, effects):
+                ack = Ack(dial.ping.seq_no)
+                self.note(self.machine.handle_tcp_ack(dial.stream_id, ack, now=self.now))
         return effects
 
     def run_for(self, duration_s: float) -> list[Effect]:
