@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "simulate": Entry("cli.simulate", "simulate", "Simulates a cluster under faults"),
     "validate": Entry("cli.validate", "validate", "Validate configuration files or folders"),
     "version": Entry("cli.version", "version", "Prints the version"),
+    "why": Entry("cli.why", "why", "Shows why a node has the status it has"),
     "watch": Entry("cli.watch", "watch", "Watch for changes"),
 }
 

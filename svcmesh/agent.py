@@ -52,6 +52,7 @@ from svcmesh.coordinates import PICTURE_S, NodeCoordinates
 from svcmesh.definitions import ServiceDefinition, parse_service_definition
 from svcmesh.directory import CatalogDirectory
 from svcmesh.errors import StorageError
+from svcmesh.insight import PoolInsight
 from svcmesh.membership import LanAdmission, alive_servers, local_tags, server_address
 from svcmesh.runtime.catalog import CatalogRuntime
 from svcmesh.runtime.events import EventRuntime
@@ -201,6 +202,7 @@ class Agent:
                 is_server=config.server,
             ),
         )
+        self.insight = PoolInsight(self._gossip)
         self._opened.push_async_callback(self._save_changed_state)
         self._opened.push_async_callback(self._gossip.close)
 

@@ -7,6 +7,7 @@ keeps one timer at or before the machine's next deadline. It decides nothing abo
 import asyncio
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -30,6 +31,7 @@ from gossip.swim.effects import (
     PushPullFinished,
     SendPacket,
 )
+from gossip.swim.history import Accusation
 from gossip.types import Address, Incarnation, LamportTime, MemberName
 from gossip.wire import (
     ENCRYPTION_OVERHEAD_BYTES,
@@ -229,6 +231,14 @@ class Gossip:
         We probe one member a second, so in a pool of n all are known after about n seconds.
         """
         return self._machine.cached_coordinate(name)
+
+    def accusations(self, name: MemberName) -> list[tuple[float, Accusation]]:
+        """What is remembered of a member's standing, oldest first.
+
+        Each with the wall clock of its instant, as far as the clock has not been set since.
+        """
+        offset_s = time.time() - self._now()
+        return [(step.at + offset_s, step) for step in self._machine.accusations(name)]
 
     def stats(self) -> dict[str, int]:
         """The machine's figures: health score, queue lengths, Lamport times, member counts."""

@@ -38,6 +38,7 @@ from gossip.swim.facts import (
     UserMessageReceived,
     UserStateReceived,
 )
+from gossip.swim.history import Accusation, History
 from gossip.swim.versions import own_vsn
 from gossip.types import Address, Incarnation, LamportTime, MemberName, MemberState
 from gossip.wire.limits import NAME_BYTES_MAX
@@ -100,7 +101,13 @@ class Serf:
         self._own_joins: set[int] = set()
         self._departure: Departure | None = None
         self._intent_rumor: RumorNo | None = None
-        self._members = Members(config.serf, members_max=config.swim.members_max, emit=self._emit)
+        self._history = History()
+        self._members = Members(
+            config.serf,
+            members_max=config.swim.members_max,
+            history=self._history,
+            emit=self._emit,
+        )
         self._coordinates = Coordinates(rng=Random(rng.getrandbits(64)), emit=self._emit)
         room_bytes = packet_room_bytes(config, keyring_overhead_bytes=keyring_overhead_bytes)
         self._rumors = SerfRumors(
@@ -128,6 +135,7 @@ class Serf:
             user_state=self._intake.local_state,
             ack_payload=self._ack_payload,
             deadlines=self._deadlines,
+            history=self._history,
             rng=rng,
             now=now,
             admit=None if admit is None else _node_hook(admit),
@@ -171,6 +179,10 @@ class Serf:
     def cached_coordinate(self, name: MemberName) -> Coordinate | None:
         """Where a member said it was when we last probed it; None when it never said."""
         return self.coordinate if name == self._name else self._coordinates.cached(name)
+
+    def accusations(self, name: MemberName) -> tuple[Accusation, ...]:
+        """What is remembered of a member's standing, oldest first."""
+        return self._history.of(name)
 
     def stats(self) -> dict[str, int]:
         """Figures for an operator, by name."""

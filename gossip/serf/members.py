@@ -31,6 +31,7 @@ from gossip.serf.events import (
 )
 from gossip.serf.intents import RecentIntents
 from gossip.swim.effects import MessageDropped
+from gossip.swim.history import History, Reason, Step
 from gossip.types import Address, LamportTime, MemberName
 from gossip.wire.messages import JoinIntent, LeaveIntent, PushPullNode
 from gossip.wire.serf_values import decode_tags_untrusted
@@ -56,9 +57,15 @@ class Members:
     """
 
     def __init__(
-        self, config: SerfConfig, *, members_max: int, emit: Callable[[Effect], None]
+        self,
+        config: SerfConfig,
+        *,
+        members_max: int,
+        history: History,
+        emit: Callable[[Effect], None],
     ) -> None:
-        self._config, self._members_max, self._emit = config, members_max, emit
+        self._config, self._members_max = config, members_max
+        self._history, self._emit = history, emit
         self._records: dict[MemberName, Record] = {}
         self._failed: dict[MemberName, Record] = {}
         self._left: dict[MemberName, Record] = {}
@@ -164,9 +171,11 @@ class Members:
         record.status_ltime = intent.ltime
         match record.member.status:
             case MemberStatus.ALIVE:
+                self._note(Step.LEAVING, record.member, now=now)
                 record.member = replace(record.member, status=MemberStatus.LEAVING)
                 return True
             case MemberStatus.FAILED:
+                self._note(Step.LEFT, record.member, now=now)
                 self._unlist(intent.node)
                 record.member = replace(record.member, status=MemberStatus.LEFT)
                 # Differs from Serf: a tombstone's time counts from when it became one.
@@ -196,6 +205,16 @@ class Members:
             while gone and now - next(iter(gone.values())).gone_at > timeout_s:
                 self._erase(next(iter(gone)))
         self._intents.forget_before(now - self._config.recent_intent_timeout_s)
+
+    def _note(self, step: Step, member: Member, *, now: float) -> None:
+        self._history.note(
+            member.name,
+            step,
+            by=member.name,
+            reason=Reason.LEAVE,
+            incarnation=member.incarnation,
+            now=now,
+        )
 
     def _member_of(self, node: PushPullNode, status: MemberStatus) -> Member:
         try:

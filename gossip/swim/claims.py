@@ -26,6 +26,7 @@ from gossip.swim.dialer import Dialer
 from gossip.swim.doubts import Doubts
 from gossip.swim.effects import MessageDropped, NameConflict
 from gossip.swim.facts import Admit, Emit, NodeGone, NodeJoined, NodeUpdated
+from gossip.swim.history import History, Reason, Step
 from gossip.swim.table import Entry, MemberTable
 from gossip.types import Address, Incarnation, MemberName, MemberState
 from gossip.wire.codec import encode_message
@@ -52,6 +53,7 @@ class Claims:
         awareness: Awareness,
         carrier: Carrier,
         dialer: Dialer,
+        history: History,
         deadlines: Deadlines,
         emit: Emit,
         admit: Admit | None,
@@ -61,7 +63,7 @@ class Claims:
         self.is_leaving = False
         self._config, self._table, self._rumors = config, table, rumors
         self._rumor_bytes_max = rumor_bytes_max
-        self._awareness = awareness
+        self._awareness, self._history = awareness, history
         self._emit, self._admit = emit, admit
         self._doubts = Doubts(
             config,
@@ -69,6 +71,7 @@ class Claims:
             table=table,
             carrier=carrier,
             dialer=dialer,
+            history=history,
             deadlines=deadlines,
             accuse=lambda suspect, now: self.handle_suspect(suspect, now=now),
             declare=self._declare_dead,
@@ -118,7 +121,8 @@ class Claims:
                 self.handle_dead(Dead(node.incarnation, node.name, node.name), now=now)
             case MemberState.SUSPECT | MemberState.DEAD:
                 # Also for dead ones: hearsay starts a doubt, which the accused may still refute.
-                self.handle_suspect(Suspect(node.incarnation, node.name, self.local.node), now=now)
+                suspect = Suspect(node.incarnation, node.name, self.local.node)
+                self.handle_suspect(suspect, now=now, is_hearsay=True)
 
     def handle_alive(self, alive: Alive, *, now: float, source: Address | None = None) -> None:
         """Apply an alive claim (8.4); `source` is who told us, None if that was by stream."""
@@ -153,12 +157,17 @@ class Claims:
         if not is_us:
             self._accept_alive(entry, alive, now=now, source=source)
         elif alive.incarnation >= self.local.incarnation and alive != self.local:
-            self._refute(alive.incarnation)
+            self._refute(alive.incarnation, now=now)
 
     def handle_suspect(
-        self, suspect: Suspect, *, now: float, source: Address | None = None
+        self,
+        suspect: Suspect,
+        *,
+        now: float,
+        source: Address | None = None,
+        is_hearsay: bool = False,
     ) -> None:
-        """Apply an accusation (8.5)."""
+        """Apply an accusation (8.5); one by hearsay is ours, though we have seen nothing."""
         entry = self._table.get(suspect.node)
         if entry is None or suspect.incarnation < entry.incarnation:
             return
@@ -167,6 +176,7 @@ class Claims:
             return
         if suspect.node in self._doubts:
             if self._doubts.hear(suspect, now=now):
+                self._note(Step.CONFIRMED, suspect, is_hearsay=is_hearsay, now=now)
                 self._spread(suspect, suspect.node, known_by=self._members_at(source))
             return
         if entry.is_gone:
@@ -174,8 +184,9 @@ class Claims:
             # the accusation cannot revive the member.
             entry.incarnation = suspect.incarnation
             return
+        self._note(Step.SUSPECTED, suspect, is_hearsay=is_hearsay, now=now)
         if suspect.node == self.local.node:
-            self._refute(suspect.incarnation)
+            self._refute(suspect.incarnation, now=now)
             return
         self._spread(suspect, suspect.node, known_by=self._members_at(source))
         entry.incarnation = suspect.incarnation
@@ -205,10 +216,11 @@ class Claims:
             # Differs from memberlist: as for an accusation, a higher incarnation is kept.
             entry.incarnation = dead.incarnation
             return None
-        if dead.node == self.local.node and not self.is_leaving:
-            self._refute(dead.incarnation)
-            return None
         has_left = dead.from_node == dead.node
+        self._note(Step.LEFT if has_left else Step.FAILED, dead, now=now)
+        if dead.node == self.local.node and not self.is_leaving:
+            self._refute(dead.incarnation, now=now)
+            return None
         # The subject of a death has to hear of it, to refute it.
         known_by = self._members_at(source, entry.address if has_left else None)
         rumor = self._spread(dead, dead.node, known_by=known_by)
@@ -261,6 +273,11 @@ class Claims:
     ) -> RumorNo | None:
         """Take over a newer claim, or the first one of a name's new holder (8.4 steps 8-11)."""
         self._doubts.end(alive.node)
+        if entry.state != MemberState.ALIVE and entry.incarnation > 0:
+            step = Step.RETURNED if entry.is_gone else Step.REFUTED
+            self._history.note(
+                alive.node, step, by=alive.node, incarnation=alive.incarnation, now=now
+            )
         was_gone, old_meta = entry.is_gone, entry.meta
         entry.vsn, entry.meta, entry.incarnation = alive.vsn, alive.meta, alive.incarnation
         if (entry.addr, entry.port) != (alive.addr, alive.port):
@@ -274,7 +291,25 @@ class Claims:
             self._emit(NodeUpdated(entry.as_node()))
         return rumor
 
-    def _refute(self, accused: Incarnation) -> None:
+    def _note(
+        self, step: Step, claim: Suspect | Dead, *, now: float, is_hearsay: bool = False
+    ) -> None:
+        if step == Step.LEFT:
+            reason = Reason.LEAVE
+        elif is_hearsay:
+            reason = Reason.HEARSAY
+        else:
+            reason = Reason.REFUSED if claim.refused else Reason.TIMEOUT
+        self._history.note(
+            claim.node,
+            step,
+            by=claim.from_node,
+            reason=reason,
+            incarnation=claim.incarnation,
+            now=now,
+        )
+
+    def _refute(self, accused: Incarnation, *, now: float) -> None:
         """Deny what is claimed of us at incarnation `accused` by a higher one (8.3)."""
         own = self.local.incarnation
         if own == U32_MAX or (accused > own and accused > U32_MAX - INCARNATION_MARGIN):
@@ -285,6 +320,13 @@ class Claims:
         assert me is not None
         me.incarnation = self.local.incarnation
         self._awareness.apply(+1)
+        self._history.note(
+            self.local.node,
+            Step.REFUTED,
+            by=self.local.node,
+            incarnation=self.local.incarnation,
+            now=now,
+        )
         self._spread(self.local, self.local.node, known_by=())
 
     def _declare_dead(self, entry: Entry, refused: bool, now: float) -> None:

@@ -18,6 +18,7 @@ from gossip.config import SwimConfig
 from gossip.swim.carrier import Carrier
 from gossip.swim.deadlines import Deadline, Deadlines
 from gossip.swim.dialer import Dialer
+from gossip.swim.history import History, Step
 from gossip.swim.refusals import Refusals, choose_witnesses
 from gossip.swim.suspicion import Suspicion, confirmations_wanted, suspicion_s_min
 from gossip.swim.table import Entry, MemberTable
@@ -55,13 +56,14 @@ class Doubts:
         table: MemberTable,
         carrier: Carrier,
         dialer: Dialer,
+        history: History,
         deadlines: Deadlines,
         accuse: Callable[[Suspect, float], None],
         declare: Callable[[Entry, bool, float], None],
     ) -> None:
         self._config, self._own_name, self._table = config, own_name, table
         self._carrier, self._dialer, self._deadlines = carrier, dialer, deadlines
-        self._accuse, self._declare = accuse, declare
+        self._history, self._accuse, self._declare = history, accuse, declare
         self._doubts: dict[MemberName, _Doubt] = {}
         self._resting: set[MemberName] = set()
 
@@ -148,8 +150,16 @@ class Doubts:
                 return
             if is_refused:
                 self._declare(doubt.entry, True, now)
-            else:
-                doubt.refusals.void()
+                return
+            doubt.refusals.void()
+            entry = doubt.entry
+            self._history.note(
+                entry.name,
+                Step.ANSWERED,
+                by=self._own_name,
+                incarnation=entry.incarnation,
+                now=now,
+            )
 
         def dial_once_more(now: float) -> None:
             self._dialer.dial(doubt.entry, now=now, then=judge)

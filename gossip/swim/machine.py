@@ -20,6 +20,7 @@ from gossip.swim.dialer import Dialer
 from gossip.swim.effects import MessageDropped
 from gossip.swim.exchange import Exchanges
 from gossip.swim.facts import Admit, SwimEffect, UserMessageReceived
+from gossip.swim.history import History
 from gossip.swim.prober import Prober
 from gossip.swim.ratelimit import TokenBucket
 from gossip.swim.table import Entry, MemberTable
@@ -62,6 +63,7 @@ class Swim:
         user_state: Callable[[], bytes],
         ack_payload: Callable[[], bytes | None],
         deadlines: Deadlines,
+        history: History,
         rng: Random,
         now: float,
         admit: Admit | None = None,
@@ -79,6 +81,7 @@ class Swim:
             user_state: The upper layer's part of a push/pull, asked for each time.
             ack_payload: What the upper layer adds to our answers to pings.
             deadlines: Shared with the upper layer; run by our `handle_timer`.
+            history: Where accusations are remembered.
             rng: Chooses partners and phases, and nothing else.
             now: Monotonic seconds.
             admit: The admission hook.
@@ -134,6 +137,7 @@ class Swim:
             awareness=self._awareness,
             carrier=self._carrier,
             dialer=self._dialer,
+            history=history,
             deadlines=self._deadlines,
             emit=self._emit,
             admit=admit,

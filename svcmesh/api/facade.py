@@ -14,6 +14,7 @@ from svcmesh.catalog.view import CatalogView
 from svcmesh.config import AgentConfig
 from svcmesh.definitions import ServiceDefinition
 from svcmesh.errors import SvcmeshError
+from svcmesh.insight import Standing
 from svcmesh.userevents import UserEvent
 
 
@@ -74,6 +75,13 @@ class Events(Protocol):
         """Call `on_event` at every event; what is returned ends that."""
 
 
+class Insight(Protocol):
+    """What the agent can tell about its pool beyond the list of members."""
+
+    def why(self, name: str) -> Standing | None:
+        """How a member is seen and why; None if nothing is known of it."""
+
+
 class AgentFacade(Protocol):
     """One running agent, as its HTTP API sees it."""
 
@@ -89,6 +97,9 @@ class AgentFacade(Protocol):
 
     @property
     def events(self) -> Events: ...
+
+    @property
+    def insight(self) -> Insight: ...
 
     @property
     def is_ready(self) -> bool:

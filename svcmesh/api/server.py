@@ -22,6 +22,7 @@ from svcmesh.api import (
     coordinates,
     events,
     health,
+    insight,
     internal,
     status,
     unbuilt,
@@ -164,6 +165,7 @@ class HttpServer:
         catalog.add_routes(router, read)
         coordinates.add_routes(router, read)
         events.add_routes(router, self._reads)
+        insight.add_routes(router)
         health.add_routes(read)
         internal.add_routes(read)
         status.add_routes(router)

@@ -19,6 +19,7 @@ from svcmesh.catalog.view import CatalogView
 from svcmesh.config import AgentConfig, load_config
 from svcmesh.coordinates import NodeCoordinates
 from svcmesh.definitions import ServiceDefinition
+from svcmesh.insight import Standing
 from svcmesh.runtime.events import EventRuntime
 
 NODE_ID = "11111111-2222-3333-4444-555555555555"
@@ -39,6 +40,16 @@ def config(**flags: object) -> AgentConfig:
     return load_config(
         {"dev": True, "node": "n1", "datacenter": "dc1", **flags}, [], host_name=lambda: "host"
     )
+
+
+@dataclass
+class FakeInsight:
+    """Knows what a test has put there."""
+
+    standings: dict[str, Standing] = field(default_factory=dict)
+
+    def why(self, name: str) -> Standing | None:
+        return self.standings.get(name)
 
 
 @dataclass
@@ -63,6 +74,7 @@ class FakeAgent:
         )
         self.agent_coordinates: dict[str, Coordinate] = {}
         """Where gossip knows agents to be; `coordinates.refresh` shows it."""
+        self.insight = FakeInsight()
         self.coordinates = NodeCoordinates(self.view, agents=lambda: self.agent_coordinates.items())
         self.events = EventRuntime(
             node="n1",

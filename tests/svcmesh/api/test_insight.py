@@ -1,0 +1,54 @@
+"""`/v1/agent/why/...`."""
+
+from gossip.serf.events import MemberStatus
+from gossip.swim.history import Accusation, Reason, Step
+from gossip.types import Incarnation, MemberName
+from svcmesh.insight import Standing
+from tests.svcmesh.api.fakes import Client, FakeAgent, member, run
+
+AT_UTC = 1_700_000_000.25
+
+
+def told(step: Step, by: str, reason: Reason | None = None) -> tuple[float, Accusation]:
+    return AT_UTC, Accusation(5.0, step, MemberName(by), reason, Incarnation(7))
+
+
+def test_why_tells_the_status_and_each_step_with_its_author_and_reason() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.insight.standings["n 7"] = Standing(
+            member("n 7", MemberStatus.FAILED),
+            (told(Step.SUSPECTED, "n3", Reason.REFUSED), told(Step.FAILED, "n4", Reason.TIMEOUT)),
+        )
+        answer = (await client.get("/v1/agent/why/n%207")).json
+        assert answer["Node"] == "n 7"
+        assert answer["Status"] == "failed"
+        assert answer["Address"] == "127.0.0.9:8301"
+        assert answer["Timeline"][0] == {
+            "At": "2023-11-14T22:13:20.250Z",
+            "Step": "suspected",
+            "By": "n3",
+            "Reason": "refused",
+            "Incarnation": 7,
+            "Text": "suspected by n3: its host refused the connection",
+        }
+        assert answer["Timeline"][1]["Text"] == "declared failed by n4: no answer"
+
+    run(scenario)
+
+
+def test_a_member_that_was_forgotten_still_has_its_timeline() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.insight.standings["gone"] = Standing(None, (told(Step.LEFT, "gone", Reason.LEAVE),))
+        answer = (await client.get("/v1/agent/why/gone")).json
+        assert (answer["Status"], answer["Address"]) == ("forgotten", "")
+
+    run(scenario)
+
+
+def test_an_unknown_name_is_not_found() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.get("/v1/agent/why/nobody")
+        assert answer.status == 404
+        assert "nobody" in answer.text
+
+    run(scenario)
