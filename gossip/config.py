@@ -52,6 +52,9 @@ class SwimConfig:
     gossip_interval_s: float = 0.2
     gossip_nodes: int = 3
     gossip_to_the_dead_s: float = 30.0
+    remember_gone_s: float = 24 * 3600.0
+    """How long the incarnation of a dead or left member is remembered: until then nobody's older
+    claim brings it back."""
     push_pull_interval_s: float = 30.0
     """0 turns the periodic exchange off."""
     tcp_timeout_s: float = 10.0

@@ -14,7 +14,7 @@ from gossip.swim.versions import PMAX_CRC, pmax
 from gossip.types import Address
 from gossip.wire.codec import encode_message
 from gossip.wire.limits import COMPOUND_PARTS_MAX
-from gossip.wire.messages import Ack, IndirectPing, Nack, PacketMessage, Ping
+from gossip.wire.messages import Ack, Alive, Dead, IndirectPing, Nack, PacketMessage, Ping, Suspect
 
 _COMPOUND_HEADER_BYTES = 2
 _PART_BYTES = 2
@@ -97,6 +97,10 @@ class Carrier:
         """Send these messages to a member in one packet, and nothing else."""
         parts = tuple(encode_message(message) for message in messages)
         self._emit(SendPacket(to.address, parts, crc=pmax(to.vsn) >= PMAX_CRC))
+
+    def send_claim(self, to: Address, claim: Alive | Suspect | Dead) -> None:
+        """Send one claim, perhaps to an address that no member has."""
+        self._emit(SendPacket(to, (encode_message(claim),)))
 
     def send_rumors(self, to: Entry) -> None:
         """Send a packet of rumors to a member, if there are any for it."""

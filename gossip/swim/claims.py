@@ -6,6 +6,7 @@
     suspect   suspect, another accuser   i >= stored      suspect, the doubt shortens
     present   dead                       i >= stored      dead; left, if said by the member itself
     gone      suspect, dead              i > stored       unchanged, but the incarnation is stored
+    any       any                        i < stored       unchanged, and the claimant is told
     suspect   the doubt is over          -                dead
 
 When a doubt is over is decided in `doubts.py`.
@@ -15,6 +16,7 @@ claims come from is decided in `machine.py`.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
 from gossip.config import SwimConfig
 from gossip.swim import drops, versions
@@ -26,14 +28,21 @@ from gossip.swim.dialer import Dialer
 from gossip.swim.doubts import Doubts
 from gossip.swim.effects import MessageDropped, NameConflict
 from gossip.swim.facts import Admit, Emit, NodeGone, NodeJoined, NodeUpdated
+from gossip.swim.graves import Graves
 from gossip.swim.history import History, Reason, Step
-from gossip.swim.table import Entry, MemberTable
+from gossip.swim.ratelimit import TokenBucket
+from gossip.swim.table import GONE, Entry, MemberTable
 from gossip.types import Address, Incarnation, MemberName, MemberState
 from gossip.wire.codec import encode_message
 from gossip.wire.limits import INCARNATION_MARGIN, META_BYTES_MAX, NAME_BYTES_MAX
 from gossip.wire.messages import Alive, Dead, PushPullNode, Suspect
 
 U32_MAX = (1 << 32) - 1
+
+CORRECTIONS_PER_S: Final = 256.0
+CORRECTIONS_BURST: Final = 2048.0
+"""How many claims may be answered with newer ones: at once as many as half of a large pool has
+members, when a split has ended."""
 
 
 class Claims:
@@ -48,6 +57,7 @@ class Claims:
         local: Alive,
         *,
         table: MemberTable,
+        graves: Graves,
         rumors: BroadcastQueue,
         rumor_bytes_max: int,
         awareness: Awareness,
@@ -57,11 +67,16 @@ class Claims:
         deadlines: Deadlines,
         emit: Emit,
         admit: Admit | None,
+        now: float,
     ) -> None:
         """`local` is what we claim about ourselves; a rumor above `rumor_bytes_max` is dropped."""
         self.local = local
         self.is_leaving = False
-        self._config, self._table, self._rumors = config, table, rumors
+        self._config, self._table, self._graves = config, table, graves
+        self._rumors, self._carrier = rumors, carrier
+        self._corrections = TokenBucket(
+            rate_per_s=CORRECTIONS_PER_S, burst=CORRECTIONS_BURST, now=now
+        )
         self._rumor_bytes_max = rumor_bytes_max
         self._awareness, self._history = awareness, history
         self._emit, self._admit = emit, admit
@@ -109,13 +124,22 @@ class Claims:
         me = self.local
         return self.handle_dead(Dead(me.incarnation, me.node, me.node), now=now)
 
-    def handle_node(self, node: PushPullNode, *, now: float) -> None:
-        """Apply one entry of a push/pull (6.1 step 3)."""
+    def objections(self, nodes: Iterable[PushPullNode]) -> list[PushPullNode]:
+        """Members that `nodes` have as present, and of whose end we know though the table forgot.
+
+        To be added to our state: whoever missed an end hands it on as life.
+        """
+        buried = (self._graves.get(node.name) for node in nodes if node.state not in GONE)
+        return [grave.as_node() for grave in buried if grave is not None]
+
+    def handle_node(self, node: PushPullNode, *, now: float, source: Address | None = None) -> None:
+        """Apply one entry of a push/pull (6.1 step 3); `source` is where its sender listens."""
         match MemberState(node.state):
             case MemberState.ALIVE:
                 self.handle_alive(
                     Alive(node.incarnation, node.name, node.addr, node.port, node.meta, node.vsn),
                     now=now,
+                    source=source,
                 )
             case MemberState.LEFT:
                 self.handle_dead(Dead(node.incarnation, node.name, node.name), now=now)
@@ -131,12 +155,14 @@ class Claims:
             return
         if alive.port == 0:
             alive = replace(alive, port=self.local.port)
-        entry = self._table.get(alive.node)
+        entry = self._recall(alive.node)
         is_elsewhere = entry is not None and (entry.addr, entry.port) != (alive.addr, alive.port)
         is_old = entry is not None and alive.incarnation <= entry.incarnation
         if entry is not None and is_old and not is_elsewhere and not is_us:
             # Whatever the hook says could not change this, so it is not asked about old claims.
-            if alive.incarnation == entry.incarnation and entry.state == MemberState.ALIVE:
+            if alive.incarnation < entry.incarnation or entry.is_gone:
+                self._contradict(entry, source, now=now)
+            elif entry.state == MemberState.ALIVE:
                 self._note_known(entry, source)
             return
         if (reason := self._alive_flaw(alive)) is not None:
@@ -146,18 +172,23 @@ class Claims:
         if self._admit is not None and not is_us and (why := self._admit([_as_node(alive)])):
             self._emit(MessageDropped(drops.NOT_ADMITTED, f"{alive.node}: {why}"))
             return
+        is_buried = entry is not None and self._table.get(alive.node) is None
+        if (entry is None or is_buried) and len(self._table) >= self._config.members_max:
+            self._emit(MessageDropped(drops.MEMBERS_MAX, alive.node))
+            return
         if entry is None:
-            if len(self._table) >= self._config.members_max:
-                self._emit(MessageDropped(drops.MEMBERS_MAX, alive.node))
-                return
             entry = self._enter(alive, now=now)
+        elif is_buried:
+            # Whoever holds the name now, and wherever, it has been free for long.
+            self._graves.exhume(alive.node)
+            self._table.add(entry)
         elif is_elsewhere and not self._may_take_over(entry, now=now):
             self._emit(NameConflict(alive.node, entry.address, alive))
             return
         if not is_us:
             self._accept_alive(entry, alive, now=now, source=source)
         elif alive.incarnation >= self.local.incarnation and alive != self.local:
-            self._refute(alive.incarnation, now=now)
+            self._refute(alive.incarnation, source, now=now)
 
     def handle_suspect(
         self,
@@ -168,8 +199,11 @@ class Claims:
         is_hearsay: bool = False,
     ) -> None:
         """Apply an accusation (8.5); one by hearsay is ours, though we have seen nothing."""
-        entry = self._table.get(suspect.node)
-        if entry is None or suspect.incarnation < entry.incarnation:
+        entry = self._recall(suspect.node)
+        if entry is None:
+            return
+        if suspect.incarnation < entry.incarnation:
+            self._contradict(entry, source, now=now)
             return
         if len(suspect.from_node.encode(errors="surrogateescape")) > NAME_BYTES_MAX:
             self._emit(MessageDropped(drops.BAD_NAME, "accuser"))
@@ -186,7 +220,7 @@ class Claims:
             return
         self._note(Step.SUSPECTED, suspect, is_hearsay=is_hearsay, now=now)
         if suspect.node == self.local.node:
-            self._refute(suspect.incarnation, now=now)
+            self._refute(suspect.incarnation, source, now=now)
             return
         self._spread(suspect, suspect.node, known_by=self._members_at(source))
         entry.incarnation = suspect.incarnation
@@ -203,8 +237,11 @@ class Claims:
         self, dead: Dead, *, now: float, source: Address | None = None
     ) -> RumorNo | None:
         """Apply a declaration of death or departure (8.6); the rumor if it is passed on."""
-        entry = self._table.get(dead.node)
-        if entry is None or dead.incarnation < entry.incarnation:
+        entry = self._recall(dead.node)
+        if entry is None:
+            return None
+        if dead.incarnation < entry.incarnation:
+            self._contradict(entry, source, now=now)
             return None
         if len(dead.from_node.encode(errors="surrogateescape")) > NAME_BYTES_MAX:
             self._emit(MessageDropped(drops.BAD_NAME, "accuser"))
@@ -219,7 +256,7 @@ class Claims:
         has_left = dead.from_node == dead.node
         self._note(Step.LEFT if has_left else Step.FAILED, dead, now=now)
         if dead.node == self.local.node and not self.is_leaving:
-            self._refute(dead.incarnation, now=now)
+            self._refute(dead.incarnation, source, now=now)
             return None
         # The subject of a death has to hear of it, to refute it.
         known_by = self._members_at(source, entry.address if has_left else None)
@@ -309,8 +346,40 @@ class Claims:
             now=now,
         )
 
-    def _refute(self, accused: Incarnation, *, now: float) -> None:
-        """Deny what is claimed of us at incarnation `accused` by a higher one (8.3)."""
+    def _recall(self, name: MemberName) -> Entry | None:
+        """What is known of a member, also of one that the table has forgotten."""
+        return self._table.get(name) or self._graves.get(name)
+
+    def _contradict(self, entry: Entry, source: Address | None, *, now: float) -> None:
+        """Answer a claim that is older than what we know.
+
+        Differs from memberlist, which stays silent: a member that restarted with a low incarnation,
+        or came out of a long split, then never hears that it has to refute.
+        """
+        if entry.name == self.local.node:
+            self._correct(source, self.local, now=now)
+        elif entry.state == MemberState.LEFT:
+            left = Dead(entry.incarnation, entry.name, entry.name)
+            self._correct(source, left, now=now)
+            if source != entry.address:
+                self._correct(entry.address, left, now=now)
+        elif entry.state == MemberState.DEAD:
+            # To the accused, which refutes if it lives. Not to who believes in it: half a pool that
+            # returns from a split would be doubted everywhere, for want of a refutation.
+            suspect = Suspect(entry.incarnation, entry.name, self.local.node)
+            self._correct(entry.address, suspect, now=now)
+        else:
+            self._correct(source, _as_alive(entry), now=now)
+
+    def _correct(self, to: Address | None, claim: Alive | Suspect | Dead, *, now: float) -> None:
+        if to is not None and self._corrections.take(now=now):
+            self._carrier.send_claim(to, claim)
+
+    def _refute(self, accused: Incarnation, source: Address | None, *, now: float) -> None:
+        """Deny what is claimed of us at incarnation `accused` by a higher one (8.3).
+
+        The accuser is told at once, in case no rumor of ours reaches it.
+        """
         own = self.local.incarnation
         if own == U32_MAX or (accused > own and accused > U32_MAX - INCARNATION_MARGIN):
             self._emit(MessageDropped(drops.INCARNATION_LIMIT, str(accused)))
@@ -328,6 +397,7 @@ class Claims:
             now=now,
         )
         self._spread(self.local, self.local.node, known_by=())
+        self._correct(source, self.local, now=now)
 
     def _declare_dead(self, entry: Entry, refused: bool, now: float) -> None:
         self.handle_dead(Dead(entry.incarnation, entry.name, self.local.node, refused), now=now)
@@ -349,6 +419,10 @@ class Claims:
             self._emit(MessageDropped(drops.RUMOR_TOO_LARGE, about))
             return None
         return self._rumors.queue(body, name=about, known_by=known_by)
+
+
+def _as_alive(entry: Entry) -> Alive:
+    return Alive(entry.incarnation, entry.name, entry.addr, entry.port, entry.meta, entry.vsn)
 
 
 def _as_node(alive: Alive) -> PushPullNode:

@@ -3,7 +3,7 @@
 The upper layer's part goes through unread. What the entries change is decided in `claims.py`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import ceil, log2
 from random import Random
@@ -17,7 +17,7 @@ from gossip.swim.facts import Admit, Emit, UserStateReceived
 from gossip.swim.table import Entry, MemberTable
 from gossip.swim.versions import merge_obstacle
 from gossip.types import Address, MemberState
-from gossip.wire.messages import ErrorReply, PushPull
+from gossip.wire.messages import ErrorReply, PushPull, PushPullNode
 
 
 def push_pull_scale(node_count: int) -> int:
@@ -80,8 +80,8 @@ class Exchanges:
             # Differs from Consul, which gives its state to whom it refuses: the other side would
             # list us, and its operator not learn why we do not list it.
             return ErrorReply(why)
-        reply = self._local_state(join=request.join)
-        self._merge(request, own_join=False, source=source, now=now)
+        reply = self._local_state(join=request.join, objections_to=request.nodes)
+        self._merge(request, own_join=False, source=source, gossip_at=None, now=now)
         return reply
 
     def handle_reply(self, stream_id: int, reply: PushPull, *, now: float) -> None:
@@ -98,7 +98,13 @@ class Exchanges:
             self._start(stream_id, replace(exchange, is_look=False), state, now=now)
             return
         if error is None:
-            error = self._merge(reply, own_join=exchange.own_join, source=exchange.to, now=now)
+            error = self._merge(
+                reply,
+                own_join=exchange.own_join,
+                source=exchange.to,
+                gossip_at=exchange.to,
+                now=now,
+            )
         self._emit(PushPullFinished(stream_id, exchange.to, error))
 
     def handle_failure(self, stream_id: int, reason: str) -> None:
@@ -125,8 +131,9 @@ class Exchanges:
         interval_s = self._config.push_pull_interval_s * push_pull_scale(len(self._table))
         self._deadlines.arm(now + interval_s, self._tick)
 
-    def _local_state(self, *, join: bool) -> PushPull:
-        nodes = tuple(entry.as_node() for entry in self._table)
+    def _local_state(self, *, join: bool, objections_to: Iterable[PushPullNode] = ()) -> PushPull:
+        objections = self._claims.objections(objections_to)
+        nodes = (*(entry.as_node() for entry in self._table), *objections)
         return PushPull(join, nodes, self._user_state())
 
     def _refusal(self, remote: PushPull, *, source: Address) -> str | None:
@@ -137,14 +144,20 @@ class Exchanges:
         return None
 
     def _merge(
-        self, remote: PushPull, *, own_join: bool, source: Address, now: float
+        self,
+        remote: PushPull,
+        *,
+        own_join: bool,
+        source: Address,
+        gossip_at: Address | None,
+        now: float,
     ) -> str | None:
-        """Apply a remote state, or say why not."""
+        """Apply a remote state, or say why not; `gossip_at` is where its sender listens."""
         if (why := merge_obstacle(self._table, remote.nodes)) is not None:
             self._emit(MessageDropped(drops.MERGE_INCOMPATIBLE, f"{source}: {why}"))
             return why
         for node in remote.nodes:
-            self._claims.handle_node(node, now=now)
+            self._claims.handle_node(node, now=now, source=gossip_at)
         if remote.user_state:
             self._emit(UserStateReceived(remote.user_state, own_join))
         return None

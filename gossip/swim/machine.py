@@ -20,6 +20,7 @@ from gossip.swim.dialer import Dialer
 from gossip.swim.effects import MessageDropped
 from gossip.swim.exchange import Exchanges
 from gossip.swim.facts import Admit, SwimEffect, UserMessageReceived
+from gossip.swim.graves import Graves
 from gossip.swim.history import History
 from gossip.swim.prober import Prober
 from gossip.swim.ratelimit import TokenBucket
@@ -95,6 +96,7 @@ class Swim:
         # Plain SWIM takes itself for healthy, whatever happens.
         self._awareness = Awareness(config.swim.awareness_max if config.swim.lifeguard else 1)
         self._table = MemberTable(name, rng=rng)
+        graves = Graves(size_max=config.swim.members_max)
         self._rumors = BroadcastQueue(
             size_max=config.swim.broadcast_queue_max, freight=user_rumors.freight
         )
@@ -132,6 +134,7 @@ class Swim:
             config.swim,
             local,
             table=self._table,
+            graves=graves,
             rumors=self._rumors,
             rumor_bytes_max=rumor_bytes_max(room_bytes),
             awareness=self._awareness,
@@ -141,10 +144,12 @@ class Swim:
             deadlines=self._deadlines,
             emit=self._emit,
             admit=admit,
+            now=now,
         )
         self._prober = Prober(
             config.swim,
             table=self._table,
+            graves=graves,
             claims=self._claims,
             awareness=self._awareness,
             carrier=self._carrier,

@@ -16,6 +16,7 @@ from gossip.swim.deadlines import Deadline, Deadlines
 from gossip.swim.dialer import REFUSED, Dialer
 from gossip.swim.effects import MessageDropped, OpenTcpPing
 from gossip.swim.facts import Emit, PingAnswered
+from gossip.swim.graves import Graves
 from gossip.swim.probe import ProbeRound, ProbeStep
 from gossip.swim.table import Entry, MemberTable
 from gossip.swim.versions import PMAX_NACK, PMAX_TCP_PING, pmax
@@ -53,6 +54,7 @@ class Prober:
         config: SwimConfig,
         *,
         table: MemberTable,
+        graves: Graves,
         claims: Claims,
         awareness: Awareness,
         carrier: Carrier,
@@ -61,7 +63,8 @@ class Prober:
         stream_ids: Iterator[int],
         emit: Emit,
     ) -> None:
-        self._config, self._table, self._claims = config, table, claims
+        self._config, self._table, self._graves = config, table, graves
+        self._claims = claims
         self._awareness, self._carrier, self._dialer = awareness, carrier, dialer
         self._deadlines, self._stream_ids, self._emit = deadlines, stream_ids, emit
         self._last_seq_no = 0
@@ -146,8 +149,10 @@ class Prober:
         interval_s = self._config.probe_interval_s
         missed = max(0.0, (now - self._next_tick_at) // interval_s)
         self._next_tick_at += (missed + 1) * interval_s
-        forget_before = now - self._config.gossip_to_the_dead_s
-        target = self._table.next_to_probe(forget_before=forget_before)
+        self._graves.forget_before(now - self._config.remember_gone_s)
+        target = self._table.next_to_probe(
+            forget_before=now - self._config.gossip_to_the_dead_s, forget=self._graves.bury
+        )
         if target is None:
             self._deadlines.arm(self._next_tick_at, self._tick)
         else:

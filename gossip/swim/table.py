@@ -10,7 +10,7 @@ from random import Random
 from gossip.types import Address, Incarnation, MemberName, MemberState
 from gossip.wire.messages import PushPullNode
 
-_GONE = (MemberState.DEAD, MemberState.LEFT)
+GONE = (MemberState.DEAD, MemberState.LEFT)
 
 
 @dataclass(slots=True, eq=False)
@@ -38,7 +38,7 @@ class Entry:
 
     @property
     def is_gone(self) -> bool:
-        return self.state in _GONE
+        return self.state in GONE
 
     def move(self, addr: bytes, port: int) -> None:
         """Take over another address."""
@@ -118,17 +118,20 @@ class MemberTable:
         entry.move(addr, port)
         self._count_address(entry.address, +1)
 
-    def next_to_probe(self, *, forget_before: float) -> Entry | None:
+    def next_to_probe(
+        self, *, forget_before: float, forget: Callable[[Entry], None]
+    ) -> Entry | None:
         """Walk the ring to the next member that is neither ourselves, dead nor left (8.2).
 
-        At its end the ring forgets who has been gone since before `forget_before` and is shuffled.
-        The wrap-around counts as one look, so in a pool of two a round may find nobody.
+        At its end the ring forgets who has been gone since before `forget_before`, telling `forget`
+        of each, and is shuffled. The wrap-around counts as one look, so in a pool of two a round
+        may find nobody.
         """
         looks = 0
         while looks < len(self._ring):
             looks += 1
             if self._ring_at >= len(self._ring):
-                self._forget_gone(forget_before)
+                self._forget_gone(forget_before, forget)
                 self._rng.shuffle(self._ring)
                 self._ring_at = 0
                 continue
@@ -154,7 +157,7 @@ class MemberTable:
                 chosen.append(entry)
         return chosen
 
-    def _forget_gone(self, before: float) -> None:
+    def _forget_gone(self, before: float, forget: Callable[[Entry], None]) -> None:
         # Differs from memberlist 0.2: left members are forgotten like dead ones.
         def is_over(entry: Entry) -> bool:
             return entry.is_gone and entry.changed_at < before and entry.name != self._own_name
@@ -164,6 +167,7 @@ class MemberTable:
         for entry in filter(is_over, self._ring):
             del self._by_name[entry.name]
             self._count_address(entry.address, -1)
+            forget(entry)
         self._ring = [entry for entry in self._ring if not is_over(entry)]
 
     def _count_address(self, address: Address, change: int) -> None:

@@ -205,12 +205,12 @@ def test_real_packets_of_other_agents_do_no_harm() -> None:
                 sock.sendto(vector.data, a.gossip.address)
             sock.sendto(encode_message(Ping(SeqNo(1), MemberName("a"))), a.gossip.address)
             sock.setblocking(False)
-            answer = await asyncio.wait_for(
-                asyncio.get_running_loop().sock_recv(sock, 2000), timeout=5
-            )
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(5):
+                # Stale claims among them are answered, before the ping is.
+                while (await loop.sock_recv(sock, 2000))[0] not in (2, 7):
+                    pass
             sock.close()
-
-            assert answer[0] in (2, 7)
 
     asyncio.run(scenario())
 

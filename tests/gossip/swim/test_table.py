@@ -26,7 +26,10 @@ def table_of(*entries: Entry, seed: int = 1) -> MemberTable:
 
 
 def probed(table: MemberTable, count: int, forget_before: float = FOREVER) -> list[str | None]:
-    found = [table.next_to_probe(forget_before=forget_before) for _ in range(count)]
+    found = [
+        table.next_to_probe(forget_before=forget_before, forget=lambda _entry: None)
+        for _ in range(count)
+    ]
     return [each.name if each else None for each in found]
 
 
@@ -63,7 +66,10 @@ def test_at_the_end_of_the_ring_who_is_gone_too_long_is_forgotten() -> None:
         entry(3, MemberState.LEFT, changed_at=10.0),
         entry(4, MemberState.DEAD, changed_at=50.0),
     )
-    probed(table, 10, forget_before=20.0)
+    forgotten: list[Entry] = []
+    for _ in range(10):
+        table.next_to_probe(forget_before=20.0, forget=forgotten.append)
+    assert {each.name for each in forgotten} == {name(2), name(3)}
     assert {each.name for each in table} == {ME, name(1), name(4)}
     assert table.get(name(2)) is None
     assert not table.has_address(address(3))
