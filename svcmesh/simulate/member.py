@@ -211,9 +211,6 @@ class SimulatedMember:
         if self._machine is machine and self._peers:
             self._peer_stream = self.join(self._peers.pop())
 
-    def _hear_refused(self, target: Address) -> None:
-        """The host at `target` says that nobody listens there."""
-
     def _receive(self, source: Address, parts: tuple[bytes, ...]) -> None:
         self._pool.handled += 1
         for part in parts:
@@ -225,8 +222,8 @@ class SimulatedMember:
             self._perform(machine.handle_message(message, source=source, now=self._clock.now))
         self._rearm()
 
-    def _hear_refused(self, target: object) -> None:
-        assert isinstance(target, Address)
+    def _hear_refused(self, target: Address) -> None:
+        """The host at `target` says that nobody listens there."""
         self._act(self.machine.handle_refused(target, now=self._clock.now))
 
     def _serve(
