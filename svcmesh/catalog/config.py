@@ -25,7 +25,7 @@ class ReplicaConfig:
     """A rumor's payload; larger records are announced and pulled by stream."""
     page_bytes: int = 32_768
     """Records in one answer to a pull, and entries in one exchange of them."""
-    broadcast_peers_max: int = 32
+    broadcast_peers_max: int = 64
     """Up to so many peers a rumor goes to all of them at once."""
     fanout_extra: int = 3
     """Beyond, it goes to ln(N) + this many, whose receivers pass it on once."""
