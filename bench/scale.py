@@ -228,7 +228,7 @@ async def load(options: argparse.Namespace) -> None:
             envelope = Envelope("loader", NodeId(tags["id"]), time.time_ns() // 1_000_000, pages)
             gossip.send_payload(MemberName("first"), encode_envelope(envelope))
             after = page.through
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.01)
     await until("records", 60, lambda: is_complete(FIRST, options))
     await gossip.leave()
     await gossip.close()
