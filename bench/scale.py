@@ -182,7 +182,7 @@ async def until(what: str, within_s: float, is_so: Any) -> float:  # noqa: ANN40
                 return time.monotonic() - began_at
         except OSError:
             await asyncio.sleep(0.1)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.25)
     raise SystemExit(f"not within {within_s} s: {what}")
 
 
