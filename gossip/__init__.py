@@ -5,11 +5,13 @@ of memberlist and Serf, so it shares a pool with their agents.
 """
 
 from gossip.config import GossipConfig, PoolConfig, SerfConfig, SwimConfig, lan, local, wan
-from gossip.driver import Gossip, JoinResult
+from gossip.driver import Gossip, JoinResult, KeyReport, QueryAnswer, QueryCall
 from gossip.errors import ConfigError, GossipError, StateError, TooLargeError
 from gossip.serf import distance_s, is_believable
 from gossip.serf.events import (
     Event,
+    IncomingQuery,
+    KeyOperation,
     LeaveFinished,
     Member,
     MemberEvent,
@@ -19,9 +21,13 @@ from gossip.serf.events import (
     MemberReaped,
     MemberStatus,
     MemberUpdated,
+    NameVoteFinished,
+    QueryReceived,
     UserEventReceived,
     UserPayloadReceived,
 )
+from gossip.serf.lamport import LamportTimes
+from gossip.serf.queries import QueryOptions
 from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished
 from gossip.types import Address, Incarnation, LamportTime, MemberName
 from gossip.wire import Keyring
@@ -36,9 +42,13 @@ __all__ = [
     "GossipConfig",
     "GossipError",
     "Incarnation",
+    "IncomingQuery",
     "JoinResult",
+    "KeyOperation",
+    "KeyReport",
     "Keyring",
     "LamportTime",
+    "LamportTimes",
     "LeaveFinished",
     "Member",
     "MemberEvent",
@@ -51,8 +61,13 @@ __all__ = [
     "MemberUpdated",
     "MessageDropped",
     "NameConflict",
+    "NameVoteFinished",
     "PoolConfig",
     "PushPullFinished",
+    "QueryAnswer",
+    "QueryCall",
+    "QueryOptions",
+    "QueryReceived",
     "SerfConfig",
     "StateError",
     "SwimConfig",

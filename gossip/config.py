@@ -153,6 +153,14 @@ class SerfConfig:
     """A burst ends when none has come for this long; below `coalesce_period_s`."""
     event_buffer: int = 512
     query_buffer: int = 512
+    query_bytes_max: int = 1024
+    """A query we send, encoded."""
+    response_bytes_max: int = 1024
+    """An answer we send, encoded; with the detour around it too."""
+    query_timeout_mult: int = 16
+    """Gossip intervals, times the digits of the size of the pool, that answers are waited for."""
+    resolve_name_conflicts: bool = True
+    """Ask the others whose our name is when another member claims it (10.9)."""
     queue_depth_max: int = 4096
     coordinates: bool = True
     """Send our network coordinate with acks and learn the others'."""

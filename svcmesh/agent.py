@@ -18,6 +18,7 @@ from gossip import Gossip, Keyring
 from gossip.config import GossipConfig, PoolConfig, SerfConfig
 from gossip.serf.events import (
     Event,
+    KeyQueryReceived,
     LeaveFinished,
     Member,
     MemberEvent,
@@ -27,6 +28,11 @@ from gossip.serf.events import (
     MemberReaped,
     MemberStatus,
     MemberUpdated,
+    NameVoteFinished,
+    QueryAcked,
+    QueryAnswered,
+    QueryFinished,
+    QueryReceived,
     UserEventReceived,
     UserPayloadReceived,
 )
@@ -35,7 +41,7 @@ from gossip.types import Address, Incarnation, MemberName
 from gossip.wire.messages import Coordinate
 from svcmesh import __version__
 from svcmesh.api import HttpServer
-from svcmesh.api.facade import JoinError, NameReservedError
+from svcmesh.api.facade import JoinError, NameReservedError, UnknownServiceError
 from svcmesh.catalog import CatalogView, Replica, ReplicaConfig
 from svcmesh.catalog.changes import (
     BecameReady,
@@ -47,9 +53,9 @@ from svcmesh.catalog.changes import (
     IdentityRestored,
 )
 from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecord
-from svcmesh.checks.table import CheckConfig
-from svcmesh.config import AgentConfig, reload_definitions
+from svcmesh.config import AgentConfig, reload_services
 from svcmesh.coordinates import PICTURE_S, NodeCoordinates
+from svcmesh.definitions import ServiceDefinition, parse_service_definition
 from svcmesh.directory import CatalogDirectory
 from svcmesh.errors import StorageError
 from svcmesh.insight import PoolInsight
@@ -57,9 +63,7 @@ from svcmesh.membership import LanAdmission, alive_servers, local_tags, server_a
 from svcmesh.runtime.catalog import CatalogRuntime
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.joining import RetriesExhaustedError, retry_join
-from svcmesh.runtime.kept import load_kept
-from svcmesh.runtime.local import LocalState, ScriptPolicy
-from svcmesh.runtime.nodes import CatalogNodes
+from svcmesh.runtime.services import LocalServices
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import INDEX_BLOCK, DataDir
 
@@ -107,7 +111,11 @@ class Agent:
         self._saved_incarnation = data_dir.next_incarnation(wall_s=wall_ms // 1000)
         self._index_reserved = data_dir.next_index_block(wall_ms=wall_ms) + INDEX_BLOCK
         self._saved_peers, left_before = data_dir.peers()
-        self._rejoins = bool(self._saved_peers) and (not left_before or config.rejoin_after_leave)
+        self._saved_clocks = data_dir.clocks()
+        stays = not left_before or config.rejoin_after_leave
+        self._replays = self._saved_clocks is not None and stays
+        """Whether events that were missed while we were down are wanted."""
+        self._rejoins = bool(self._saved_peers) and stays
         self.keyring = self._load_keyring()
         self._committer = GroupCommitter(data_dir)
         self.view = CatalogView(
@@ -118,7 +126,7 @@ class Agent:
         self.coordinates = NodeCoordinates(self.view, agents=self._agent_coordinates)
         self.events = EventRuntime(
             node=config.node_name,
-            services=lambda: [each.record for each in self.local.services.values()],
+            services=lambda: [each.record for each in self.local_services().values()],
             send=self._send_user_event,
         )
         self._reserved_by: str | None = None
@@ -150,7 +158,7 @@ class Agent:
         await self._start_http()
         if self.config.start_join:
             try:
-                await self._join(self.config.start_join)
+                await self._join(self.config.start_join, replay=self._replays)
             except JoinError as error:
                 self._stop(f"join: {_on_one_line(error)}")
         if self.config.retry_join:
@@ -179,25 +187,12 @@ class Agent:
             on_fact=self._on_catalog_fact,
         )
         self._opened.callback(self._catalog.close)
-        self.local = LocalState(
+        self._services = LocalServices(
             self._data_dir,
             self._committer,
             publish=self._catalog.put_own,
             withdraw=self._catalog.delete_own,
-            check_identity=self._check_identity,
-            config=CheckConfig(
-                output_bytes_max=config.check_output_max_size,
-                discards_output=config.discard_check_output,
-                update_interval_s=config.check_update_interval_s,
-            ),
-            scripts=ScriptPolicy(
-                configured=config.enable_script_checks or config.enable_local_script_checks,
-                registered=config.enable_script_checks,
-            ),
-            rng=Random(),
-            node_checks=CatalogNodes(self.view, own_name=config.node_name),
         )
-        self._opened.push_async_callback(self.local.close)
 
     async def _start_gossip(self) -> None:
         config = self.config
@@ -209,6 +204,8 @@ class Agent:
             tags=self._tags(),
             incarnation=Incarnation(self._saved_incarnation),
             keyring=self.keyring,
+            save_keys=self._save_keys,
+            clocks=self._saved_clocks,
             on_event=self._on_gossip_event,
             admit=LanAdmission(
                 name=config.node_name,
@@ -295,7 +292,7 @@ class Agent:
         keys = self._data_dir.keyring()
         if not keys and self.config.encrypt is not None:
             keys = [self.config.encrypt]
-            self._data_dir.save_keyring(keys)
+            self._data_dir.commit(self._data_dir.keyring_file(keys))
         elif keys and self.config.encrypt is not None and self.config.encrypt not in keys:
             logger.warning("encrypt: ignored, the keyring in data_dir has other keys")
         return Keyring(keys) if keys else None
@@ -310,6 +307,8 @@ class Agent:
             swim=replace(config.swim_config(), dead_node_reclaim_s=DEAD_NODE_RECLAIM_S),
             serf=SerfConfig(
                 reconnect_timeout_s=config.reconnect_timeout_s,
+                # As in Consul: the name's first holder keeps it, and the catalog shows no other.
+                resolve_name_conflicts=False,
                 # What Consul's agents speak.
                 delegate_version=4,
             ),
@@ -353,10 +352,12 @@ class Agent:
                     meta={"version": __version__},
                 )
             )
-        kept = load_kept(self._data_dir)
+        kept = self._data_dir.services(
+            lambda content, where: parse_service_definition(content, where=where, strict=False)
+        )
         for warning in self._data_dir.warnings:
             logger.error("data_dir: %s", warning)
-        self.local.load(kept, config.services, config.checks)
+        self._services.load(kept, config.services)
 
     # -- gossip -----------------------------------------------------------------------------
 
@@ -378,6 +379,12 @@ class Agent:
                 self._on_member_event(event)
             case NameConflict():
                 self._on_name_conflict(event)
+            case QueryReceived() | NameVoteFinished():
+                # As in Consul, an agent has no answers of its own, and votes on names are off.
+                return
+            case QueryAcked() | QueryAnswered() | QueryFinished() | KeyQueryReceived():
+                # The gossip library does what belongs to them.
+                return
             case PushPullFinished() | MessageDropped() | LeaveFinished():
                 # Answered or counted by the gossip library itself.
                 return
@@ -460,9 +467,9 @@ class Agent:
         """
         return await self._join([address])
 
-    async def _join(self, addresses: Sequence[str]) -> int:
+    async def _join(self, addresses: Sequence[str], *, replay: bool = False) -> int:
         assert self._gossip is not None
-        result = await self._gossip.join(addresses)
+        result = await self._gossip.join(addresses, replay=replay)
         if not result.contacted:
             # The form that Go's multierror gives them, and Consul's clients know.
             count = len(result.errors)
@@ -474,7 +481,7 @@ class Agent:
 
     async def _try_join(self, addresses: Sequence[str]) -> int:
         try:
-            return await self._join(addresses)
+            return await self._join(addresses, replay=self._replays)
         except JoinError as error:
             logger.warning("%s", _on_one_line(error))
             return 0
@@ -527,6 +534,9 @@ class Agent:
         if incarnation != self._saved_incarnation:
             self._saved_incarnation = incarnation
             plan |= self._data_dir.incarnation_file(incarnation)
+        if (clocks := self._gossip.clocks) != self._saved_clocks:
+            self._saved_clocks = clocks
+            plan |= self._data_dir.clocks_file(clocks)
         peers = [
             str(member.address)
             for member in self.members()
@@ -540,6 +550,12 @@ class Agent:
             plan |= self._data_dir.index_file(self._index_reserved)
         if plan:
             await self._save(plan)
+
+    async def _save_keys(self, keys: Sequence[bytes]) -> None:
+        try:
+            await self._committer.commit(self._data_dir.keyring_file(keys))
+        except StorageError as error:
+            raise OSError(str(error)) from error
 
     async def _save(self, plan: Mapping[str, bytes | None]) -> None:
         try:
@@ -581,6 +597,20 @@ class Agent:
             "gossip": self._gossip.counters,
         }
 
+    def local_services(self) -> Mapping[str, ServiceDefinition]:
+        """Services of this agent by id."""
+        return self._services.definitions
+
+    async def register_service(self, definition: ServiceDefinition) -> None:
+        """Add or replace a service; durable when this returns."""
+        self._check_identity()
+        await self._services.register(definition)
+
+    async def deregister_service(self, service_id: str) -> None:
+        """Remove a service for good."""
+        if not await self._services.deregister(service_id):
+            raise UnknownServiceError(service_id)
+
     async def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
         """Publish records of a node without an agent."""
         self._check_identity()
@@ -595,9 +625,9 @@ class Agent:
 
     async def reload(self) -> None:
         """Read the service definitions of the configuration files again."""
-        services, checks = reload_definitions(self.config)
-        self.local.reconfigure(services, checks)
-        logger.info("reloaded: %d configured services, %d checks", len(services), len(checks))
+        configured = reload_services(self.config)
+        self._services.reconfigure(configured)
+        logger.info("reloaded: %d configured services", len(configured))
 
     def leader(self) -> str:
         """Address of the alive server with the lowest id, empty without one."""

@@ -17,10 +17,10 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from svcmesh.catalog.records import HealthStatus
+from gossip.serf.lamport import LamportTimes
 from svcmesh.errors import StorageError
 from svcmesh.journal import Journal, fsync_folder
 
@@ -32,20 +32,12 @@ INCARNATION_MAX: Final = 2**32 - 2**24
 INDEX_BLOCK: Final = 1 << 20
 """Catalog indexes reserved on disk at a time."""
 
-REGISTRATIONS: Final = ("services/", "checks/", "ttl-states/")
+REGISTRATIONS: Final = ("services/",)
 """Names that begin so are kept in the journal."""
 
+_CLOCKS: Final = ("member", "event", "query")
+
 JsonObject = dict[str, object]
-
-
-class TtlState(NamedTuple):
-    """What a TTL check said last, and until when it holds."""
-
-    check_id: str
-    status: HealthStatus
-    output: str
-    expires_utc: float
-    """Wall clock, seconds."""
 
 
 class DataDir:
@@ -142,31 +134,18 @@ class DataDir:
         self, service_id: str, definition: JsonObject | None
     ) -> dict[str, bytes | None]:
         """The plan that keeps a service, or with None forgets it."""
-        return {f"services/{_digest(service_id)}": _encoded(definition)}
+        digest = hashlib.sha256(service_id.encode("utf-8", "surrogateescape")).hexdigest()
+        content = None if definition is None else json.dumps(definition).encode()
+        return {f"services/{digest}": content}
 
     def services(self, parse: Callable[[object, str], T]) -> list[T]:
         """Load every kept service; `parse(object, where)` raises ValueError for a bad one."""
-        return self._load_all("services", parse)
-
-    # -- checks -----------------------------------------------------------------------------
-
-    def check_file(self, check_id: str, definition: JsonObject | None) -> dict[str, bytes | None]:
-        """The plan that keeps a check, or with None forgets it and what it said."""
-        plan = {f"checks/{_digest(check_id)}": _encoded(definition)}
-        return plan if definition is not None else plan | self.ttl_state_file(check_id, None)
-
-    def checks(self, parse: Callable[[object, str], T]) -> list[T]:
-        """Load every kept check; `parse(object, where)` raises ValueError for a bad one."""
-        return self._load_all("checks", parse)
-
-    def ttl_state_file(self, check_id: str, state: TtlState | None) -> dict[str, bytes | None]:
-        """The plan that keeps what a TTL check said last, or with None forgets it."""
-        content = None if state is None else _encoded(state._asdict())
-        return {f"ttl-states/{_digest(check_id)}": content}
-
-    def ttl_states(self) -> dict[str, TtlState]:
-        """What TTL checks said last, by check id."""
-        return {state.check_id: state for state in self._load_all("ttl-states", _ttl_state)}
+        found = []
+        for name in self._list("services"):
+            service = self._load(name, lambda raw, name=name: parse(json.loads(raw), name))  # type: ignore[misc]  # mypy cannot type a lambda's default
+            if service is not None:
+                found.append(service)
+        return found
 
     # -- keyring ----------------------------------------------------------------------------
 
@@ -184,10 +163,31 @@ class DataDir:
 
         return self._load("serf/local.keyring", parse) or []
 
-    def save_keyring(self, keys: Iterable[bytes]) -> None:
-        """Keep the gossip keys, primary first."""
+    def keyring_file(self, keys: Iterable[bytes]) -> dict[str, bytes | None]:
+        """The plan that keeps the gossip keys, primary first."""
         encoded = [base64.b64encode(key).decode() for key in keys]
-        self.commit({"serf/local.keyring": json.dumps(encoded).encode()})
+        return {"serf/local.keyring": json.dumps(encoded).encode()}
+
+    # -- Lamport clocks ---------------------------------------------------------------------
+
+    def clocks(self) -> LamportTimes | None:
+        """The latest Lamport times that the last run saw; None when there was none."""
+
+        def parse(raw: bytes) -> LamportTimes:
+            content = json.loads(raw)
+            if not isinstance(content, dict):
+                raise ValueError("expected an object")
+            times: list[Any] = [content.get(name) for name in _CLOCKS]  # checked below
+            if not all(type(time) is int and time >= 0 for time in times):
+                raise ValueError("expected the times of three clocks")
+            return LamportTimes(*times)
+
+        return self._load("serf/clocks.json", parse)
+
+    def clocks_file(self, times: LamportTimes) -> dict[str, bytes | None]:
+        """The plan that keeps the latest Lamport times seen."""
+        content = dict(zip(_CLOCKS, times, strict=True))
+        return {"serf/clocks.json": json.dumps(content).encode()}
 
     # -- known peers ------------------------------------------------------------------------
 
@@ -288,35 +288,5 @@ class DataDir:
         except OSError as error:
             raise StorageError(f"cannot set aside {self.root / name}: {error.strerror}") from error
 
-    def _load_all(self, folder: str, parse: Callable[[object, str], T]) -> list[T]:
-        found = []
-        for name in self._list(folder):
-            one = self._load(name, lambda raw, name=name: parse(json.loads(raw), name))  # type: ignore[misc]  # mypy cannot type a lambda's default
-            if one is not None:
-                found.append(one)
-        return found
-
     def _list(self, folder: str) -> list[str]:
         return sorted(name for name in self._memory if name.startswith(f"{folder}/"))
-
-
-def _digest(name: str) -> str:
-    """A file name for any text."""
-    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _encoded(value: JsonObject | None) -> bytes | None:
-    return None if value is None else json.dumps(value).encode()
-
-
-def _ttl_state(value: object, where: str) -> TtlState:
-    match value:
-        case {
-            "check_id": str() as check_id,
-            "status": str() as status,
-            "output": str() as output,
-            "expires_utc": int() | float() as expires_utc,
-        }:
-            return TtlState(check_id, HealthStatus(status), output, float(expires_utc))
-        case _:
-            raise ValueError(f"{where}: expected the state of a check")

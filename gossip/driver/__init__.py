@@ -1,6 +1,8 @@
 """The asyncio driver: real sockets around the sans-IO machines."""
 
 from gossip.driver.joins import JoinResult
+from gossip.driver.keys import KeyReport
+from gossip.driver.queries import QueryAnswer, QueryCall
 from gossip.driver.shell import Gossip
 
-__all__ = ["Gossip", "JoinResult"]
+__all__ = ["Gossip", "JoinResult", "KeyReport", "QueryAnswer", "QueryCall"]

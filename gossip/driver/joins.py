@@ -37,7 +37,7 @@ class Joins:
 
     def __init__(
         self,
-        open_stream: Callable[[Address], int],
+        open_stream: Callable[[Address, bool], int],
         family: AddressFamily,
         *,
         default_port: int,
@@ -50,7 +50,7 @@ class Joins:
         self._details: dict[int, str] = {}
         self._is_aborted = False
 
-    async def join(self, targets: Sequence[str]) -> JoinResult:
+    async def join(self, targets: Sequence[str], *, replay: bool) -> JoinResult:
         """Exchange state with every address of every target.
 
         In order, because what one member told is passed on to the next; members that were joined
@@ -59,7 +59,7 @@ class Joins:
         Raises:
             StateError: As `open_stream` does.
         """
-        results = await _staggered([self._join_target(target) for target in targets])
+        results = await _staggered([self._join_target(target, replay=replay) for target in targets])
         errors = tuple(failure for _, failures in results for failure in failures)
         return JoinResult(sum(contacted for contacted, _ in results), errors)
 
@@ -82,7 +82,7 @@ class Joins:
             if not waiting.done():
                 waiting.set_result(_ABORTED)
 
-    async def _join_target(self, target: str) -> tuple[int, list[Failure]]:
+    async def _join_target(self, target: str, *, replay: bool) -> tuple[int, list[Failure]]:
         try:
             addresses = await resolve_target(
                 target,
@@ -92,17 +92,17 @@ class Joins:
             )
         except TargetError as error:
             return 0, [(target, str(error))]
-        outcomes = await _staggered([self._join_address(to) for to in addresses])
+        outcomes = await _staggered([self._join_address(to, replay=replay) for to in addresses])
         failures = [
             (to.host, why) for to, why in zip(addresses, outcomes, strict=True) if why is not None
         ]
         return len(addresses) - len(failures), failures
 
-    async def _join_address(self, to: Address) -> str | None:
+    async def _join_address(self, to: Address, *, replay: bool) -> str | None:
         """Exchange state with one address; None, or why that failed."""
         if self._is_aborted:
             return _ABORTED
-        stream_id = self._open_stream(to)
+        stream_id = self._open_stream(to, replay)
         waiting: asyncio.Future[str | None] = self._loop.create_future()
         self._pending[stream_id] = waiting
         try:

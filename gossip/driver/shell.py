@@ -17,13 +17,30 @@ from typing import Final
 from gossip.config import GossipConfig
 from gossip.driver.drops import DropLog, logger
 from gossip.driver.joins import JoinResult, Joins
+from gossip.driver.keys import KEY_MISSING, KeyReport, SaveKeys, perform_durably
 from gossip.driver.packets import PacketSocket
 from gossip.driver.payloads import PayloadSender
+from gossip.driver.queries import QueryCall, QueryCalls
 from gossip.driver.sockets import AddressFamily, listen
 from gossip.driver.streams import StreamFailedError, Streams, spawn
 from gossip.errors import ConfigError, StateError
 from gossip.serf import Serf
-from gossip.serf.events import Effect, Event, LeaveFinished, Member, MemberStatus
+from gossip.serf.events import (
+    Effect,
+    Event,
+    IncomingQuery,
+    KeyOperation,
+    KeyQueryReceived,
+    LeaveFinished,
+    Member,
+    MemberStatus,
+    QueryAcked,
+    QueryAnswered,
+    QueryFinished,
+    QueryId,
+)
+from gossip.serf.lamport import LamportTimes
+from gossip.serf.queries import QueryOptions
 from gossip.swim.effects import (
     MessageDropped,
     OpenPushPull,
@@ -73,6 +90,7 @@ class Gossip:
         keyring: Keyring | None,
         compress: bool,
         on_event: EventHandler,
+        save_keys: SaveKeys | None,
     ) -> None:
         """Take over a machine that is not started and its sockets; use `create`."""
         self.address: Final = address
@@ -114,6 +132,9 @@ class Gossip:
             default_port=address.port,
             lookup_timeout_s=config.swim.tcp_timeout_s,
         )
+        self._queries = QueryCalls(end=self._end_query)
+        self._keyring, self._save_keys = keyring, save_keys
+        self._key_lock = asyncio.Lock()
         self._payloads = PayloadSender(
             self._packets,
             self._streams,
@@ -137,6 +158,8 @@ class Gossip:
         keyring: Keyring | None = None,
         rng: Random | None = None,
         admit: Admit | None = None,
+        clocks: LamportTimes | None = None,
+        save_keys: SaveKeys | None = None,
         compress: bool = False,
     ) -> "Gossip":
         """Listen and become a member, of a pool of one until `join`.
@@ -153,6 +176,9 @@ class Gossip:
             keyring: The pool's keys, shared with the caller; None is a pool without encryption.
             rng: Chooses partners and phases; seeded by the system if None.
             admit: Given members that want to be known here, the reason to refuse them, or None.
+            clocks: The `clocks` of an earlier life under this name; nothing from before them is
+                told again.
+            save_keys: Called with a changed keyring before anybody is told that it changed.
             compress: Send compressed, as the reference does; slow in Python. Reading takes both.
 
         Raises:
@@ -175,6 +201,7 @@ class Gossip:
                 rng=rng or Random(),
                 now=asyncio.get_running_loop().time(),
                 admit=admit,
+                clocks=clocks,
                 keyring_overhead_bytes=ENCRYPTION_OVERHEAD_BYTES if seals else 0,
             )
         except BaseException:
@@ -191,6 +218,7 @@ class Gossip:
             keyring=keyring,
             compress=compress,
             on_event=on_event,
+            save_keys=save_keys,
         )
         gossip._act(machine.start(now=gossip._now()))
         return gossip
@@ -204,6 +232,11 @@ class Gossip:
     def incarnation(self) -> Incarnation:
         """Our own; to be stored, so that a restart can begin above it."""
         return self._machine.incarnation
+
+    @property
+    def clocks(self) -> LamportTimes:
+        """The latest Lamport times seen; to be stored, so that a restart can go on from them."""
+        return self._machine.clocks
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -244,8 +277,11 @@ class Gossip:
         """The machine's figures: health score, queue lengths, Lamport times, member counts."""
         return self._machine.stats()
 
-    async def join(self, targets: Sequence[str]) -> JoinResult:
+    async def join(self, targets: Sequence[str], *, replay: bool = False) -> JoinResult:
         """Exchange state with every address of every target, in order.
+
+        The pool's earlier user events are news with `replay` only, and those that `clocks` told of
+        never.
 
         One that is silent for half a second no longer holds up the next.
 
@@ -256,7 +292,7 @@ class Gossip:
             StateError: We are leaving, have left or are closed.
         """
         self._require_open()
-        return await self._joins.join(targets)
+        return await self._joins.join(targets, replay=replay)
 
     def send_payload(self, to: MemberName | Address, payload: bytes) -> None:
         """Send a direct user message: a datagram if it fits one, else a stream in the background.
@@ -301,6 +337,83 @@ class Gossip:
         self._act(effects)
         return ltime
 
+    def query(
+        self, name: str, payload: bytes = b"", options: QueryOptions | None = None
+    ) -> QueryCall:
+        """Ask the members something; iterate over the call for their answers.
+
+        Raises:
+            ValueError: The name begins `_serf_`.
+            TooLargeError: It exceeds the configured size, or what a packet carries.
+            StateError: We are leaving, have left or are closed, or too many queries are under way.
+        """
+        self._require_open()
+        options, now = options or QueryOptions(), self._now()
+        query, effects = self._machine.query(name, payload, options, now=now)
+        call = self._queries.add(query)
+        self._act(effects)
+        return call
+
+    def respond(self, query: IncomingQuery, payload: bytes) -> None:
+        """Answer a query that `QueryReceived` told, once.
+
+        Raises:
+            TooLargeError: The answer is too long. Another one may be given.
+            StateError: It was answered already, or its time is over, or we are closed.
+        """
+        self._require_open()
+        self._act(self._machine.respond(query, payload, now=self._now()))
+
+    async def change_keys(
+        self, operation: KeyOperation, key: bytes = b"", *, relay_factor: int = 0
+    ) -> KeyReport:
+        """Have every member change its keyring, or list it; returns when all have answered.
+
+        A pool is rotated to another key by installing it, using it and removing the old one, each
+        when the one before was complete. A key that a member lacks is not used: that member would
+        be shut out.
+
+        Raises:
+            ConfigError: The relay factor is out of range.
+            StateError: We are leaving, have left or are closed, or too many queries are under way.
+        """
+        if operation is KeyOperation.USE:
+            listed = await self._ask_about_keys(KeyOperation.LIST, b"", relay_factor)
+            if lacking := listed.lacking(key):
+                listed.failures |= dict.fromkeys(lacking, KEY_MISSING)
+                return listed
+        return await self._ask_about_keys(operation, key, relay_factor)
+
+    async def _ask_about_keys(
+        self, operation: KeyOperation, key: bytes, relay_factor: int
+    ) -> KeyReport:
+        self._require_open()
+        present = (MemberStatus.ALIVE, MemberStatus.LEAVING)
+        report = KeyReport(sum(member.status in present for member in self.members()))
+        options = QueryOptions(relay_factor=relay_factor)
+        query, effects = self._machine.key_query(operation, key, options, now=self._now())
+        call = self._queries.add(query)
+        self._act(effects)
+        try:
+            async for answer in call:
+                report.take_untrusted(answer.member, answer.payload)
+                if report.answers >= report.members:
+                    break
+        finally:
+            call.close()
+        return report
+
+    def force_leave(self, name: MemberName, *, prune: bool = False) -> None:
+        """Have a failed member listed as left, everywhere; with `prune` have it forgotten.
+
+        One that is alive denies it.
+
+        Raises:
+            StateError: We are leaving, have left or are closed.
+        """
+        self._require_open()
+        self._act(self._machine.force_leave(name, prune=prune, now=self._now()))
+
     async def leave(self) -> None:
         """Leave on purpose, and return when the others have been told; then `close`.
 
@@ -323,6 +436,7 @@ class Gossip:
         for task in tasks:
             task.cancel()
         self._joins.abort()
+        self._queries.close()
         if not self._left.done():
             self._left.set_result(None)
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -366,8 +480,8 @@ class Gossip:
         self._timer = None
         self._act(self._machine.handle_timer(now=self._now()))
 
-    def _open_join(self, to: Address) -> int:
-        stream_id, effects = self._machine.join(to, now=self._now())
+    def _open_join(self, to: Address, replay: bool) -> int:
+        stream_id, effects = self._machine.join(to, replay=replay, now=self._now())
         self._act(effects)
         return stream_id
 
@@ -408,6 +522,10 @@ class Gossip:
             self._joins.finish(event)
         elif isinstance(event, LeaveFinished) and not self._left.done():
             self._left.set_result(None)
+        elif isinstance(event, QueryAcked | QueryAnswered | QueryFinished):
+            self._queries.take(event)
+        elif isinstance(event, KeyQueryReceived):
+            spawn(self._answer_key_query(event), self._tasks)
         try:
             self._on_event(event)
         except Exception:  # the user's bug must not cost the pool a member
@@ -434,6 +552,19 @@ class Gossip:
             self._fail(wish.stream_id, error)
         else:
             self._act(self._machine.handle_tcp_ack(wish.stream_id, reply, now=self._now()))
+
+    def _end_query(self, query: QueryId) -> None:
+        if self._is_open:
+            self._act(self._machine.end_query(query, now=self._now()))
+
+    async def _answer_key_query(self, wish: KeyQueryReceived) -> None:
+        # One at a time: a failed save goes back to the keys from before it.
+        async with self._key_lock:
+            response = await perform_durably(
+                self._keyring, wish.operation, wish.key, self._save_keys
+            )
+        now = self._now()
+        self._act(self._machine.respond_to_key_query(wish.query, response, now=now))
 
     def _fail(self, stream_id: int, error: StreamFailedError) -> None:
         self._act(self._machine.handle_stream_failed(stream_id, error.reason, now=self._now()))

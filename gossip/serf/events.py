@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished, ShellRequest
 from gossip.types import Address, Incarnation, LamportTime, MemberName
@@ -76,6 +77,86 @@ class UserEventReceived:
     ltime: LamportTime
 
 
+class QueryId(NamedTuple):
+    """Names a query in the pool, with next to no chance of another of the same name."""
+
+    ltime: LamportTime
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class IncomingQuery:
+    """A query that reached us, ours included."""
+
+    id: QueryId
+    name: str
+    payload: bytes
+    source_node: MemberName
+    asker: Address
+    deadline_at: float
+    """An answer after it is of no use to anybody."""
+    relay_factor: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueryReceived:
+    """A query that the user may answer, once."""
+
+    query: IncomingQuery
+
+
+@dataclass(frozen=True, slots=True)
+class QueryAcked:
+    """A member has our query."""
+
+    query: QueryId
+    member: MemberName
+
+
+@dataclass(frozen=True, slots=True)
+class QueryAnswered:
+    """A member's answer to our query."""
+
+    query: QueryId
+    member: MemberName
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class QueryFinished:
+    """No answer to our query is taken any more."""
+
+    query: QueryId
+
+
+class KeyOperation(StrEnum):
+    """What a key query asks for; its name on the wire."""
+
+    INSTALL = "_serf_install-key"
+    USE = "_serf_use-key"
+    REMOVE = "_serf_remove-key"
+    LIST = "_serf_list-keys"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyQueryReceived:
+    """The shell is to do this to the keyring, and answer when it is durable."""
+
+    query: IncomingQuery
+    operation: KeyOperation
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class NameVoteFinished:
+    """Another member claimed our name, and the others were asked whose it is."""
+
+    is_ours: bool
+    """If not, this member has to go."""
+    matching: int
+    answers: int
+
+
 @dataclass(frozen=True, slots=True)
 class LeaveFinished:
     """The leave has been handed on, or waited long enough; the shell may close now."""
@@ -86,6 +167,12 @@ Event = (
     MemberEvent
     | UserPayloadReceived
     | UserEventReceived
+    | QueryReceived
+    | QueryAcked
+    | QueryAnswered
+    | QueryFinished
+    | KeyQueryReceived
+    | NameVoteFinished
     | NameConflict
     | PushPullFinished
     | MessageDropped

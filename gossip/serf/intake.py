@@ -11,8 +11,10 @@ from gossip.errors import DecodeError, TooLargeError
 from gossip.serf import drops
 from gossip.serf.coalescing import EventCoalescer
 from gossip.serf.events import Effect, UserEventReceived, UserPayloadReceived
-from gossip.serf.lamport import LamportClock
+from gossip.serf.internal import InternalQueries
+from gossip.serf.lamport import LamportClock, LamportTimes
 from gossip.serf.members import Members
+from gossip.serf.queries import NO_REBROADCAST, Answerer, Asker
 from gossip.serf.rings import EventRing, QueryRing, Seen
 from gossip.serf.rumors import SerfRumors
 from gossip.swim.broadcasts import BroadcastQueue, RumorNo
@@ -24,6 +26,7 @@ from gossip.wire.messages import (
     JoinIntent,
     LeaveIntent,
     Query,
+    QueryResponse,
     Relay,
     SerfState,
     UserEvent,
@@ -33,8 +36,6 @@ from gossip.wire.serf import decode_serf_untrusted, encode_serf
 
 DIRECT_PAYLOAD_MIN = 0x80
 """User messages whose first byte is at least this are the user's own, not Serf's."""
-_NO_REBROADCAST = 2
-"""Query flag: only whoever got it directly is asked."""
 
 
 class Intake:
@@ -51,6 +52,8 @@ class Intake:
         members: Members,
         rumors: SerfRumors,
         deadlines: Deadlines,
+        asker: Asker,
+        answerer: Answerer,
         is_member_address: Callable[[Address], bool],
         emit: Callable[[Effect], None],
     ) -> None:
@@ -60,6 +63,8 @@ class Intake:
         self.is_leaving = False
         self._config, self._own_name = config, own_name
         self._members, self._rumors, self._deadlines = members, rumors, deadlines
+        self._asker, self._answerer = asker, answerer
+        self._internal = InternalQueries(own_name, members=members, answerer=answerer, emit=emit)
         self._is_member_address, self._emit = is_member_address, emit
         self._events = EventRing(config.event_buffer)
         self._coalescer: EventCoalescer | None = None
@@ -71,6 +76,19 @@ class Intake:
                 emit=emit,
             )
         self._queries = QueryRing(config.query_buffer)
+
+    @property
+    def clocks(self) -> LamportTimes:
+        """The latest times seen."""
+        return LamportTimes(self.member_clock.seen, self.event_clock.seen, self.query_clock.seen)
+
+    def resume(self, clocks: LamportTimes) -> None:
+        """Go on from the times of an earlier life: nothing up to them is told again (10.14)."""
+        self.member_clock.resume(clocks.member)
+        self.event_clock.resume(clocks.event)
+        self.query_clock.resume(clocks.query)
+        self._events.ignore_before(self.event_clock.time)
+        self._queries.ignore_before(self.query_clock.time)
 
     def handle_user_message(self, payload: bytes, *, source: Address, now: float) -> None:
         """Take a user message: Serf's by its first byte, or the user's own."""
@@ -96,8 +114,11 @@ class Intake:
                 is_news = self._handle_event(message, now=now)
                 self._take_rumor(self._rumors.events, payload, is_news=is_news, source=source)
             case Query():
-                is_news = self._handle_query(message) and not message.flags & _NO_REBROADCAST
+                is_new = self._handle_query(message, now=now)
+                is_news = is_new and not message.flags & NO_REBROADCAST
                 self._take_rumor(self._rumors.queries, payload, is_news=is_news, source=source)
+            case QueryResponse():
+                self._asker.handle_response(message)
             case Relay():
                 self._handle_relay(message)
             case _:
@@ -116,8 +137,11 @@ class Intake:
             )
         )
 
-    def merge_state(self, payload: bytes, *, own_join: bool, now: float) -> None:
-        """Merge a peer's part of a push/pull (10.8). Nothing of it is handed on."""
+    def merge_state(self, payload: bytes, *, ignore_old: bool, now: float) -> None:
+        """Merge a peer's part of a push/pull (10.8). Nothing of it is handed on.
+
+        With `ignore_old` events from before now are never told.
+        """
         try:
             state = decode_serf_untrusted(payload)
         except DecodeError as error:
@@ -140,7 +164,7 @@ class Intake:
         for name, ltime in state.status_ltimes.items():
             if name not in left:
                 self._handle_join_intent(JoinIntent(ltime, name), now=now)
-        if own_join and self.event_clock.allows(state.event_ltime):
+        if ignore_old and self.event_clock.allows(state.event_ltime):
             self._events.ignore_before(state.event_ltime)
         for slot in state.events:
             if not self._witness(self.event_clock, slot.ltime):
@@ -177,6 +201,26 @@ class Intake:
         self._hand_on(self._rumors.events, encoded, name=encoded)
         return event.ltime
 
+    def encode_query(self, query: Query) -> bytes:
+        """A query as it is sent.
+
+        Raises:
+            TooLargeError: It exceeds the configured size, or what a packet carries.
+        """
+        encoded = encode_serf(query)
+        bytes_max = min(self._config.query_bytes_max, self._rumors.rumor_bytes_max)
+        if len(encoded) > bytes_max:
+            raise TooLargeError(
+                f"query exceeds the limit of {bytes_max} bytes: {len(encoded)} encoded"
+            )
+        return encoded
+
+    def ask(self, query: Query, encoded: bytes, *, now: float) -> None:
+        """Send a query of ours, made at the present query time. We are asked first."""
+        self.query_clock.increment()
+        self._handle_query(query, now=now)
+        self._hand_on(self._rumors.queries, encoded, name=encoded)
+
     def leave(self, *, spread: bool, now: float) -> RumorNo | None:
         """Intend to leave, from now on without denying it; the rumor if it is to `spread`."""
         self.is_leaving = True
@@ -184,6 +228,13 @@ class Intake:
         self.member_clock.increment()
         self._handle_leave_intent(intent, now=now)
         return self._hand_on(self._rumors.intents, encode_serf(intent)) if spread else None
+
+    def force_leave(self, name: MemberName, *, prune: bool, now: float) -> None:
+        """Say for another member that it leaves (10.6); one that is alive will deny it."""
+        intent = LeaveIntent(self.member_clock.time, name, prune)
+        self.member_clock.increment()
+        self._handle_leave_intent(intent, now=now)
+        self._hand_on(self._rumors.intents, encode_serf(intent))
 
     def _handle_join_intent(self, intent: JoinIntent, *, now: float) -> bool:
         if not self._witness(self.member_clock, intent.ltime):
@@ -195,7 +246,9 @@ class Intake:
             return False
         if intent.node == self._own_name and not self.is_leaving:
             me = self._members.get(self._own_name)
-            if me is not None and intent.ltime > me.status_ltime:
+            # Differs from Serf, which lets one of the same time pass: who has not heard our join
+            # intent yet would believe it, and not the join intent that comes later.
+            if me is not None and intent.ltime >= me.status_ltime:
                 self.broadcast_join(now=now)
             return False
         is_news = self._members.handle_leave_intent(intent, now=now)
@@ -220,10 +273,15 @@ class Intake:
         else:
             self._emit(told)
 
-    def _handle_query(self, query: Query) -> bool:
-        return self._witness(self.query_clock, query.ltime) and self._is_new(
-            self._queries.see(query, clock=self.query_clock.time), query.name
-        )
+    def _handle_query(self, query: Query, *, now: float) -> bool:
+        if not self._witness(self.query_clock, query.ltime):
+            return False
+        is_new = self._is_new(self._queries.see(query, clock=self.query_clock.time), query.name)
+        if is_new:
+            internal = self._answerer.handle_query(query, now=now)
+            if internal is not None:
+                self._internal.handle(internal, now=now)
+        return is_new
 
     def _handle_relay(self, relay: Relay) -> None:
         """Pass a query's answer on to a member; strangers are not ours to write to (14.3)."""

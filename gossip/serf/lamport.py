@@ -1,7 +1,17 @@
 """Lamport clocks: the logical order of intents, events and queries (10.3)."""
 
+from typing import NamedTuple
+
 from gossip.types import LamportTime
 from gossip.wire.limits import LAMPORT_JUMP_MAX, LAMPORT_TIME_MAX
+
+
+class LamportTimes(NamedTuple):
+    """The latest time seen of each clock."""
+
+    member: LamportTime
+    event: LamportTime
+    query: LamportTime
 
 
 class LamportClock:
@@ -23,6 +33,16 @@ class LamportClock:
         """Move past a time that `allows` let through."""
         if time >= self.time:
             self.time = LamportTime(time + 1)
+
+    @property
+    def seen(self) -> LamportTime:
+        """The latest time seen; 0 for a clock that has seen nothing."""
+        return LamportTime(self.time - 1)
+
+    def resume(self, seen: LamportTime) -> None:
+        """Go on after a time that was stored. An absurd one, of a damaged file, is ignored."""
+        if self.allows(seen):
+            self.witness(seen)
 
     def increment(self) -> None:
         """Move on after using the present time for a message of ours."""

@@ -13,9 +13,22 @@ from gossip.config import GossipConfig
 from gossip.errors import ConfigError, DecodeError, StateError
 from gossip.serf.coordinates import Coordinates
 from gossip.serf.departure import Departure, LeaveStep
-from gossip.serf.events import Effect, LeaveFinished, Member, MemberReaped, MemberStatus
+from gossip.serf.events import (
+    Effect,
+    IncomingQuery,
+    KeyOperation,
+    LeaveFinished,
+    Member,
+    MemberReaped,
+    MemberStatus,
+    QueryId,
+)
 from gossip.serf.intake import Intake
+from gossip.serf.keys import encode_answer
+from gossip.serf.lamport import LamportTimes
 from gossip.serf.members import Members, Record
+from gossip.serf.queries import INTERNAL_PREFIX, Answerer, Asker, QueryOptions
+from gossip.serf.questions import Questions
 from gossip.serf.rumors import SerfRumors
 from gossip.swim import Swim, packet_room_bytes, user_rumor_bytes_max
 from gossip.swim.broadcasts import RumorNo
@@ -46,11 +59,14 @@ from gossip.wire.messages import (
     Ack,
     Coordinate,
     ErrorReply,
+    KeyRequest,
+    KeyResponse,
     PacketMessage,
     Ping,
     PushPull,
     PushPullNode,
 )
+from gossip.wire.serf import encode_serf
 from gossip.wire.serf_values import decode_tags_untrusted, encode_tags
 
 
@@ -73,6 +89,7 @@ class Serf:
         rng: Random,
         now: float,
         admit: Callable[[Sequence[Member]], str | None] | None = None,
+        clocks: LamportTimes | None = None,
         keyring_overhead_bytes: int = 0,
     ) -> None:
         """Build a member that is not started.
@@ -86,6 +103,7 @@ class Serf:
             rng: Chooses partners and phases, and nothing else.
             now: Monotonic seconds.
             admit: Given members that want to be known here, the reason to refuse them, or None.
+            clocks: The `clocks` of an earlier life; nothing from before them is told again.
             keyring_overhead_bytes: What encryption adds to a packet: 29 with a key, else 0.
 
         Raises:
@@ -96,9 +114,11 @@ class Serf:
         self._config, self._name, self._address = config, name, address
         self._tags = dict(tags)
         self._rng = rng
+        query_rng = Random(rng.getrandbits(64))
         self._effects: list[Effect] = []
         self._deadlines = Deadlines()
-        self._own_joins: set[int] = set()
+        self._own_joins: dict[int, bool] = {}
+        """Whether earlier events are wanted, by stream."""
         self._departure: Departure | None = None
         self._intent_rumor: RumorNo | None = None
         self._history = History()
@@ -116,13 +136,41 @@ class Serf:
             retransmit_mult=config.swim.retransmit_mult,
             member_count=self._members.__len__,
         )
+        self._asker = Asker(
+            deadlines=self._deadlines, members_max=config.swim.members_max, emit=self._emit
+        )
+        self._answerer = Answerer(
+            config.serf,
+            name,
+            address,
+            members=self._members,
+            is_member_address=lambda address: self._swim.has_address(address),
+            asker=self._asker,
+            rng=query_rng,
+            emit=self._emit,
+            now=now,
+        )
         self._intake = Intake(
             config.serf,
             name,
             members=self._members,
             rumors=self._rumors,
             deadlines=self._deadlines,
+            asker=self._asker,
+            answerer=self._answerer,
             is_member_address=lambda address: self._swim.has_address(address),
+            emit=self._emit,
+        )
+        if clocks is not None:
+            self._intake.resume(clocks)
+        self._questions = Questions(
+            config,
+            name,
+            address,
+            members=self._members,
+            intake=self._intake,
+            asker=self._asker,
+            rng=query_rng,
             emit=self._emit,
         )
         self._swim = Swim(
@@ -146,6 +194,11 @@ class Serf:
     def incarnation(self) -> Incarnation:
         """Our own; to be stored, so that a restart can begin above it."""
         return self._swim.incarnation
+
+    @property
+    def clocks(self) -> LamportTimes:
+        """The latest times seen; to be stored, so that a restart can go on from them."""
+        return self._intake.clocks
 
     @property
     def local(self) -> Member:
@@ -215,17 +268,18 @@ class Serf:
         for node in nodes:
             self._members.adopt(node)
 
-    def join(self, to: Address, *, now: float) -> tuple[int, list[Effect]]:
+    def join(self, to: Address, *, replay: bool = False, now: float) -> tuple[int, list[Effect]]:
         """Enter the pool of the member at `to`.
 
-        Returns the stream's id; `PushPullFinished` with it follows.
+        Returns the stream's id; `PushPullFinished` with it follows. The pool's earlier events are
+        news with `replay` only: for a member that comes back, and has its `clocks`.
 
         Raises:
             StateError: We are leaving or have left.
         """
         self._require_present("join")
         stream_id, effects = self._swim.push_pull(to, own_join=True, now=now)
-        self._own_joins.add(stream_id)
+        self._own_joins[stream_id] = replay
         self._digest(effects, now=now)
         return stream_id, self._take_effects(now=now)
 
@@ -268,6 +322,68 @@ class Serf:
         ltime = self._intake.user_event(name, payload, coalesce=coalesce, now=now)
         return ltime, self._take_effects(now=now)
 
+    def query(
+        self, name: str, payload: bytes, options: QueryOptions, *, now: float
+    ) -> tuple[QueryId, list[Effect]]:
+        """Ask the members something; `QueryAnswered` and at the end `QueryFinished` follow.
+
+        Raises:
+            ValueError: The name begins `_serf_`.
+            TooLargeError: It exceeds the configured size, or what a packet carries.
+            StateError: We are leaving or have left, or too many queries are under way.
+        """
+        if name.startswith(INTERNAL_PREFIX):
+            raise ValueError(f"queries whose name begins {INTERNAL_PREFIX} are the pool's own")
+        self._require_present("ask")
+        query = self._questions.ask(name, payload, options, now=now)
+        return query, self._take_effects(now=now)
+
+    def key_query(
+        self, operation: KeyOperation, key: bytes, options: QueryOptions, *, now: float
+    ) -> tuple[QueryId, list[Effect]]:
+        """Ask the members to change or list their keys, as `query` does.
+
+        Raises:
+            StateError: We are leaving or have left, or too many queries are under way.
+        """
+        self._require_present("ask")
+        payload = encode_serf(KeyRequest(key))
+        query = self._questions.ask(operation, payload, options, now=now)
+        return query, self._take_effects(now=now)
+
+    def end_query(self, query: QueryId, *, now: float) -> list[Effect]:
+        """Wait for answers no longer; `QueryFinished` follows if it was under way."""
+        self._asker.end(query)
+        return self._take_effects(now=now)
+
+    def respond(self, query: IncomingQuery, payload: bytes, *, now: float) -> list[Effect]:
+        """Answer a query that was told.
+
+        Raises:
+            TooLargeError: The answer is too long. Another one may be given.
+            StateError: It was answered already, or its time is over.
+        """
+        self._answerer.respond(query, payload, now=now)
+        return self._take_effects(now=now)
+
+    def respond_to_key_query(
+        self, query: IncomingQuery, response: KeyResponse, *, now: float
+    ) -> list[Effect]:
+        """Answer a key query, when what it asked for is durable."""
+        room_bytes = self._answerer.room_bytes(query)
+        self._answerer.answer(query, encode_answer(response, bytes_max=room_bytes), now=now)
+        return self._take_effects(now=now)
+
+    def force_leave(self, name: MemberName, *, prune: bool, now: float) -> list[Effect]:
+        """Have a failed member listed as left, or with `prune` forgotten, everywhere.
+
+        Raises:
+            StateError: We are leaving or have left.
+        """
+        self._require_present("force a leave")
+        self._intake.force_leave(name, prune=prune, now=now)
+        return self._take_effects(now=now)
+
     def handle_timer(self, *, now: float) -> list[Effect]:
         """Do what is due. An early call does nothing."""
         # SWIM runs our deadlines among its own.
@@ -296,7 +412,8 @@ class Serf:
         self, stream_id: int, reply: PushPull, *, now: float
     ) -> list[Effect]:
         """Merge the answer to an `OpenPushPull`."""
-        self._digest(self._swim.handle_push_pull_reply(stream_id, reply, now=now), now=now)
+        effects = self._swim.handle_push_pull_reply(stream_id, reply, now=now)
+        self._digest(effects, replay=self._own_joins.get(stream_id, False), now=now)
         return self._take_effects(now=now)
 
     def handle_stream_failed(self, stream_id: int, reason: str, *, now: float) -> list[Effect]:
@@ -318,7 +435,7 @@ class Serf:
         self._digest(self._swim.handle_tcp_ack(stream_id, ack, now=now), now=now)
         return self._take_effects(now=now)
 
-    def _digest(self, effects: Sequence[SwimEffect], *, now: float) -> None:
+    def _digest(self, effects: Sequence[SwimEffect], *, replay: bool = False, now: float) -> None:
         """Pass SWIM's requests on and turn its facts into ours."""
         for effect in effects:
             match effect:
@@ -334,7 +451,8 @@ class Serf:
                 case UserMessageReceived(payload, source):
                     self._intake.handle_user_message(payload, source=source, now=now)
                 case UserStateReceived(state, own_join):
-                    self._intake.merge_state(state, own_join=own_join, now=now)
+                    ignore_old = own_join and not replay
+                    self._intake.merge_state(state, ignore_old=ignore_old, now=now)
                 case PingAnswered(name, payload, rtt_s):
                     self._handle_ping_answered(name, payload, rtt_s)
                 case PushPullFinished():
@@ -342,7 +460,10 @@ class Serf:
                     self._handle_exchange_finished(effect, now=now)
                 case OpenPushPull() | OpenTcpPing():
                     self._effects.append(effect)
-                case MessageDropped() | NameConflict():
+                case NameConflict():
+                    self._effects.append(effect)
+                    self._handle_name_conflict(effect, now=now)
+                case MessageDropped():
                     self._effects.append(effect)
                 case _:
                     assert_never(effect)
@@ -355,10 +476,15 @@ class Serf:
     def _ack_payload(self) -> bytes | None:
         return self._coordinates.ack_payload if self._config.serf.coordinates else None
 
+    def _handle_name_conflict(self, conflict: NameConflict, *, now: float) -> None:
+        is_ours = conflict.name == self._name and self._departure is None
+        if is_ours and self._config.serf.resolve_name_conflicts:
+            self._questions.hold_name_vote(now=now)
+
     def _handle_exchange_finished(self, finished: PushPullFinished, *, now: float) -> None:
         if finished.stream_id not in self._own_joins:
             return
-        self._own_joins.remove(finished.stream_id)
+        del self._own_joins[finished.stream_id]
         if finished.error is None and self._departure is None:
             self._intake.broadcast_join(now=now)
 

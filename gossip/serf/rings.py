@@ -109,10 +109,15 @@ class QueryRing:
     def __init__(self, slots: int) -> None:
         self._slots = slots
         self._ring: dict[int, _QuerySlot] = {}
+        self._ltime_min = LamportTime(0)
+
+    def ignore_before(self, ltime: LamportTime) -> None:
+        """Refuse everything older than `ltime` from now on."""
+        self._ltime_min = max(self._ltime_min, ltime)
 
     def see(self, query: Query, *, clock: LamportTime) -> Seen:
         """Judge and remember a query; `clock` has witnessed it."""
-        if _is_too_old(query.ltime, clock, self._slots):
+        if query.ltime < self._ltime_min or _is_too_old(query.ltime, clock, self._slots):
             return Seen(False, drops.QUERY_TOO_OLD)
         place = query.ltime % self._slots
         slot = self._ring.get(place)

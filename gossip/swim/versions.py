@@ -14,6 +14,7 @@ VSN_BYTES = 6
 PMAX_TCP_PING = 3
 PMAX_NACK = 4
 PMAX_CRC = 5
+PMAX_RELAY = 5
 
 
 def own_vsn(delegate_version: int) -> bytes:

@@ -84,6 +84,11 @@ class Keyring:
             raise StateError("the primary key cannot be removed")
         self._ciphers.pop(key, None)
 
+    def restore(self, keys: Sequence[bytes]) -> None:
+        """Go back to the keys of an earlier moment, the primary one first."""
+        assert keys
+        self._ciphers = {key: AESGCM(key) for key in keys}
+
     def encrypt(self, plaintext: bytes, *, aad: bytes, nonce: bytes, version: int = 1) -> bytes:
         """Seal `plaintext` with the primary key.
 

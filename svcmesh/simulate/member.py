@@ -151,6 +151,10 @@ class SimulatedMember:
         _, effects = self.machine.user_event(name, payload, coalesce=False, now=now)
         self._act(effects)
 
+    def drive(self, call: Callable[[Serf, float], Sequence[Effect]]) -> None:
+        """Have the running machine do something else at this moment: `call(machine, now)`."""
+        self._act(call(self.machine, self._clock.now))
+
     def crash(self, *, host_too: bool = False) -> None:
         """Stop without a word; the host refuses connections, or is silent if it goes too."""
         if self._machine is not None:

@@ -101,7 +101,7 @@ def test_two_agents_cannot_share_a_data_directory(tmp_path: Path) -> None:
 def test_the_keyring_keeps_its_order(tmp_path: Path) -> None:
     data_dir = DataDir(tmp_path)
     keys = [bytes(range(32)), bytes(16)]
-    data_dir.save_keyring(keys)
+    data_dir.commit(data_dir.keyring_file(keys))
     assert reopened(data_dir).keyring() == keys
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from gossip import (
     GossipConfig,
     Incarnation,
     Keyring,
+    LamportTimes,
     Member,
     MemberName,
     MemberStatus,
@@ -45,6 +46,12 @@ class Witness:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.on_event: Callable[[Event], None] | None = None
+
+    def take(self, event: Event) -> None:
+        self.events.append(event)
+        if self.on_event is not None:
+            self.on_event(event)
 
     @property
     def where(self) -> str:
@@ -70,6 +77,8 @@ async def started(
     compress: bool = False,
     incarnation: int = 1,
     on_event: Callable[[Event], None] | None = None,
+    save_keys: Callable[[Sequence[bytes]], Awaitable[None]] | None = None,
+    clocks: LamportTimes | None = None,
 ) -> AsyncIterator[Witness]:
     witness = Witness()
     witness.gossip = await Gossip.create(
@@ -79,7 +88,9 @@ async def started(
         tags=tags or {},
         incarnation=Incarnation(incarnation),
         keyring=Keyring(keys) if keys else None,
-        on_event=on_event or witness.events.append,
+        on_event=on_event or witness.take,
+        save_keys=save_keys,
+        clocks=clocks,
         admit=admit,
         compress=compress,
     )

@@ -212,7 +212,7 @@ def test_what_does_not_belong_into_a_user_message_is_dropped_with_its_reason() -
         (UserMessage(b"\x7f"), "unknown-type"),
         (UserMessage(b"\x01\xc1"), "bad-body"),
         (user(state), "serf-unexpected-type"),
-        (UserMessage(TestRelays.answer), "serf-unexpected-type"),
+        (UserMessage(TestRelays.answer), "serf-late-answer"),
     ):
         assert drop_reasons(bench.take(message)) == [reason]
     assert of_type(UserMessage, messages(bench.run_for(1))) == []
