@@ -22,6 +22,7 @@ from gossip.serf.events import (
     MemberStatus,
     MemberUpdated,
     NameVoteFinished,
+    PeerFound,
     QueryReceived,
     UserEventReceived,
     UserPayloadReceived,
@@ -29,7 +30,7 @@ from gossip.serf.events import (
 from gossip.serf.lamport import LamportTimes
 from gossip.serf.queries import QueryOptions
 from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished
-from gossip.types import Address, Incarnation, LamportTime, MemberName
+from gossip.types import Address, Incarnation, LamportTime, MemberName, Peer
 from gossip.wire import Keyring
 from gossip.wire.messages import Coordinate
 
@@ -62,6 +63,8 @@ __all__ = [
     "MessageDropped",
     "NameConflict",
     "NameVoteFinished",
+    "Peer",
+    "PeerFound",
     "PoolConfig",
     "PushPullFinished",
     "QueryAnswer",

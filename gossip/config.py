@@ -140,9 +140,11 @@ class SerfConfig:
     reap_interval_s: float = 15.0
     reconnect_interval_s: float = 30.0
     reconnect_timeout_s: float = 24 * 3600.0
-    """A failed member is forgotten after this long."""
+    """A failed member is listed no more after this long; it is still dialled now and then."""
     tombstone_timeout_s: float = 24 * 3600.0
     """A left member is forgotten after this long."""
+    lost_peers_max: int = 4096
+    """Peers that are missed and dialled, listed or not; beyond it the longest lost are given up."""
     recent_intent_timeout_s: float = 300.0
     recent_intents_max: int = 8192
     event_bytes_max: int = 512

@@ -53,6 +53,13 @@ def _address_of(packed: bytes, port: int) -> Address:
     return Address(str(six.ipv4_mapped or six), port)
 
 
+class Peer(NamedTuple):
+    """Whom to look for, and where."""
+
+    name: MemberName
+    address: Address
+
+
 class MemberState(IntEnum):
     """SWIM states, with their numbers in a push/pull (gossip protocol, 6.1)."""
 

@@ -29,6 +29,7 @@ from gossip.serf.events import (
     MemberStatus,
     MemberUpdated,
     NameVoteFinished,
+    PeerFound,
     QueryAcked,
     QueryAnswered,
     QueryFinished,
@@ -163,8 +164,6 @@ class Agent:
                 self._stop(f"join: {_on_one_line(error)}")
         if self.config.retry_join:
             self._spawn(self._retry_join())
-        if self._rejoins:
-            self._spawn(self._rejoin())
         self._spawn(self._keep_house())
         self._spawn(self._keep_coordinates())
         self._opened.push_async_callback(self._end_tasks)
@@ -206,6 +205,7 @@ class Agent:
             keyring=self.keyring,
             save_keys=self._save_keys,
             clocks=self._saved_clocks,
+            known_peers=self._saved_peers if self._rejoins else (),
             on_event=self._on_gossip_event,
             admit=LanAdmission(
                 name=config.node_name,
@@ -377,6 +377,10 @@ class Agent:
                 self.events.receive(event)
             case MemberJoined() | MemberUpdated() | MemberFailed() | MemberLeft() | MemberReaped():
                 self._on_member_event(event)
+            case PeerFound(peer, lost_s):
+                serf_logger.info(
+                    "found a lost peer again: %s %s after %.0f s", peer.name, peer.address, lost_s
+                )
             case NameConflict():
                 self._on_name_conflict(event)
             case QueryReceived() | NameVoteFinished():
@@ -497,12 +501,6 @@ class Agent:
         except RetriesExhaustedError:
             self._stop("max join retry exhausted, exiting")
 
-    async def _rejoin(self) -> None:
-        """Try the members of the last run, one answer is enough."""
-        for peer in self._saved_peers:
-            if await self._try_join([peer]):
-                return
-
     # -- what is kept while running ---------------------------------------------------------
 
     async def _keep_house(self) -> None:
@@ -537,11 +535,7 @@ class Agent:
         if (clocks := self._gossip.clocks) != self._saved_clocks:
             self._saved_clocks = clocks
             plan |= self._data_dir.clocks_file(clocks)
-        peers = [
-            str(member.address)
-            for member in self.members()
-            if member.status is not MemberStatus.LEFT and member.name != self.config.node_name
-        ]
+        peers = self._gossip.peers()
         if self.has_left or peers != self._saved_peers:
             self._saved_peers = peers
             plan |= self._data_dir.peers_file(peers, left=self.has_left)

@@ -16,11 +16,13 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
 from gossip.serf.lamport import LamportTimes
+from gossip.types import Address, MemberName, Peer
 from svcmesh.errors import StorageError
 from svcmesh.journal import Journal, fsync_folder
 
@@ -191,21 +193,25 @@ class DataDir:
 
     # -- known peers ------------------------------------------------------------------------
 
-    def peers(self) -> tuple[list[str], bool]:
-        """Addresses of members known in the last run, and whether that run ended by leaving."""
+    def peers(self) -> tuple[list[Peer], bool]:
+        """Members that the last run knew and that had not left, and whether it ended by leaving."""
 
-        def parse(raw: bytes) -> tuple[list[str], bool]:
+        def parse(raw: bytes) -> tuple[list[Peer], bool]:
             content = json.loads(raw)
             if not isinstance(content, dict) or not isinstance(content.get("peers"), list):
                 raise ValueError("expected an object with a list of peers")
-            peers = [peer for peer in content["peers"] if isinstance(peer, str)]
+            peers = [_parse_peer(peer) for peer in content["peers"]]
             return peers, bool(content.get("left"))
 
         return self._load("serf/peers.json", parse) or ([], False)
 
-    def peers_file(self, peers: list[str], *, left: bool = False) -> dict[str, bytes | None]:
-        """The plan that keeps the addresses to rejoin by."""
-        return {"serf/peers.json": json.dumps({"peers": peers, "left": left}).encode()}
+    def peers_file(self, peers: list[Peer], *, left: bool = False) -> dict[str, bytes | None]:
+        """The plan that keeps the members to look for."""
+        found = [
+            {"name": peer.name, "host": peer.address.host, "port": peer.address.port}
+            for peer in peers
+        ]
+        return {"serf/peers.json": json.dumps({"peers": found, "left": left}).encode()}
 
     # -- files ------------------------------------------------------------------------------
 
@@ -290,3 +296,11 @@ class DataDir:
 
     def _list(self, folder: str) -> list[str]:
         return sorted(name for name in self._memory if name.startswith(f"{folder}/"))
+
+
+def _parse_peer(content: object) -> Peer:
+    match content:
+        case {"name": str(name), "host": str(host), "port": int(port)}:
+            return Peer(MemberName(name), Address(str(ip_address(host)), port))
+        case _:
+            raise ValueError(f"not a peer: {content!r}")

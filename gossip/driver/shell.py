@@ -49,7 +49,7 @@ from gossip.swim.effects import (
     SendPacket,
 )
 from gossip.swim.history import Accusation
-from gossip.types import Address, Incarnation, LamportTime, MemberName
+from gossip.types import Address, Incarnation, LamportTime, MemberName, Peer
 from gossip.wire import (
     ENCRYPTION_OVERHEAD_BYTES,
     NONCE_BYTES,
@@ -157,6 +157,7 @@ class Gossip:
         advertise: Address | None = None,
         keyring: Keyring | None = None,
         rng: Random | None = None,
+        known_peers: Sequence[Peer] = (),
         admit: Admit | None = None,
         clocks: LamportTimes | None = None,
         save_keys: SaveKeys | None = None,
@@ -175,6 +176,8 @@ class Gossip:
             advertise: Where the others reach us, if not at `bind`; port 0 is the one listened on.
             keyring: The pool's keys, shared with the caller; None is a pool without encryption.
             rng: Chooses partners and phases; seeded by the system if None.
+            known_peers: Members of an earlier run that did not leave; they are looked for until
+                they are found.
             admit: Given members that want to be known here, the reason to refuse them, or None.
             clocks: The `clocks` of an earlier life under this name; nothing from before them is
                 told again.
@@ -200,6 +203,7 @@ class Gossip:
                 incarnation=incarnation,
                 rng=rng or Random(),
                 now=asyncio.get_running_loop().time(),
+                known_peers=known_peers,
                 admit=admit,
                 clocks=clocks,
                 keyring_overhead_bytes=ENCRYPTION_OVERHEAD_BYTES if seals else 0,
@@ -272,6 +276,10 @@ class Gossip:
         """
         offset_s = time.time() - self._now()
         return [(step.at + offset_s, step) for step in self._machine.accusations(name)]
+
+    def peers(self) -> list[Peer]:
+        """Everybody else who has not left, found or lost; to be stored for the next run."""
+        return self._machine.peers()
 
     def stats(self) -> dict[str, int]:
         """The machine's figures: health score, queue lengths, Lamport times, member counts."""

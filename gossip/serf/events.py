@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished, ShellRequest
-from gossip.types import Address, Incarnation, LamportTime, MemberName
+from gossip.types import Address, Incarnation, LamportTime, MemberName, Peer
 
 
 class MemberStatus(StrEnum):
@@ -58,6 +58,14 @@ class MemberReaped:
     """Forgotten: its name is free again."""
 
     member: Member
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFound:
+    """A lost peer answered when it was dialled again, and our states are merged."""
+
+    peer: Peer
+    lost_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +173,7 @@ class LeaveFinished:
 MemberEvent = MemberJoined | MemberUpdated | MemberFailed | MemberLeft | MemberReaped
 Event = (
     MemberEvent
+    | PeerFound
     | UserPayloadReceived
     | UserEventReceived
     | QueryReceived

@@ -4,7 +4,7 @@ The asyncio driver and the simulator drive this class only. It turns SWIM's fact
 rejoins failed members and times a graceful leave.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from typing import assert_never
@@ -21,11 +21,13 @@ from gossip.serf.events import (
     Member,
     MemberReaped,
     MemberStatus,
+    PeerFound,
     QueryId,
 )
 from gossip.serf.intake import Intake
 from gossip.serf.keys import encode_answer
 from gossip.serf.lamport import LamportTimes
+from gossip.serf.lost import LostPeer
 from gossip.serf.members import Members, Record
 from gossip.serf.queries import INTERNAL_PREFIX, Answerer, Asker, QueryOptions
 from gossip.serf.questions import Questions
@@ -41,6 +43,7 @@ from gossip.swim.effects import (
     PushPullFinished,
     SendPacket,
 )
+from gossip.swim.exchange import ANOTHER_POOL
 from gossip.swim.facts import (
     Admit,
     NodeGone,
@@ -53,7 +56,7 @@ from gossip.swim.facts import (
 )
 from gossip.swim.history import Accusation, History
 from gossip.swim.versions import own_vsn
-from gossip.types import Address, Incarnation, LamportTime, MemberName, MemberState
+from gossip.types import Address, Incarnation, LamportTime, MemberName, MemberState, Peer
 from gossip.wire.limits import NAME_BYTES_MAX
 from gossip.wire.messages import (
     Ack,
@@ -88,6 +91,7 @@ class Serf:
         incarnation: Incarnation,
         rng: Random,
         now: float,
+        known_peers: Iterable[Peer] = (),
         admit: Callable[[Sequence[Member]], str | None] | None = None,
         clocks: LamportTimes | None = None,
         keyring_overhead_bytes: int = 0,
@@ -102,6 +106,7 @@ class Serf:
             incarnation: The first to use, at least 1; above any used before under this name.
             rng: Chooses partners and phases, and nothing else.
             now: Monotonic seconds.
+            known_peers: Members of an earlier run that did not leave; they are looked for.
             admit: Given members that want to be known here, the reason to refuse them, or None.
             clocks: The `clocks` of an earlier life; nothing from before them is told again.
             keyring_overhead_bytes: What encryption adds to a packet: 29 with a key, else 0.
@@ -119,6 +124,8 @@ class Serf:
         self._deadlines = Deadlines()
         self._own_joins: dict[int, bool] = {}
         """Whether earlier events are wanted, by stream."""
+        self._redials: dict[int, LostPeer] = {}
+        self._replays = clocks is not None
         self._departure: Departure | None = None
         self._intent_rumor: RumorNo | None = None
         self._history = History()
@@ -128,6 +135,9 @@ class Serf:
             history=self._history,
             emit=self._emit,
         )
+        for peer in known_peers:
+            if peer.name != name:
+                self._members.lost.lose(peer.name, peer.address, now=now)
         self._coordinates = Coordinates(rng=Random(rng.getrandbits(64)), emit=self._emit)
         room_bytes = packet_room_bytes(config, keyring_overhead_bytes=keyring_overhead_bytes)
         self._rumors = SerfRumors(
@@ -237,6 +247,15 @@ class Serf:
         """What is remembered of a member's standing, oldest first."""
         return self._history.of(name)
 
+    def peers(self) -> list[Peer]:
+        """Everybody else who has not left, found or lost; to be stored for the next run."""
+        present = [
+            Peer(member.name, member.address)
+            for member in (record.member for record in self._members)
+            if member.status is MemberStatus.ALIVE and member.name != self._name
+        ]
+        return [*present, *self._members.lost]
+
     def stats(self) -> dict[str, int]:
         """Figures for an operator, by name."""
         return {
@@ -250,13 +269,16 @@ class Serf:
             "members": len(self._members),
             "failed": self._members.failed_count,
             "left": self._members.left_count,
+            "lost_peers": len(self._members.lost),
         }
 
     def start(self, *, now: float) -> list[Effect]:
         """Become a member, of a pool of one until a join."""
         self._digest(self._swim.start(now=now), now=now)
         self._deadlines.arm(now + self._config.serf.reap_interval_s, self._reap)
-        self._deadlines.arm(now + self._config.serf.reconnect_interval_s, self._reconnect)
+        # Peers of an earlier run are dialled as soon as we can be answered.
+        pause_s = 0.0 if self._members.lost else self._config.serf.reconnect_interval_s
+        self._deadlines.arm(now + pause_s, self._reconnect)
         return self._take_effects(now=now)
 
     def adopt(self, nodes: Sequence[PushPullNode], *, now: float) -> None:
@@ -482,6 +504,11 @@ class Serf:
             self._questions.hold_name_vote(now=now)
 
     def _handle_exchange_finished(self, finished: PushPullFinished, *, now: float) -> None:
+        peer = self._redials.pop(finished.stream_id, None)
+        if peer is not None and finished.error is None:
+            self._emit(PeerFound(Peer(peer.name, peer.address), now - peer.lost_at))
+        elif peer is not None and finished.error == ANOTHER_POOL:
+            self._members.lost.forget(peer.name)
         if finished.stream_id not in self._own_joins:
             return
         del self._own_joins[finished.stream_id]
@@ -493,14 +520,39 @@ class Serf:
         self._deadlines.arm(now + self._config.serf.reap_interval_s, self._reap)
 
     def _reconnect(self, now: float) -> None:
-        """Now and then try a failed member again, the likelier the more failed (10.7)."""
-        failed = self._members.failed
-        present = len(self._members) - len(failed) - self._members.left_count
-        if failed and self._rng.random() < len(failed) / max(1, present):
-            to = self._rng.choice(failed).address
-            _, effects = self._swim.push_pull(to, own_join=False, now=now)
+        """Now and then dial a lost peer again (10.7)."""
+        serf = self._config.serf
+        peer, pause_s = self._members.lost.plan(
+            present=self._members.present_count,
+            interval_s=serf.reconnect_interval_s,
+            steady_s=serf.reconnect_timeout_s,
+            rng=self._rng,
+            now=now,
+        )
+        if peer is not None and self._departure is None:
+            # Who knows nobody joins with this; the others only find somebody again.
+            is_join = len(self._members) == 1
+            stream_id, effects = self._swim.push_pull(
+                peer.address, own_join=is_join, now=now, expects=self._are_ours
+            )
+            self._redials[stream_id] = peer
+            if is_join:
+                self._own_joins[stream_id] = self._replays
             self._digest(effects, now=now)
-        self._deadlines.arm(now + self._config.serf.reconnect_interval_s, self._reconnect)
+        self._deadlines.arm(now + pause_s, self._reconnect)
+
+    def _are_ours(self, nodes: Sequence[PushPullNode]) -> bool:
+        """Whether any of those present is one we know or miss, and where we know it.
+
+        Addresses are given to others in time: the pool that answers may be somebody else's.
+        """
+        for node in nodes:
+            record, lost = self._members.get(node.name), self._members.lost.get(node.name)
+            known = {record and record.member.address, lost and lost.address}
+            is_present = MemberState(node.state) in (MemberState.ALIVE, MemberState.SUSPECT)
+            if is_present and Address.from_packed(node.addr, node.port) in known:
+                return True
+        return False
 
     def _arm_departure(self) -> None:
         assert self._departure is not None

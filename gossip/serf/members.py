@@ -30,6 +30,7 @@ from gossip.serf.events import (
     MemberUpdated,
 )
 from gossip.serf.intents import RecentIntents
+from gossip.serf.lost import LostPeers
 from gossip.swim.effects import MessageDropped
 from gossip.swim.history import History, Reason, Step
 from gossip.types import Address, LamportTime, MemberName
@@ -52,6 +53,8 @@ class Record:
 class Members:
     """Every member not yet forgotten, and which of them failed or left.
 
+    `lost` are the peers to look for: those that failed, also after they are listed no more.
+
     Invariants: exactly the failed and left ones are in the list of their status, which is ordered
     by when they went. The number of members is bounded by letting the longest gone go early.
     """
@@ -66,6 +69,7 @@ class Members:
     ) -> None:
         self._config, self._members_max = config, members_max
         self._history, self._emit = history, emit
+        self.lost = LostPeers(size_max=config.lost_peers_max)
         self._records: dict[MemberName, Record] = {}
         self._failed: dict[MemberName, Record] = {}
         self._left: dict[MemberName, Record] = {}
@@ -78,13 +82,13 @@ class Members:
         return iter(self._records.values())
 
     @property
-    def failed(self) -> list[Member]:
-        """The failed ones, the longest gone first."""
-        return [record.member for record in self._failed.values()]
-
-    @property
     def failed_count(self) -> int:
         return len(self._failed)
+
+    @property
+    def present_count(self) -> int:
+        """How many have neither failed nor left."""
+        return len(self._records) - len(self._failed) - len(self._left)
 
     @property
     def left_count(self) -> int:
@@ -109,6 +113,7 @@ class Members:
         else:
             ltime = self._intents.join_ltime(node.name) or ltime
         member = self._member_of(node, status)
+        self.lost.find(member.name, member.address)
         self._records[node.name] = Record(member, ltime)
         self._emit(MemberJoined(member))
         while len(self._records) > self._members_max and self._forget_longest_gone():
@@ -143,6 +148,7 @@ class Members:
         elif record.member.status == MemberStatus.ALIVE:
             record.member = self._member_of(node, MemberStatus.FAILED)
             self._failed[node.name] = record
+            self.lost.lose(node.name, record.member.address, now=now)
             self._emit(MemberFailed(record.member))
 
     def handle_join_intent(self, intent: JoinIntent, *, now: float) -> bool:
@@ -165,10 +171,12 @@ class Members:
         """
         record = self._records.get(intent.node)
         if record is None:
+            self.lost.forget(intent.node)
             return self._intents.note(intent, now=now)
         if intent.ltime <= record.status_ltime:
             return False
         record.status_ltime = intent.ltime
+        self.lost.forget(intent.node)
         match record.member.status:
             case MemberStatus.ALIVE:
                 self._note(Step.LEAVING, record.member, now=now)

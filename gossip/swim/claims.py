@@ -104,7 +104,7 @@ class Claims:
         return self._accept_alive(known, self.local, now=now)
 
     def adopt(self, node: PushPullNode, *, now: float) -> None:
-        """Enter a member that is not known, as alive for long: nobody is told."""
+        """Enter a member that is not known, as alive and reached for long: nobody is told."""
         self._table.add(
             Entry(
                 name=node.name,
@@ -115,6 +115,7 @@ class Claims:
                 incarnation=node.incarnation,
                 state=MemberState.ALIVE,
                 changed_at=now,
+                tcp_reached=True,
             )
         )
 

@@ -3,10 +3,11 @@
 The upper layer's part goes through unread. What the entries change is decided in `claims.py`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, log2
 from random import Random
+from typing import Final
 
 from gossip.config import SwimConfig
 from gossip.swim import drops
@@ -25,13 +26,21 @@ def push_pull_scale(node_count: int) -> int:
     return 1 if node_count <= 32 else ceil(log2(node_count) - 5) + 1
 
 
+Expects = Callable[[Sequence[PushPullNode]], bool]
+"""Whether those who answered are whom we meant to reach."""
+
+ANOTHER_POOL: Final = "another pool listens there"
+"""How an exchange ends whose answer was not `expects`."""
+
+
 @dataclass(frozen=True, slots=True)
 class _OpenExchange:
     to: Address
     own_join: bool
     """It was asked for by `join`, not by the periodic exchange or a reconnect."""
     is_look: bool
-    """It only asks who is there: our state follows if they are admitted."""
+    """It only asks who is there: our state follows if they are admitted and expected."""
+    expects: Expects | None = None
 
 
 class Exchanges:
@@ -62,14 +71,22 @@ class Exchanges:
             delay_s = self._rng.random() * self._config.push_pull_interval_s
             self._deadlines.arm(now + delay_s, self._tick)
 
-    def open(self, to: Address, *, join: bool, own_join: bool, now: float) -> int:
+    def open(
+        self,
+        to: Address,
+        *,
+        join: bool,
+        own_join: bool,
+        now: float,
+        expects: Expects | None = None,
+    ) -> int:
         """Ask the shell for an exchange; the id of its stream."""
         stream_id = next(self._stream_ids)
-        # Differs from memberlist: with an admission hook a join looks before it tells. Else a pool
-        # that we refuse would list us all the same.
-        is_look = own_join and self._admit is not None
+        # Differs from memberlist: with an admission hook, or somebody to be found, we look before
+        # we tell. Else a pool that we refuse, or that got an old address, would list us as theirs.
+        is_look = expects is not None or (own_join and self._admit is not None)
         state = PushPull(join, ()) if is_look else self._local_state(join=join)
-        self._start(stream_id, _OpenExchange(to, own_join, is_look), state, now=now)
+        self._start(stream_id, _OpenExchange(to, own_join, is_look, expects), state, now=now)
         return stream_id
 
     def handle_request(
@@ -93,6 +110,8 @@ class Exchanges:
         for entry in self._table.at(exchange.to):
             entry.tcp_reached = True
         error = self._refusal(reply, source=exchange.to)
+        if error is None and exchange.expects is not None and not exchange.expects(reply.nodes):
+            error = ANOTHER_POOL
         if error is None and exchange.is_look:
             state = self._local_state(join=reply.join)
             self._start(stream_id, replace(exchange, is_look=False), state, now=now)

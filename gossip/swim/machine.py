@@ -18,7 +18,7 @@ from gossip.swim.claims import Claims
 from gossip.swim.deadlines import Deadlines
 from gossip.swim.dialer import Dialer
 from gossip.swim.effects import MessageDropped
-from gossip.swim.exchange import Exchanges
+from gossip.swim.exchange import Exchanges, Expects
 from gossip.swim.facts import Admit, SwimEffect, UserMessageReceived
 from gossip.swim.graves import Graves
 from gossip.swim.history import History
@@ -297,9 +297,14 @@ class Swim:
         self._exchanges.handle_failure(stream_id, reason)
         return self._take_effects()
 
-    def push_pull(self, to: Address, *, own_join: bool, now: float) -> tuple[int, list[SwimEffect]]:
-        """Contact an address with the join flag: to join (`own_join`), or to reconnect."""
-        stream_id = self._exchanges.open(to, join=True, own_join=own_join, now=now)
+    def push_pull(
+        self, to: Address, *, own_join: bool, now: float, expects: Expects | None = None
+    ) -> tuple[int, list[SwimEffect]]:
+        """Contact an address with the join flag: to join (`own_join`), or to reconnect.
+
+        With `expects` our state is told only to whom it accepts.
+        """
+        stream_id = self._exchanges.open(to, join=True, own_join=own_join, now=now, expects=expects)
         return stream_id, self._take_effects()
 
     def set_meta(self, meta: bytes, *, now: float) -> list[SwimEffect]:

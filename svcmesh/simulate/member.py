@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, assert_never
 from gossip.config import GossipConfig
 from gossip.serf import Serf
 from gossip.serf.events import Effect, Event, Member, MemberStatus
-from gossip.swim.effects import OpenPushPull, OpenTcpPing, PushPullFinished, SendPacket
+from gossip.swim.effects import OpenPushPull, OpenTcpPing, SendPacket
 from gossip.swim.versions import own_vsn
-from gossip.types import Address, Incarnation, MemberName, MemberState
+from gossip.types import Address, Incarnation, MemberName, MemberState, Peer
 from gossip.wire.codec import decode_message_untrusted
 from gossip.wire.messages import Ack, ErrorReply, PacketMessage, Ping, PushPull, PushPullNode
 from gossip.wire.serf_values import encode_tags
@@ -69,8 +69,7 @@ class SimulatedMember:
         self._process: Process | None = None
         self._paused = False
         self._incarnation = 0
-        self._peers: list[Address] = []
-        self._peer_stream: int | None = None
+        self._peers: list[Peer] = []
         self._wake_at = inf
         """When it is next woken; wake-ups for other instants are out of date."""
 
@@ -103,11 +102,10 @@ class SimulatedMember:
 
     def restart(self) -> None:
         """Begin another life as an agent does: above its past, by way of the peers it knew."""
-        self._create(self._incarnation + 1)
+        self._create(self._incarnation + 1, known_peers=self._peers)
         self._act(self.machine.start(now=self._clock.now))
-        self._join_next_peer(self.machine)
 
-    def _create(self, incarnation: int) -> None:
+    def _create(self, incarnation: int, *, known_peers: Iterable[Peer] = ()) -> None:
         assert self._machine is None
         now = self._clock.now
         self._machine = Serf(
@@ -118,6 +116,7 @@ class SimulatedMember:
             incarnation=Incarnation(incarnation),
             rng=self._pool.new_rng(),
             now=now,
+            known_peers=known_peers,
             admit=self._admit,
         )
         self._wake_at = inf
@@ -159,12 +158,7 @@ class SimulatedMember:
         """Stop without a word; the host refuses connections, or is silent if it goes too."""
         if self._machine is not None:
             self._incarnation = self._machine.incarnation
-            self._peers = [
-                m.address
-                for m in self._machine.members()
-                if m.status != MemberStatus.LEFT and m.name != self.name
-            ]
-            self._pool.rng.shuffle(self._peers)
+            self._peers = self._machine.peers()
         self._network.detach(self.address, host_too=host_too)
         self._machine = self._process = None
         self._paused = False
@@ -209,11 +203,6 @@ class SimulatedMember:
     def events_of(self, kind: type[Event]) -> list[tuple[float, Event]]:
         """When it told events of one kind, and which."""
         return [(at, event) for at, event in self.events if isinstance(event, kind)]
-
-    def _join_next_peer(self, machine: Serf) -> None:
-        """Dial the peers of the last life one after the other, until one answers."""
-        if self._machine is machine and self._peers:
-            self._peer_stream = self.join(self._peers.pop())
 
     def _receive(self, source: Address, parts: tuple[bytes, ...]) -> None:
         self._pool.handled += 1
@@ -263,15 +252,6 @@ class SimulatedMember:
                     self._exchange(stream_id, to, ping, deadline_at)
                 case _:
                     self._pool.note(self, effect)
-                    if isinstance(effect, PushPullFinished):
-                        self._note_joined(effect)
-
-    def _note_joined(self, finished: PushPullFinished) -> None:
-        if finished.stream_id == self._peer_stream:
-            self._peer_stream = None
-            if finished.error is not None:
-                # Not at once: this is in the middle of what the machine asked for.
-                self._clock.post(0.0, self._join_next_peer, self._machine)
 
     def _exchange(
         self, stream_id: int, to: Address, request: PushPull | Ping, deadline_at: float

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from gossip.types import Address, MemberName, Peer
 from svcmesh.errors import StorageError
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import INCARNATION_MAX, INDEX_BLOCK, DataDir
@@ -103,6 +104,26 @@ def test_the_keyring_keeps_its_order(tmp_path: Path) -> None:
     keys = [bytes(range(32)), bytes(16)]
     data_dir.commit(data_dir.keyring_file(keys))
     assert reopened(data_dir).keyring() == keys
+
+
+def test_known_peers_keep_their_names_whatever_bytes_those_have(tmp_path: Path) -> None:
+    peers = [
+        Peer(MemberName("n1"), Address("127.0.0.1", 8301)),
+        Peer(MemberName("\udcff\x1b"), Address("::1", 8301)),
+    ]
+    data_dir = DataDir(tmp_path)
+    data_dir.commit(data_dir.peers_file(peers, left=True))
+    assert reopened(data_dir).peers() == (peers, True)
+
+
+@pytest.mark.parametrize(
+    "peers", [b"[]", b'{"peers": ["127.0.0.1:8301"]}', b'{"peers": [{"name": "n", "host": "x"}]}']
+)
+def test_peers_that_cannot_be_read_are_set_aside(tmp_path: Path, peers: bytes) -> None:
+    data_dir = DataDir(tmp_path)
+    (tmp_path / "serf" / "peers.json").write_bytes(peers)
+    assert data_dir.peers() == ([], False)
+    assert "serf/peers.json" in data_dir.warnings[0]
 
 
 def test_in_memory_nothing_is_written_and_the_index_starts_at_the_clock() -> None:

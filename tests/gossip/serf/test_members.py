@@ -1,6 +1,7 @@
 """Serf's statuses, intents and lists (gossip protocol, 10.3 to 10.8)."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -13,9 +14,10 @@ from gossip.serf.events import (
     MemberReaped,
     MemberStatus,
     MemberUpdated,
+    PeerFound,
 )
 from gossip.swim.effects import OpenPushPull, PushPullFinished
-from gossip.types import LamportTime, MemberName
+from gossip.types import LamportTime, MemberName, Peer
 from gossip.wire.messages import (
     JoinIntent,
     LeaveIntent,
@@ -260,15 +262,48 @@ class TestReconnecting:
         attempts = [e for e in of_type(OpenPushPull, effects) if e.state.join]
         assert {e.to for e in attempts} == {address(1)}
         before = bench.machine.stats()["intent_queue"]
-        bench.machine.handle_push_pull_reply(
-            attempts[0].stream_id, PushPull(True, (node(1, 2),)), now=bench.now
-        )
+        reply = PushPull(True, (node(1, 2),))
+        for _look_then_tell in range(2):
+            stream_id = attempts[0].stream_id
+            bench.note(bench.machine.handle_push_pull_reply(stream_id, reply, now=bench.now))
         assert status(bench, 1) == MemberStatus.ALIVE
         assert bench.machine.stats()["intent_queue"] == before
+
+    def test_our_state_is_told_only_after_the_peer_was_recognised(self) -> None:
+        bench = Bench(members=1)
+        bench.take(dead(name(1), 1, "x"))
+        look = next(e for e in of_type(OpenPushPull, bench.run_for(60)) if e.state.join)
+        assert look.state == PushPull(True, ())
+        answer = PushPull(True, (node(1, 2),))
+        (told,) = of_type(
+            OpenPushPull,
+            bench.machine.handle_push_pull_reply(look.stream_id, answer, now=bench.now),
+        )
+        assert ME in {n.name for n in told.state.nodes}
+        (found,) = of_type(
+            PeerFound, bench.machine.handle_push_pull_reply(look.stream_id, answer, now=bench.now)
+        )
+        assert found.peer == Peer(name(1), address(1))
+
+    def test_a_pool_of_strangers_at_an_old_address_is_not_joined_and_dialled_no_more(self) -> None:
+        bench = Bench(members=1)
+        bench.take(dead(name(1), 1, "x"))
+        look = next(e for e in of_type(OpenPushPull, bench.run_for(60)) if e.state.join)
+        stranger = replace(node(7), addr=address(1).packed)
+        effects = bench.machine.handle_push_pull_reply(
+            look.stream_id, PushPull(True, (stranger,)), now=bench.now
+        )
+        assert of_type(OpenPushPull, effects) == []
+        bench.note(effects)
+        bench.effects.clear()
+        bench.run_for(3600)
+        assert [e for e in of_type(OpenPushPull, bench.effects) if e.state.join] == []
+        assert bench.machine.member(name(7)) is None
 
     def test_few_failed_among_many_are_tried_rarely(self) -> None:
         bench = Bench(members=100)
         bench.take(dead(name(1), 1, "x"))
+        bench.run_for(600)
         attempts = [e for e in of_type(OpenPushPull, bench.run_for(3000)) if e.state.join]
         assert len(attempts) <= 5  # each half minute with probability 1/100: one is expected
 

@@ -252,6 +252,53 @@ class TestPartitions:
         pool.network.heal()
         assert pool.run_until(pool.all_see_all_alive, limit_s=120)
 
+    def test_halves_that_have_forgotten_each_other_become_one_pool_again(self, seed: int) -> None:
+        config = GossipConfig(serf=SerfConfig(reconnect_timeout_s=120, reap_interval_s=5))
+        pool = SimulatedPool(seed=seed, config=config)
+        members = pool.add_joined(20)
+        here, there = members[:10], members[10:]
+        pool.network.partition([m.address for m in here], [m.address for m in there])
+        pool.run_for(600)
+        assert all(len(m.machine.members()) == 10 for m in members)
+        pool.network.heal()
+        healed_from = pool.clock.now
+        assert pool.run_until(pool.all_see_all_alive, limit_s=30)
+        pool.run_for(60)
+        assert pool.all_see_all_alive()
+        # Nobody was taken for dead on the way back.
+        for member in members:
+            failed = member.events_of(MemberFailed)
+            assert [at for at, _ in failed if at > healed_from] == []
+
+    def test_one_that_was_cut_off_for_a_week_comes_back_by_itself(self, seed: int) -> None:
+        quiet = replace(lan(), probe_interval_s=60, push_pull_interval_s=0)
+        config = GossipConfig(swim=quiet, serf=SerfConfig(reap_interval_s=600))
+        pool = SimulatedPool(seed=seed, config=config)
+        members = pool.add_joined(3)
+        pool.network.partition([members[0].address], [m.address for m in members[1:]])
+        pool.run_for(7 * 24 * 3600)
+        pool.network.heal()
+        assert pool.run_until(pool.all_see_all_alive, limit_s=1200)
+
+    def test_a_restarted_member_finds_its_pool_by_the_peers_it_knew(self, seed: int) -> None:
+        pool = SimulatedPool(seed=seed)
+        members = pool.add_joined(6)
+        members[2].crash()
+        members[3].crash()
+        members[2].restart()
+        pool.run_for(3)
+        members[3].restart()
+        assert pool.run_until(pool.all_see_all_alive, limit_s=15)
+
+    def test_a_pool_restarted_as_a_whole_is_whole_again(self, seed: int) -> None:
+        pool = SimulatedPool(seed=seed)
+        members = pool.add_joined(50)
+        for member in members:
+            member.crash()
+            member.restart()
+            pool.run_for(0.02)
+        assert pool.run_until(pool.all_see_all_alive, limit_s=30)
+
     def test_members_that_start_apart_do_not_know_each_other(self, seed: int) -> None:
         pool = SimulatedPool(seed=seed)
         a, b = pool.add(), pool.add()

@@ -1,0 +1,99 @@
+"""The address book of peers that were lost without leaving, and how eagerly each is dialled again.
+
+Serf forgets a failed member after a time, and with it whatever could end a split that lasted
+longer: two halves that have forgotten each other stay two pools. Here a peer that did not leave is
+kept, its eagerness decays, and it never reaches zero. Dialling is the machine's business.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from gossip.types import Address, MemberName, Peer
+
+EAGERNESS_MAX: Final = 20.0
+EAGERNESS_MIN: Final = 0.05
+EAGER_S: Final = 600.0
+"""After this long a peer is dialled once an interval, by the whole pool together."""
+DIAL_PAUSE_S_MIN: Final = 1.0
+"""Between two dials of one member, however many peers it has lost."""
+
+
+def eagerness(lost_s: float, *, steady_s: float) -> float:
+    """How often a pool dials a peer in one reconnect interval, `lost_s` after losing it.
+
+    Twenty times at first, as the peer may just have restarted; once between ten minutes and
+    `steady_s`, as in Serf; then ever more rarely, down to once in twenty intervals.
+    """
+    if lost_s >= steady_s:
+        return max(EAGERNESS_MIN, steady_s / lost_s)
+    return max(1.0, EAGERNESS_MAX if lost_s <= 0 else min(EAGERNESS_MAX, EAGER_S / lost_s))
+
+
+@dataclass(frozen=True, slots=True)
+class LostPeer:
+    """A peer that did not leave, and since when it is missed (monotonic seconds)."""
+
+    name: MemberName
+    address: Address
+    lost_at: float
+
+
+class LostPeers:
+    """The lost peers of one member.
+
+    Invariants: one entry for a name and for an address; at most `size_max`, the longest lost give
+    way.
+    """
+
+    def __init__(self, *, size_max: int) -> None:
+        assert size_max >= 1
+        self._size_max = size_max
+        self._peers: dict[MemberName, LostPeer] = {}
+        self._names: dict[Address, MemberName] = {}
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __iter__(self) -> Iterator[Peer]:
+        for peer in self._peers.values():
+            yield Peer(peer.name, peer.address)
+
+    def get(self, name: MemberName) -> LostPeer | None:
+        return self._peers.get(name)
+
+    def lose(self, name: MemberName, address: Address, *, now: float) -> None:
+        """A member failed, or a peer of an earlier run is still to be found."""
+        self.find(name, address)
+        self._peers[name] = LostPeer(name, address, now)
+        self._names[address] = name
+        if len(self._peers) > self._size_max:
+            self.forget(next(iter(self._peers)))
+
+    def find(self, name: MemberName, address: Address) -> None:
+        """A member is there: whoever had that name, or was at that address, is not missed."""
+        self.forget(name)
+        if (former := self._names.get(address)) is not None:
+            self.forget(former)
+
+    def forget(self, name: MemberName) -> None:
+        """It has left, or an operator said so."""
+        if (peer := self._peers.pop(name, None)) is not None:
+            del self._names[peer.address]
+
+    def plan(
+        self, *, present: int, interval_s: float, steady_s: float, rng: Random, now: float
+    ) -> tuple[LostPeer | None, float]:
+        """Whom to dial now, and when to plan again, in seconds.
+
+        Every one of the `present` members plans for itself, so that together they are as eager as
+        they should be. One that has lost nearly everybody dials at a pace of its own.
+        """
+        peers = list(self._peers.values())
+        weights = [eagerness(now - peer.lost_at, steady_s=steady_s) for peer in peers]
+        dials = sum(weights) / max(1, present)
+        pause_s = max(DIAL_PAUSE_S_MIN, interval_s / max(1.0, dials))
+        if not peers or rng.random() >= dials:
+            return None, pause_s
+        return rng.choices(peers, weights)[0], pause_s
