@@ -1,7 +1,8 @@
 """Cut a cluster of real agents in two for longer than both halves remember each other.
 
-Two network namespaces joined by a pair of virtual interfaces; the cut takes the link down. Needs
-root, and a program with Consul's agent flags:
+Two network namespaces joined by a pair of virtual interfaces; while cut, what one sends to the
+other goes to nobody's hardware address, so there is silence and no error. Needs root, and a program with
+Consul's agent flags:
 
     bench/split.py --bin .venv/bin/svcmesh --agents 20 --cut 300
 
@@ -22,6 +23,7 @@ from pathlib import Path
 
 NETWORK = "10.77.0"
 REAPED_AFTER = "60s"
+NOBODY = "02:00:00:00:00:77"
 STARTING_S_MAX = 90.0
 
 
@@ -30,10 +32,10 @@ def run(command: str) -> None:
 
 
 @contextlib.contextmanager
-def two_islands(prefix: str, counts: tuple[int, int]) -> Iterator[tuple[str, str]]:
+def two_islands(
+    names: tuple[str, str], links: tuple[str, str], counts: tuple[int, int]
+) -> Iterator[None]:
     """Two namespaces with `counts` addresses each, on one network."""
-    names = (f"{prefix}-a", f"{prefix}-b")
-    links = (f"{prefix[:8]}va", f"{prefix[:8]}vb")
     try:
         for name in names:
             run(f"ip netns add {name}")
@@ -45,10 +47,27 @@ def two_islands(prefix: str, counts: tuple[int, int]) -> Iterator[tuple[str, str
                 run(f"ip -n {name} address add {NETWORK}.{number}/24 dev {link}")
                 number += 1
             run(f"ip -n {name} link set {link} up")
-        yield names
+        yield
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
+def cut(islands: tuple[str, str], links: tuple[str, str], agents: "list[Agent]") -> None:
+    """Send everything for the other island to nobody."""
+    for island, link in zip(islands, links, strict=True):
+        for agent in agents:
+            if agent.island != island:
+                neighbour = f"{agent.address} dev {link} lladdr {NOBODY} nud permanent"
+                run(f"ip -n {island} neighbour replace {neighbour}")
+
+
+def join_again(islands: tuple[str, str], links: tuple[str, str], agents: "list[Agent]") -> None:
+    """Undo `cut`."""
+    for island, link in zip(islands, links, strict=True):
+        for agent in agents:
+            if agent.island != island:
+                run(f"ip -n {island} neighbour delete {agent.address} dev {link}")
 
 
 class Agent:
@@ -127,7 +146,9 @@ def main() -> None:
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="split-"))
     half = options.agents // 2
-    with two_islands(options.prefix, (half, options.agents - half)) as islands:
+    islands = (f"{options.prefix}-a", f"{options.prefix}-b")
+    links = (f"{options.prefix[:8]}va", f"{options.prefix[:8]}vb")
+    with two_islands(islands, links, (half, options.agents - half)):
         agents: list[Agent] = []
         try:
             for number in range(1, options.agents + 1):
@@ -139,13 +160,12 @@ def main() -> None:
             together = dict.fromkeys(apart, everybody)
             result: dict[str, object] = {"bin": options.bin, "agents": options.agents}
             result["converged_s"] = seconds_until(agents, together, STARTING_S_MAX)
-            link = f"{options.prefix[:8]}va"
             cut_at = time.monotonic()
-            run(f"ip -n {islands[0]} link set {link} down")
+            cut(islands, links, agents)
             result["forgotten_after_s"] = seconds_until(agents, apart, options.cut)
             time.sleep(max(0.0, options.cut - (time.monotonic() - cut_at)))
             result["cut_s"] = round(time.monotonic() - cut_at, 1)
-            run(f"ip -n {islands[0]} link set {link} up")
+            join_again(islands, links, agents)
             result["one_view_after_s"] = seconds_until(agents, together, options.limit)
             result["logs"] = str(folder)
             print(json.dumps(result, indent=1))
