@@ -1,8 +1,8 @@
 """Cut a cluster of real agents in two for longer than both halves remember each other.
 
 Two network namespaces joined by a pair of virtual interfaces; while cut, what one sends to the
-other goes to nobody's hardware address, so there is silence and no error. Needs root, and a program with
-Consul's agent flags:
+other goes to nobody's hardware address, so there is silence and no error. Needs root, and a program
+with Consul's agent flags:
 
     bench/split.py --bin .venv/bin/svcmesh --agents 20 --cut 300
 

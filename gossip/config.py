@@ -63,6 +63,10 @@ class SwimConfig:
     crash_floor_s: float = 1.5
     """How long after the first refusal a member is declared dead at the earliest: a program that
     restarts within it keeps its place."""
+    own_stalls: bool = True
+    """Whoever wakes up late lowers its own standing and takes its time before it accuses."""
+    stall_s_min: float = 0.25
+    """Waking up this late is a stall."""
     awareness_max: int = 8
     """The health score stays below it."""
     udp_buffer_bytes: int = 1400

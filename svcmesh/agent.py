@@ -37,7 +37,7 @@ from gossip.serf.events import (
     UserEventReceived,
     UserPayloadReceived,
 )
-from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished
+from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished, StallNoticed
 from gossip.types import Address, Incarnation, MemberName
 from gossip.wire.messages import Coordinate
 from svcmesh import __version__
@@ -389,7 +389,7 @@ class Agent:
             case QueryAcked() | QueryAnswered() | QueryFinished() | KeyQueryReceived():
                 # The gossip library does what belongs to them.
                 return
-            case PushPullFinished() | MessageDropped() | LeaveFinished():
+            case PushPullFinished() | MessageDropped() | StallNoticed() | LeaveFinished():
                 # Answered or counted by the gossip library itself.
                 return
 

@@ -22,6 +22,7 @@ from gossip.driver.packets import PacketSocket
 from gossip.driver.payloads import PayloadSender
 from gossip.driver.queries import QueryCall, QueryCalls
 from gossip.driver.sockets import AddressFamily, listen
+from gossip.driver.stalls import LoopMonitor
 from gossip.driver.streams import StreamFailedError, Streams, spawn
 from gossip.errors import ConfigError, StateError
 from gossip.serf import Serf
@@ -47,6 +48,7 @@ from gossip.swim.effects import (
     OpenTcpPing,
     PushPullFinished,
     SendPacket,
+    StallNoticed,
 )
 from gossip.swim.history import Accusation
 from gossip.types import Address, Incarnation, LamportTime, MemberName, Peer
@@ -70,6 +72,9 @@ from gossip.wire.messages import (
 
 Admit = Callable[[Sequence[Member]], str | None]
 EventHandler = Callable[[Event], None]
+
+STALL_LOG_S: Final = 10.0
+"""Stalls are counted each, and logged at most once in this time."""
 
 
 class Gossip:
@@ -126,6 +131,9 @@ class Gossip:
             counters=self._counters,
             drops=self._drops,
         )
+        self._stall_s_min = config.swim.stall_s_min
+        self._stall_logged_at = -STALL_LOG_S
+        self._monitor = LoopMonitor(self._handle_delay)
         self._joins = Joins(
             self._open_join,
             family,
@@ -249,6 +257,11 @@ class Gossip:
         Drops are `dropped.REASON`, one for each reason that has occurred.
         """
         return self._counters
+
+    @property
+    def loop_lag_s(self) -> float:
+        """How late the event loop ran what was due, at its worst in the last minute."""
+        return self._monitor.worst_s
 
     def members(self) -> list[Member]:
         """Every member not yet forgotten, ourselves included."""
@@ -439,6 +452,7 @@ class Gossip:
         self._is_open = False
         if self._timer is not None:
             self._timer.cancel()
+        self._monitor.close()
         self._packets.close()
         tasks = [*self._streams.close(), *self._tasks]
         for task in tasks:
@@ -464,6 +478,22 @@ class Gossip:
         """Take one message of a batch; the timer is seen to at the batch's end."""
         if self._is_open:
             self._perform(self._machine.handle_message(message, source=source, now=self._now()))
+
+    def _handle_delay(self, late_s: float) -> None:
+        if late_s >= self._stall_s_min:
+            self._act(self._machine.handle_stall(late_s, now=self._now()))
+
+    def _note_stall(self, stalled_s: float) -> None:
+        self._counters["stalls"] += 1
+        self._counters["stalled_ms"] += round(stalled_s * 1000)
+        now = self._now()
+        if now - self._stall_logged_at >= STALL_LOG_S:
+            self._stall_logged_at = now
+            logger.warning(
+                "this process did not run for %.2f s: nobody is accused for it (health score %d)",
+                stalled_s,
+                self._machine.stats()["health_score"],
+            )
 
     def _handle_refused(self, address: Address) -> None:
         self._perform(self._machine.handle_refused(address, now=self._now()))
@@ -526,6 +556,8 @@ class Gossip:
         if isinstance(event, MessageDropped):
             now = self._now()
             self._drops.record(event.reason, now=now, source="the pool", detail=event.detail)
+        elif isinstance(event, StallNoticed):
+            self._note_stall(event.stalled_s)
         elif isinstance(event, PushPullFinished):
             self._joins.finish(event)
         elif isinstance(event, LeaveFinished) and not self._left.done():

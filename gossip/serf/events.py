@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished, ShellRequest
+from gossip.swim.effects import (
+    MessageDropped,
+    NameConflict,
+    PushPullFinished,
+    ShellRequest,
+    StallNoticed,
+)
 from gossip.types import Address, Incarnation, LamportTime, MemberName, Peer
 
 
@@ -183,6 +189,7 @@ Event = (
     | KeyQueryReceived
     | NameVoteFinished
     | NameConflict
+    | StallNoticed
     | PushPullFinished
     | MessageDropped
     | LeaveFinished

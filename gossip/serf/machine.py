@@ -42,6 +42,7 @@ from gossip.swim.effects import (
     OpenTcpPing,
     PushPullFinished,
     SendPacket,
+    StallNoticed,
 )
 from gossip.swim.exchange import ANOTHER_POOL
 from gossip.swim.facts import (
@@ -412,6 +413,14 @@ class Serf:
         self._digest(self._swim.handle_timer(now=now), now=now)
         return self._take_effects(now=now)
 
+    def handle_stall(self, stalled_s: float, *, now: float) -> list[Effect]:
+        """The shell has found that it did not run for `stalled_s`, until now.
+
+        What `handle_timer` can tell by itself need not be reported; it does no harm.
+        """
+        self._digest(self._swim.handle_stall(stalled_s, now=now), now=now)
+        return self._take_effects(now=now)
+
     def handle_message(
         self, message: PacketMessage, *, source: Address, now: float
     ) -> list[Effect]:
@@ -485,7 +494,7 @@ class Serf:
                 case NameConflict():
                     self._effects.append(effect)
                     self._handle_name_conflict(effect, now=now)
-                case MessageDropped():
+                case MessageDropped() | StallNoticed():
                     self._effects.append(effect)
                 case _:
                     assert_never(effect)

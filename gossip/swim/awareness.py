@@ -30,6 +30,11 @@ class Awareness:
         return interval_s * (self.score + 1)
 
 
+def stall_delta(stalled_s: float, *, probe_interval_s: float) -> int:
+    """By how much a stall of our own process worsens the score."""
+    return 1 + int(stalled_s / probe_interval_s)
+
+
 def failed_probe_delta(*, nacks_expected: int, nacks_received: int) -> int:
     """By how much a failed probe worsens the score (8.2).
 

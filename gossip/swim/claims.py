@@ -228,6 +228,10 @@ class Claims:
         self._table.set_state(entry, MemberState.SUSPECT, now=now)
         self._doubts.begin(entry, suspect, now=now)
 
+    def handle_stall(self, *, now: float) -> None:
+        """Our own process did not run: what it missed may have been refutations."""
+        self._doubts.postpone(until=now + self._config.probe_interval_s)
+
     def handle_refused(self, address: Address, *, now: float) -> None:
         """Nobody takes datagrams where members are said to listen."""
         for entry in self._table.at(address):

@@ -12,7 +12,7 @@ Whom to believe, and what a declaration leads to, is decided in `claims.py`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gossip.config import SwimConfig
 from gossip.swim.carrier import Carrier
@@ -32,8 +32,10 @@ class _Doubt:
     suspicion: Suspicion
     refusals: Refusals
     timeout: Deadline
-    verdict: Deadline | None = field(default=None)
+    verdict: Deadline | None = None
     """Armed once the evidence is complete."""
+    silent_until: float = 0.0
+    """Its silence counts for nothing before: we did not listen."""
 
     def cancel(self) -> None:
         self.timeout.cancel()
@@ -74,7 +76,7 @@ class Doubts:
         """Doubt a member on this accusation."""
         suspicion = self._new_suspicion(suspect.from_node, now=now)
         refusals = Refusals(self._own_name, floor_s=self._config.crash_floor_s)
-        timeout = self._arm_timeout(entry, suspicion)
+        timeout = self._arm_timeout(entry, suspicion.deadline_at)
         self._doubts[entry.name] = doubt = _Doubt(entry, suspicion, refusals, timeout)
         self._hear_refusal(doubt, suspect, now=now)
 
@@ -84,8 +86,17 @@ class Doubts:
         confirms = doubt.suspicion.confirm(suspect.from_node)
         if confirms:
             doubt.timeout.cancel()
-            doubt.timeout = self._arm_timeout(doubt.entry, doubt.suspicion)
+            at = max(doubt.suspicion.deadline_at, doubt.silent_until)
+            doubt.timeout = self._arm_timeout(doubt.entry, at)
         return self._hear_refusal(doubt, suspect, now=now) or confirms
+
+    def postpone(self, *, until: float) -> None:
+        """Declare nobody dead for silence before `until`."""
+        for doubt in self._doubts.values():
+            if doubt.timeout.at < until:
+                doubt.timeout.cancel()
+                doubt.timeout = self._arm_timeout(doubt.entry, until)
+            doubt.silent_until = until
 
     def end(self, name: MemberName) -> None:
         """The member has refuted, or is gone."""
@@ -180,7 +191,5 @@ class Doubts:
             now=now,
         )
 
-    def _arm_timeout(self, entry: Entry, suspicion: Suspicion) -> Deadline:
-        return self._deadlines.arm(
-            suspicion.deadline_at, lambda now: self._declare(entry, False, now)
-        )
+    def _arm_timeout(self, entry: Entry, at: float) -> Deadline:
+        return self._deadlines.arm(at, lambda now: self._declare(entry, False, now))

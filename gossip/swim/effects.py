@@ -65,6 +65,13 @@ class MessageDropped:
 
 
 @dataclass(frozen=True, slots=True)
+class StallNoticed:
+    """Our own process did not run for so long; nobody is accused on account of that time."""
+
+    stalled_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class NameConflict:
     """Two addresses claim one name; the first holder keeps it (gossip protocol, 8.4 step 5)."""
 

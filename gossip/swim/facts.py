@@ -3,7 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished, ShellRequest
+from gossip.swim.effects import (
+    MessageDropped,
+    NameConflict,
+    PushPullFinished,
+    ShellRequest,
+    StallNoticed,
+)
 from gossip.types import Address, MemberName
 from gossip.wire.messages import PushPullNode
 
@@ -56,7 +62,9 @@ class PingAnswered:
 SwimFact = (
     NodeJoined | NodeUpdated | NodeGone | UserMessageReceived | UserStateReceived | PingAnswered
 )
-SwimEffect = ShellRequest | PushPullFinished | MessageDropped | NameConflict | SwimFact
+SwimEffect = (
+    ShellRequest | PushPullFinished | MessageDropped | NameConflict | StallNoticed | SwimFact
+)
 
 Emit = Callable[[SwimEffect], None]
 Admit = Callable[[Sequence[PushPullNode]], str | None]

@@ -11,13 +11,13 @@ from typing import assert_never
 
 from gossip.config import GossipConfig
 from gossip.swim import drops
-from gossip.swim.awareness import Awareness
+from gossip.swim.awareness import Awareness, stall_delta
 from gossip.swim.broadcasts import BroadcastQueue, RumorNo
 from gossip.swim.carrier import Carrier, UserRumors, packet_room_bytes, rumor_bytes_max
 from gossip.swim.claims import Claims
 from gossip.swim.deadlines import Deadlines
 from gossip.swim.dialer import Dialer
-from gossip.swim.effects import MessageDropped
+from gossip.swim.effects import MessageDropped, StallNoticed
 from gossip.swim.exchange import Exchanges, Expects
 from gossip.swim.facts import Admit, SwimEffect, UserMessageReceived
 from gossip.swim.graves import Graves
@@ -105,6 +105,7 @@ class Swim:
         )
         self._gossip_at = now
         self._leave_rumor: RumorNo | None = None
+        self._stalled_until = now
         room_bytes = packet_room_bytes(config, keyring_overhead_bytes=keyring_overhead_bytes)
         local = Alive(
             incarnation,
@@ -228,12 +229,21 @@ class Swim:
 
     def handle_timer(self, *, now: float) -> list[SwimEffect]:
         """Do what is due. An early call does nothing."""
+        late_s = now - self._deadlines.next_at
+        if late_s >= self._config.stall_s_min:
+            self._note_stall(late_s, now=now)
         self._deadlines.run_due(now)
         if self._freight.count and now >= self._gossip_at and len(self._table) > 1:
             # Differs from memberlist: a tick that had nothing to send is taken as soon as there
             # is something. Rounds are never closer than the interval.
             self._gossip_at = now + self._config.gossip_interval_s
             self._gossip(now=now)
+        return self._take_effects()
+
+    def handle_stall(self, stalled_s: float, *, now: float) -> list[SwimEffect]:
+        """Our process did not run for `stalled_s`, until now."""
+        if stalled_s >= self._config.stall_s_min:
+            self._note_stall(stalled_s, now=now)
         return self._take_effects()
 
     def handle_message(
@@ -316,6 +326,22 @@ class Swim:
         """Tell the others that we leave; `is_leave_spread` says when they know (8.8)."""
         self._leave_rumor = self._claims.leave(now=now)
         return self._take_effects()
+
+    def _note_stall(self, stalled_s: float, *, now: float) -> None:
+        """Blame ourselves, and give the others the time that we did not have.
+
+        Beyond Lifeguard, which notices a slow member by its missing acks and nacks only: after it
+        has accused somebody.
+        """
+        # One stall is found twice, by the shell and by a deadline that was missed.
+        if not self._config.own_stalls or now - stalled_s < self._stalled_until:
+            return
+        self._stalled_until = now
+        interval_s = self._config.probe_interval_s
+        self._awareness.apply(stall_delta(stalled_s, probe_interval_s=interval_s))
+        self._prober.handle_stall(now=now)
+        self._claims.handle_stall(now=now)
+        self._emit(StallNoticed(stalled_s))
 
     def _gossip(self, *, now: float) -> None:
         dead_since = now - self._config.gossip_to_the_dead_s

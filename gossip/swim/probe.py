@@ -44,7 +44,8 @@ class ProbeRound:
         self.tcp_stream_id: int | None = None
         self.tcp_refused = False
         """The fallback ping met a host where nobody listens."""
-        self._others_s = period_s - timeout_s
+        self._timeout_s, self._others_s = timeout_s, period_s - timeout_s
+        self._is_measured = True
         self._others_asked = False
         self._tcp_acked = False
         self._nacks_expected = 0
@@ -53,7 +54,7 @@ class ProbeRound:
     @property
     def is_direct(self) -> bool:
         """Whether an ack that comes now answers the direct ping: it measures the round trip."""
-        return not self._others_asked
+        return self._is_measured and not self._others_asked
 
     @property
     def failure_delta(self) -> int:
@@ -74,6 +75,11 @@ class ProbeRound:
     def handle_tcp_ack(self) -> None:
         """The target answered by TCP. A UDP ack may still come until the round ends."""
         self._tcp_acked = True
+
+    def handle_stall(self, *, now: float) -> None:
+        """Our own process did not run: whatever was to come has the whole timeout again."""
+        self.deadline_at = max(self.deadline_at, now + self._timeout_s)
+        self._is_measured = False
 
     def handle_timer(self, *, now: float) -> ProbeStep:
         """Advance past the deadline, which has been reached."""

@@ -80,6 +80,14 @@ class Prober:
         self._next_tick_at = first_tick_at
         self._deadlines.arm(first_tick_at, self._tick)
 
+    def handle_stall(self, *, now: float) -> None:
+        """Our own process did not run: the round under way gets that time back."""
+        if self._round is not None and self._round_deadline is not None:
+            self._round.handle_stall(now=now)
+            self._round_deadline.cancel()
+            at = self._round.deadline_at
+            self._round_deadline = self._deadlines.arm(at, self._handle_round_timer)
+
     def handle_ack(self, ack: Ack, *, now: float) -> None:
         """Take proof of life. Late and unknown ones are ordinary."""
         probe = self._round
