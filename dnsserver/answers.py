@@ -17,14 +17,37 @@ from dnsserver.names import AddressName, NodeName, ServiceName, UnbuiltName, par
 from dnsserver.nameservers import nameserver_records
 from dnsserver.node_records import node_address_records, node_meta_records
 from dnsserver.records import Record, address_record, name_record
-from dnsserver.service_records import ServiceLookup
+from dnsserver.service_records import ServiceLookup, Target
 from dnsserver.zones import Zone, Zones
 
 ALIAS_DEPTH_MAX = 3
 """How many aliases in a row are followed inside our own zones."""
 
+_RUN_TYPES = frozenset({records.A, records.AAAA, records.SRV})
+
 _ALWAYS = Stamp()
 """Of what is no matter of the directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRun:
+    """A or AAAA records of the name that was asked: what most answers are, made in one piece."""
+
+    type: int
+    ttl_s: int
+    packed: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRun:
+    """SRV records of the name that was asked, each with the address of its target."""
+
+    ttl_s: int
+    targets: list[Target]
+    additional: list[Record]
+    """What comes along besides the addresses if all of it fits."""
+    overflows: bool
+    """Whether it is known that not everything will fit."""
 
 
 @dataclass(slots=True)
@@ -39,6 +62,8 @@ class Answer:
     """Whether the client's EDNS0 is answered with ours."""
     is_of_service: bool = False
     """Whether a small response is limited to a number of answers."""
+    run: AddressRun | TargetRun | None = None
+    """Answers, in place of all records."""
     answers: list[Record] = field(default_factory=list)
     authority: list[Record] = field(default_factory=list)
     additional: list[Record] = field(default_factory=list)
@@ -163,9 +188,12 @@ class Answerer:
 
         def draw(first: int, rng: Random) -> Answer:
             answer = Answer(is_of_service=True)
-            follow = self._follower(question, answer, depth, rng)
-            answer.answers, answer.additional = lookup.draw(first, rng, follow)
-            if not answer.answers:
+            if not lookup.may_alias and question.type in _RUN_TYPES:
+                answer.run = _draw_run(lookup, first, rng)
+            else:
+                follow = self._follower(question, answer, depth, rng)
+                answer.answers, answer.additional = lookup.draw(first, rng, follow)
+            if answer.run is None and not answer.answers:
                 return self._negative(question, zone, records.NOERROR)
             return answer
 
@@ -284,6 +312,13 @@ class Answerer:
     def _negative(self, question: Question, zone: Zone, rcode: int) -> Answer:
         soa = zone.soa(self._config, question.serial)
         return Answer(rcode=rcode, authority=[soa], has_soa=True)
+
+
+def _draw_run(lookup: ServiceLookup, first: int, rng: Random) -> AddressRun | TargetRun | None:
+    if lookup.type != records.SRV:
+        return AddressRun(lookup.type, lookup.ttl_s, lookup.draw_addresses(first, rng))
+    targets, additional, overflows = lookup.draw_targets(first, rng)
+    return TargetRun(lookup.ttl_s, targets, additional, overflows) if targets else None
 
 
 def _plan(answer: Answer, stamp: Stamp | None = None) -> Plan:

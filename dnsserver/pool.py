@@ -7,13 +7,16 @@ node's) is worked out once, when an instance comes.
 
 from collections.abc import Hashable, Iterable, Iterator
 from random import Random
-from typing import Generic, NamedTuple, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 from dnsserver.addresses import pack_address, preferred_address
 from dnsserver.directory import ServiceAnswer, Stamp
 from dnsserver.labels import encode_name
 from dnsserver.records import AAAA, ANY, A
-from dnsserver.shuffling import shuffled
+from dnsserver.shuffling import rotated, shuffled
+
+SHUFFLED_MAX: Final = 16
+"""Items that are worth a draw each."""
 
 T = TypeVar("T")
 
@@ -56,8 +59,13 @@ class RandomOrder(Generic[T]):
             self._items[at], self._keys[at] = item, last_key
             self._places[last_key] = at
 
-    def draw(self, first: int, rng: Random) -> Iterator[T]:
-        """Yield all items: the one at `first`, then the others in random order."""
+    def draw(self, first: int, rng: Random, *, wanted: int) -> Iterator[T]:
+        """Yield all items: the one at `first`, then the others in random order.
+
+        When many are wanted it is always the same order, from `first` on: that is cheaper.
+        """
+        if wanted > SHUFFLED_MAX:
+            return rotated(self._items, first)
         return shuffled(self._items, rng, first=first)
 
 
@@ -76,15 +84,17 @@ class Location(NamedTuple):
 class Member:
     """One instance of a pool, and where it is found when A, AAAA or anything else is asked."""
 
-    __slots__ = ("_ipv4", "_ipv6", "_other", "instance")
+    __slots__ = ("_ipv4", "_ipv6", "_other", "instance", "target", "target_key")
 
     def __init__(self, instance: ServiceAnswer) -> None:
         self.instance = instance
-        self._other = _locate(instance, ANY)
-        # Mostly equal; then one is kept.
-        ipv4, ipv6 = _locate(instance, A), _locate(instance, AAAA)
-        self._ipv4 = self._other if ipv4 == self._other else ipv4
-        self._ipv6 = self._other if ipv6 == self._other else ipv6
+        self._ipv4 = self._ipv6 = self._other = _locate(instance, ANY)
+        if _is_tagged(instance):
+            self._ipv4, self._ipv6 = _locate(instance, A), _locate(instance, AAAA)
+        self.target_key: tuple[bytes, str] | None = None
+        """The zone and data center for which `target` was worked out."""
+        self.target: tuple[bytes | None, bytes | None] = (None, None)
+        """Address and target of an SRV record."""
 
     def location(self, type_: int) -> Location:
         """Return where the instance is for a query of this type."""
@@ -169,6 +179,15 @@ class ServicePool:
     def _renew(self) -> None:
         self.stamp.is_current = False
         self.stamp = Stamp()
+
+
+def _is_tagged(instance: ServiceAnswer) -> bool:
+    """Say whether the address may depend on the type of the query."""
+    if instance.lan_ipv4 or instance.lan_ipv6:
+        return True
+    node = instance.node
+    # The node's address is looked at even when the instance has one of its own: that may be a name.
+    return not node.address == (node.lan_ipv4 or node.address) == (node.lan_ipv6 or node.address)
 
 
 def _locate(instance: ServiceAnswer, type_: int) -> Location:

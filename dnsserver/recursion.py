@@ -15,7 +15,7 @@ from random import Random
 
 from dnsserver.config import RecursorConfig
 from dnsserver.counters import DnsCounters
-from dnsserver.message import UDP_BYTES_DEFAULT
+from dnsserver.envelope import UDP_BYTES_DEFAULT
 from dnsserver.records import AAAA, NOERROR, NXDOMAIN, A, Record
 from dnsserver.replies import (
     ReplyError,

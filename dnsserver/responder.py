@@ -10,8 +10,9 @@ from dnsserver.cache import SCHEDULE_BYTES_MAX, AnswerCache, Entry
 from dnsserver.config import DnsConfig
 from dnsserver.counters import DnsCounters
 from dnsserver.directory import Directory, Stamp
+from dnsserver.envelope import Room, encode_rejection, encode_slip, room_for
 from dnsserver.errors import QueryRejectedError
-from dnsserver.message import Room, encode_rejection, encode_response, encode_slip, room_for
+from dnsserver.message import encode_response
 from dnsserver.query import HEADER_BYTES, Query, decode_query_untrusted
 from dnsserver.records import SERVFAIL, Record
 from dnsserver.schedule import Schedule

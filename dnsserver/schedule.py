@@ -6,7 +6,7 @@ twice gets another one, and a thousand clients find every instance equally often
 
 | instances | order | responses are kept |
 | --- | --- | --- |
-| up to 32 | several rounds, each shuffled | and mixed anew after 16 turns |
+| up to 32 | several rounds, each shuffled | and mixed anew after 64 turns |
 | more | one round from a random place, in the pool's order, which is random | for 256 turns |
 | too many bytes | the same | one at a time, for 4 queries |
 """
@@ -17,7 +17,7 @@ from random import Random
 from typing import Final
 
 SMALL_MAX: Final = 32
-SMALL_TURNS: Final = 16
+SMALL_TURNS: Final = 64
 LARGE_TURNS: Final = 256
 UNKEPT_USES: Final = 4
 CHUNK_MAX: Final = 32

@@ -7,8 +7,10 @@ name that is given as address.
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import NamedTuple
 
 from dnsserver import records
+from dnsserver.directory import NodeAnswer
 from dnsserver.node_records import is_asked_for, node_meta_records
 from dnsserver.pool import Location, Member, RandomOrder, ServicePool
 from dnsserver.records import Record, address_record, name_record, srv_record
@@ -17,7 +19,22 @@ from dnsserver.zones import Zone
 SRV_BYTES_MIN = 18
 """Of an SRV record without its target, when its owner is compressed."""
 
+ADDRESS_BYTES_MIN = 16
+"""Of an A record whose owner is compressed."""
+
+TXT_BYTES_MIN = 13
+"""Of a TXT record without its text, when its owner is compressed."""
+
 _ALIAS_TYPES = frozenset({records.CNAME, records.A, records.AAAA})
+
+
+class Target(NamedTuple):
+    """What one SRV record says, and the address of its target."""
+
+    weight: int
+    port: int
+    name: bytes
+    packed: bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,19 +85,64 @@ class ServiceLookup:
             case _:
                 return pool.hosts
 
-    def draw(
-        self, first: int, rng: Random, follow: Callable[[bytes], list[Record]]
-    ) -> tuple[list[Record], list[Record]]:
-        """Return answers and additional records.
+    def draw_addresses(self, first: int, rng: Random) -> list[bytes]:
+        """Return packed addresses, each once, when A or AAAA is asked and there are any.
 
         Args:
             first: Where to begin, below `beginnings`; the rest follows in random order.
             rng: Decides that order.
-            follow: Says what is known about a host name.
         """
+        found: dict[bytes, None] = {}
+        limit = self._addresses_max
+        for member in self._drawn_from.draw(first, rng, wanted=limit):
+            packed = member.location(self.type).packed
+            assert packed is not None, "only those with an address are drawn from"
+            found[packed] = None
+            if len(found) == limit:
+                break
+        return list(found)
+
+    def draw_targets(self, first: int, rng: Random) -> tuple[list[Target], list[Record], bool]:
+        """Return targets, each once, when SRV is asked and no target is a host name.
+
+        Besides, what else there is to say about their nodes; and whether all of it is too large
+        already, so that not all were looked at. `first` and `rng` are as above.
+        """
+        targets: dict[tuple[str, bytes, int], Target] = {}
+        nodes: list[NodeAnswer] = []
+        found_bytes = 0
+        for member in self.pool.members.draw(first, rng, wanted=self.answers_max):
+            packed, name = self._address_and_target(member)
+            if packed is None or name is None:
+                continue
+            instance = member.instance
+            place = (instance.node.name, name, instance.port)
+            if place in targets:
+                continue
+            targets[place] = Target(instance.weight, instance.port, name, packed)
+            nodes.append(instance.node)
+            found_bytes += SRV_BYTES_MIN + len(name) + ADDRESS_BYTES_MIN
+            if self.adds_node_meta:
+                found_bytes += sum(
+                    TXT_BYTES_MIN + len(value) for value in instance.node.meta.values()
+                )
+            if found_bytes > self.bytes_max:
+                return list(targets.values()), [], True
+            if len(targets) >= self.answers_max:
+                break
+        return list(targets.values()), self._metadata(nodes), False
+
+    def draw(
+        self, first: int, rng: Random, follow: Callable[[bytes], list[Record]]
+    ) -> tuple[list[Record], list[Record]]:
+        """Return answers and additional records; `follow` says what is known of a host name."""
         if self.type == records.SRV:
             return self._targets(first, rng, follow)
         return self._addresses(first, rng, follow), []
+
+    @property
+    def _addresses_max(self) -> int:
+        return min(self.answers_max, self.a_record_limit or self.answers_max)
 
     def _addresses(
         self, first: int, rng: Random, follow: Callable[[bytes], list[Record]]
@@ -88,8 +150,8 @@ class ServiceLookup:
         """Return each address once; without any, an alias for the first host name."""
         found: dict[bytes, None] = {}
         alias: bytes | None = None
-        limit = min(self.answers_max, self.a_record_limit or self.answers_max)
-        for member in self._drawn_from.draw(first, rng):
+        limit = self._addresses_max
+        for member in self._drawn_from.draw(first, rng, wanted=limit):
             location = member.location(self.type)
             packed = self._packed(location)
             if packed is None:
@@ -112,14 +174,16 @@ class ServiceLookup:
     ) -> tuple[list[Record], list[Record]]:
         answers: list[Record] = []
         additional: list[Record] = []
-        seen: set[tuple[str, bytes | None, int]] = set()
+        nodes: list[NodeAnswer] = []
+        seen: set[tuple[str, bytes, int]] = set()
         found_bytes = 0
-        for member in self.pool.members.draw(first, rng):
-            instance, location = member.instance, member.location(self.type)
-            packed = self._packed(location)
-            target = self._target(member, packed)
+        for member in self.pool.members.draw(first, rng, wanted=self.answers_max):
+            instance = member.instance
+            packed, target = self._address_and_target(member)
+            if target is None:
+                continue
             place = (instance.node.name, target, instance.port)
-            if target is None or place in seen:
+            if place in seen:
                 continue
             seen.add(place)
             answers.append(
@@ -135,14 +199,33 @@ class ServiceLookup:
                 additional.append(address_record(target, packed, self.ttl_s))
             else:
                 additional += self._brought_along(follow(target))
-            if self.adds_node_meta and instance.node.meta:
-                node_name = self.zone.node_name(instance.node.name, self.datacenter)
-                if node_name is not None:
-                    additional += node_meta_records(instance.node, node_name, self.ttl_s)
+            nodes.append(instance.node)
             found_bytes += SRV_BYTES_MIN + len(target)
             if len(answers) >= self.answers_max or found_bytes > self.bytes_max:
                 break
-        return answers, additional
+        return answers, additional + self._metadata(nodes)
+
+    def _metadata(self, nodes: list[NodeAnswer]) -> list[Record]:
+        if not self.adds_node_meta:
+            return []
+        found: list[Record] = []
+        for node in nodes:
+            if node.meta and (name := self.zone.node_name(node.name, self.datacenter)) is not None:
+                found += node_meta_records(node, name, self.ttl_s)
+        return found
+
+    def _address_and_target(self, member: Member) -> tuple[bytes | None, bytes | None]:
+        """Return what an SRV record needs, from the member if it was worked out before."""
+        key = (self.zone.name, self.datacenter)
+        if member.target_key == key:
+            return member.target
+        location = member.location(self.type)
+        packed = self._packed(location)
+        found = packed, self._target(member, packed)
+        if location.host is None:
+            # The name that was asked plays no part.
+            member.target_key, member.target = key, found
+        return found
 
     def _packed(self, location: Location) -> bytes | None:
         # An instance whose address is the very name that was asked: the node's address helps.

@@ -1,6 +1,7 @@
 """Random order at the cost of what is looked at, not of what there is."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain, islice
 from random import Random
 from typing import TypeVar
 
@@ -24,3 +25,8 @@ def shuffled(items: Sequence[T], rng: Random, *, first: int | None = None) -> It
         index = moved.get(picked, picked)
         moved[picked] = moved.get(last, last)
         yield items[index]
+
+
+def rotated(items: Sequence[T], first: int) -> Iterator[T]:
+    """Yield `items` as they are, beginning at the index `first`."""
+    return chain(islice(items, first, None), islice(items, first))

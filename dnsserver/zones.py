@@ -31,7 +31,12 @@ class Zone:
 
     def address_name(self, packed: bytes, datacenter: str) -> bytes | None:
         """Return the hex name of an address."""
-        return encode_name(f"{packed.hex()}.addr.{datacenter}.{self.domain}")
+        end = encode_name(f"addr.{datacenter}.{self.domain}")
+        if end is None:
+            return None
+        # Not as text: there are many more of them than names that are worth remembering.
+        label = packed.hex().encode("ascii")
+        return bytes((len(label),)) + label + end
 
     def service_name(self, service: str, datacenter: str) -> bytes | None:
         """Return `SERVICE.service.DC.` in this zone, None when the service's name fits no label."""

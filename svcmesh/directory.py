@@ -27,7 +27,7 @@ LAN_IPV6: Final = "lan_ipv6"
 """Tagged addresses that answers for their family prefer to the plain address."""
 
 
-SLICE_ROWS: Final = 256
+SLICE_ROWS: Final = 64
 """Instances that one query takes up at most, unless none of them can be answered."""
 
 UNKNOWN_NAMES_MAX: Final = 4096
@@ -95,6 +95,8 @@ class CatalogDirectory:
         self._unknown: dict[str, dict[str | None, ServicePool]] = {}
         """Empty pools, by name and tag, of what was asked for in vain; the oldest first."""
         self._node_stamps: dict[str, Stamp] = {}
+        self._node_answers: dict[NodeRow, NodeAnswer] = {}
+        """Of the nodes with instances in the pools, which share them."""
         view.listen(self._on_change)
 
     @property
@@ -144,7 +146,7 @@ class CatalogDirectory:
     def services_by_address(self, address: str) -> tuple[ServiceAnswer, ...]:
         """Instances whose own address this is, whatever their health."""
         return tuple(
-            _instance_answer(row, row.record.weight_passing)
+            _instance_answer(row, _node_answer(row.node), row.record.weight_passing)
             for row in self._view.services_by_address(address)
         )
 
@@ -175,6 +177,10 @@ class CatalogDirectory:
 
     def _on_change(self, rows: Iterable[ServiceRow], nodes: Iterable[str]) -> None:
         """Bring what was asked for up to date."""
+        nodes = tuple(nodes)
+        if nodes:
+            # Few changes are of nodes, and then of the few rows that belong to them.
+            self._node_answers.clear()
         for row in rows:
             key = row.record.name.lower()
             self._forget_unknown(key)
@@ -197,11 +203,17 @@ class CatalogDirectory:
             case HealthStatus.CRITICAL:
                 return None
             case HealthStatus.WARNING:
-                return _instance_answer(row, row.record.weight_warning)
+                return self._instance_answer(row, row.record.weight_warning)
             case HealthStatus.PASSING:
-                return _instance_answer(row, row.record.weight_passing)
+                return self._instance_answer(row, row.record.weight_passing)
             case None:
-                return _instance_answer(row, UNKNOWN_STATUS_WEIGHT)
+                return self._instance_answer(row, UNKNOWN_STATUS_WEIGHT)
+
+    def _instance_answer(self, row: ServiceRow, weight: int) -> ServiceAnswer:
+        node = self._node_answers.get(row.node)
+        if node is None:
+            node = self._node_answers[row.node] = _node_answer(row.node)
+        return _instance_answer(row, node, weight)
 
 
 def _is_shown(row: ServiceRow) -> bool:
@@ -220,10 +232,10 @@ def _node_answer(node: NodeRow) -> NodeAnswer:
     )
 
 
-def _instance_answer(row: ServiceRow, weight: int) -> ServiceAnswer:
+def _instance_answer(row: ServiceRow, node: NodeAnswer, weight: int) -> ServiceAnswer:
     record = row.record
     return ServiceAnswer(
-        node=_node_answer(row.node),
+        node=node,
         service=record.name,
         address=record.address,
         port=record.port,
