@@ -18,6 +18,7 @@ from dnsserver.nameservers import nameserver_records
 from dnsserver.node_records import node_address_records, node_meta_records
 from dnsserver.records import Record, address_record, name_record
 from dnsserver.service_records import ServiceLookup, Target
+from dnsserver.shuffling import Mixture
 from dnsserver.zones import Zone, Zones
 
 ALIAS_DEPTH_MAX = 3
@@ -95,8 +96,8 @@ class Question:
 class Plan:
     """A question looked up: what there is to answer with, before the dice are thrown."""
 
-    draw: Callable[[int, Random], Answer]
-    """`draw(beginning, rng)` makes an answer; `rng` decides what the beginning does not."""
+    draw: Callable[[int, Mixture], Answer]
+    """`draw(beginning, mixture)` makes an answer; `mixture` decides what the beginning does not."""
     beginnings: int = 1
     """How many beginnings there are, 0 and up; all of them are equally likely."""
     stamp: Stamp | None = None
@@ -186,13 +187,13 @@ class Answerer:
         if lookup.may_alias:
             stamp = None  # What a host name brings along has its own changes.
 
-        def draw(first: int, rng: Random) -> Answer:
+        def draw(first: int, mixture: Mixture) -> Answer:
             answer = Answer(is_of_service=True)
             if not lookup.may_alias and question.type in _RUN_TYPES:
-                answer.run = _draw_run(lookup, first, rng)
+                answer.run = _draw_run(lookup, first, mixture)
             else:
-                follow = self._follower(question, answer, depth, rng)
-                answer.answers, answer.additional = lookup.draw(first, rng, follow)
+                follow = self._follower(question, answer, depth, mixture)
+                answer.answers, answer.additional = lookup.draw(first, mixture, follow)
             if answer.run is None and not answer.answers:
                 return self._negative(question, zone, records.NOERROR)
             return answer
@@ -212,9 +213,9 @@ class Answerer:
         if pack_address(node.address) is None:
             stamp = None  # What a host name brings along has its own changes.
 
-        def draw(_: int, rng: Random) -> Answer:
+        def draw(_: int, mixture: Mixture) -> Answer:
             answer = Answer()
-            follow = self._follower(question, answer, depth, rng)
+            follow = self._follower(question, answer, depth, mixture)
             self._fill_node_answer(answer, node, question, follow)
             return answer
 
@@ -236,7 +237,7 @@ class Answerer:
             answer.additional = node_meta_records(node, question.name, ttl_s)
 
     def _follower(
-        self, question: Question, answer: Answer, depth: int, rng: Random
+        self, question: Question, answer: Answer, depth: int, mixture: Mixture
     ) -> Callable[[bytes], list[Record]]:
         """Return what looks host names up for `answer`, and notes there what that means for it."""
 
@@ -251,7 +252,7 @@ class Answerer:
             answers_max = self._config.small_answers_max
             inner = replace(question, name=target, type=records.ANY, answers_max=answers_max)
             plan = self._look_up(inner, zone, labels, depth - 1)
-            found = plan.draw(int(rng.random() * plan.beginnings), rng)
+            found = plan.draw(int(mixture.rng.random() * plan.beginnings), mixture)
             answer.unresolved += found.unresolved
             return found.answers[:answers_max] if found.is_of_service else found.answers
 
@@ -314,13 +315,13 @@ class Answerer:
         return Answer(rcode=rcode, authority=[soa], has_soa=True)
 
 
-def _draw_run(lookup: ServiceLookup, first: int, rng: Random) -> AddressRun | TargetRun | None:
+def _draw_run(lookup: ServiceLookup, first: int, mixture: Mixture) -> AddressRun | TargetRun | None:
     if lookup.type != records.SRV:
-        return AddressRun(lookup.type, lookup.ttl_s, lookup.draw_addresses(first, rng))
-    targets, additional, overflows = lookup.draw_targets(first, rng)
+        return AddressRun(lookup.type, lookup.ttl_s, lookup.draw_addresses(first, mixture))
+    targets, additional, overflows = lookup.draw_targets(first, mixture)
     return TargetRun(lookup.ttl_s, targets, additional, overflows) if targets else None
 
 
 def _plan(answer: Answer, stamp: Stamp | None = None) -> Plan:
     """Return the plan that has one answer only."""
-    return Plan(lambda _beginning, _rng: answer, stamp=stamp)
+    return Plan(lambda _beginning, _mixture: answer, stamp=stamp)

@@ -63,6 +63,10 @@ class AnswerCache:
         self._old: dict[bytes, Entry] = {}
         self._bytes = 0
 
+    def __len__(self) -> int:
+        """The number of entries."""
+        return len(self.young.keys() | self._old.keys())
+
     def find(self, key: bytes, *, now_utc: float) -> Entry | None:
         """Return the entry of this key if it still holds."""
         entry = self.young.get(key)

@@ -13,9 +13,9 @@ from dnsserver.addresses import pack_address, preferred_address
 from dnsserver.directory import ServiceAnswer, Stamp
 from dnsserver.labels import encode_name
 from dnsserver.records import AAAA, ANY, A
-from dnsserver.shuffling import rotated, shuffled
+from dnsserver.shuffling import Mixture, rotated
 
-SHUFFLED_MAX: Final = 16
+MIXED_MAX: Final = 16
 """Items that are worth a draw each."""
 
 T = TypeVar("T")
@@ -59,14 +59,14 @@ class RandomOrder(Generic[T]):
             self._items[at], self._keys[at] = item, last_key
             self._places[last_key] = at
 
-    def draw(self, first: int, rng: Random, *, wanted: int) -> Iterator[T]:
-        """Yield all items: the one at `first`, then the others in random order.
+    def draw(self, first: int, mixture: Mixture, *, wanted: int) -> Iterator[T]:
+        """Yield all items: the one at `first`, then the others as `mixture` has them.
 
         When many are wanted it is always the same order, from `first` on: that is cheaper.
         """
-        if wanted > SHUFFLED_MAX:
+        if wanted > MIXED_MAX:
             return rotated(self._items, first)
-        return shuffled(self._items, rng, first=first)
+        return mixture.through(self._items, first)
 
 
 class Location(NamedTuple):

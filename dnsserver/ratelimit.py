@@ -39,6 +39,10 @@ class RateLimiter:
         self._young: dict[str | bytes, list[float]] = {}
         self._old: dict[str | bytes, list[float]] = {}
 
+    def __len__(self) -> int:
+        """The number of networks that are kept apart."""
+        return len(self._young) + len(self._old)
+
     def judge(self, host: str, *, now: float) -> Verdict:
         """Say what is to be done with a response to a client at `host`, an IP as text."""
         bucket = self._bucket(_network(host), now)

@@ -16,6 +16,7 @@ from dnsserver.message import encode_response
 from dnsserver.query import HEADER_BYTES, Query, decode_query_untrusted
 from dnsserver.records import SERVFAIL, Record
 from dnsserver.schedule import Schedule
+from dnsserver.shuffling import Mixture
 
 ALIAS_RECORDS_MAX = 5
 """Most records that are brought along for a host name, without EDNS0."""
@@ -155,8 +156,8 @@ class Responder:
     def _new_entry(
         self, plain: Query, plan: Plan, stamp: Stamp, room: Room, now_utc: float
     ) -> Entry:
-        def encode(beginning: int) -> bytes:
-            answer = plan.draw(beginning, self._rng)
+        def encode(beginning: int, mixture: Mixture) -> bytes:
+            answer = plan.draw(beginning, mixture)
             response, is_cut = self._encode(plain, answer, room)
             entry.rcode, entry.is_cut = answer.rcode, is_cut
             entry.has_opt = answer.has_edns and plain.edns is not None
@@ -184,7 +185,7 @@ class Responder:
 
     def _draw_or_resolve(self, plan: Plan, room: Room, pending: Resolve) -> bytes | Resolve:
         rng = Random(pending.seed)
-        answer = plan.draw(int(rng.random() * plan.beginnings), rng)
+        answer = plan.draw(int(rng.random() * plan.beginnings), Mixture(rng))
         if answer.unresolved and pending.rounds_left > 0:
             return replace(pending, targets=tuple(dict.fromkeys(answer.unresolved)))
         return self._finish(pending.query, answer, room)

@@ -1,24 +1,33 @@
 """One question's responses, ready to be handed out in turn.
 
 Every beginning of an answer comes up equally often and in random order; what follows it is random.
-Responses that are small are made once and used many times, in the end for good: a client that asks
-twice gets another one, and a thousand clients find every instance equally often.
+Responses that are small are made once and used many times, in ever new order: a client that asks
+twice gets another one, also if it always asks after the same others, and a thousand clients find
+every instance equally often.
 
-| instances | order | responses are kept |
-| --- | --- | --- |
-| up to 32 | several rounds, each shuffled | and mixed anew after 64 turns |
-| more | one round from a random place, in the pool's order, which is random | for 256 turns |
-| too many bytes | the same | one at a time, for 4 queries |
+| instances | responses |
+| --- | --- |
+| one | one, for good |
+| up to 32 | about 32, kept in different mixtures; made anew after thousands of uses |
+| more | one for each instance to begin with, kept |
+| too many bytes | made in turn, each used four times, none kept |
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import chain, repeat
 from random import Random
 from typing import Final
 
+from dnsserver.shuffling import Mixture, rotated, shuffled
+
 SMALL_MAX: Final = 32
-SMALL_TURNS: Final = 64
+SMALL_TURNS: Final = 16
 LARGE_TURNS: Final = 256
+"""How often a whole sequence is handed out before responses are made anew."""
+SEQUENCE_MIN: Final = 512
+"""Shorter ones are repeated, each time shuffled, up to this length."""
+SHUFFLE_TURNS: Final = 8
+"""How often a sequence is handed out in one order."""
 UNKEPT_USES: Final = 4
 CHUNK_MAX: Final = 32
 CHUNK_BYTES_MAX: Final = 8192
@@ -32,57 +41,82 @@ class Schedule:
     """Hands out the responses to one question, as long as the directory stays as it is."""
 
     __slots__ = (
-        "_at", "_beginnings", "_bytes_max", "_encode", "_is_repeated", "_keeps", "_kept", "_order",
-        "_rng", "_start", "bytes_kept",
+        "_at", "_beginnings", "_bytes_max", "_encode", "_keeps", "_kept", "_mixture", "_rng",
+        "_round", "_sequence", "_total", "_turn", "bytes_kept",
     )  # fmt: skip
 
     def __init__(
-        self, beginnings: int, encode: Callable[[int], bytes], rng: Random, *, bytes_max: int
+        self,
+        beginnings: int,
+        encode: Callable[[int, Mixture], bytes],
+        rng: Random,
+        *,
+        bytes_max: int,
     ) -> None:
-        """`encode(beginning)` makes a response; at most `bytes_max` of them are kept.
+        """`encode(beginning, mixture)` makes a response; at most `bytes_max` of them are kept.
 
         `rng` decides the order of the beginnings, of which there is at least one.
         """
         self._beginnings, self._encode, self._rng = beginnings, encode, rng
         self._bytes_max = bytes_max
         self._keeps = True
-        self._is_repeated = False
-        self._begin_round()
+        self._total = beginnings * max(1, SMALL_MAX // beginnings) if beginnings > 1 else 1
+        """Responses to make before any is made anew: whole rounds of all beginnings."""
+        self._round: Iterator[int] = iter(())
+        self._mixture = Mixture(rng)
+        """The same for a whole round: so not only the beginnings of its responses are even."""
+        self._kept: list[bytes] = []
+        self._sequence: list[bytes] = []
+        """What is kept, in the order in which it is handed out, most of it several times."""
+        self._at = self._turn = self.bytes_kept = 0
 
     def refill(self) -> Iterator[bytes]:
         """Return the next responses to hand out, at least one."""
-        if self._at < len(self._order):
+        if self._at < self._total:
             return self._make_some()
-        if self._kept and not self._is_repeated:
-            if self._beginnings == 1:
-                return repeat(self._kept[0])
-            self._is_repeated = True
-            turns = SMALL_TURNS if self._beginnings <= SMALL_MAX else LARGE_TURNS
-            return chain.from_iterable(repeat(self._kept, turns))
-        self._begin_round()
+        turns = SMALL_TURNS if self._beginnings <= SMALL_MAX else LARGE_TURNS
+        if self._kept and self._turn < turns:
+            return self._hand_out()
+        self._begin_anew()
         return self._make_some()
+
+    def _hand_out(self) -> Iterator[bytes]:
+        """Return all of what is kept."""
+        if self._beginnings == 1:
+            return repeat(self._kept[0])
+        if self._turn % SHUFFLE_TURNS == 0:
+            self._sequence = self._kept
+            if len(self._kept) < SEQUENCE_MIN:
+                copies = SEQUENCE_MIN // len(self._kept) + 1
+                rounds = (self._rng.sample(self._kept, len(self._kept)) for _ in range(copies))
+                self._sequence = list(chain.from_iterable(rounds))
+        self._turn += 1
+        # From another place each time: who always asks as the tenth is not always told the same.
+        return rotated(self._sequence, int(self._rng.random() * len(self._sequence)))
+
+    def _begin_anew(self) -> None:
+        self._at = self._turn = self.bytes_kept = 0
+        self._kept, self._sequence = [], []
 
     def _begin_round(self) -> None:
         count, rng = self._beginnings, self._rng
-        self._at = self._start = 0
-        self._order: Sequence[int] = range(count)
+        self._mixture = Mixture(rng)
         if count <= SMALL_MAX:
-            rounds = [rng.sample(self._order, count) for _ in range(SMALL_MAX // count)]
-            self._order = rounds[0] if count == 1 else list(chain.from_iterable(rounds))
+            self._round = shuffled(range(count), rng)
         else:
-            self._start = int(rng.random() * count)
-        self._kept: list[bytes] = []
-        self._is_repeated = False
-        self.bytes_kept = 0
+            # What is begun with is in random order itself.
+            self._round = rotated(range(count), int(rng.random() * count))
 
     def _make_some(self) -> Iterator[bytes]:
         # One at first: most names that are asked once are not asked again soon.
-        count = min(CHUNK_MAX, len(self._order) - self._at) if self._at else 1
+        count = min(CHUNK_MAX, self._total - self._at) if self._at else 1
         made: list[bytes] = []
         made_bytes = 0
         while len(made) < count and made_bytes < CHUNK_BYTES_MAX:
-            response = self._encode(self._order[(self._start + self._at) % len(self._order)])
+            if self._at % self._beginnings == 0:
+                self._begin_round()
             self._at += 1
+            response = self._encode(next(self._round), self._mixture)
             made.append(response)
             made_bytes += len(response) + _OVERHEAD_BYTES
         if self._keeps and self.bytes_kept + made_bytes > self._bytes_max:

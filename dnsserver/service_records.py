@@ -6,7 +6,6 @@ name that is given as address.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from random import Random
 from typing import NamedTuple
 
 from dnsserver import records
@@ -14,6 +13,7 @@ from dnsserver.directory import NodeAnswer
 from dnsserver.node_records import is_asked_for, node_meta_records
 from dnsserver.pool import Location, Member, RandomOrder, ServicePool
 from dnsserver.records import Record, address_record, name_record, srv_record
+from dnsserver.shuffling import Mixture
 from dnsserver.zones import Zone
 
 SRV_BYTES_MIN = 18
@@ -85,16 +85,16 @@ class ServiceLookup:
             case _:
                 return pool.hosts
 
-    def draw_addresses(self, first: int, rng: Random) -> list[bytes]:
+    def draw_addresses(self, first: int, mixture: Mixture) -> list[bytes]:
         """Return packed addresses, each once, when A or AAAA is asked and there are any.
 
         Args:
-            first: Where to begin, below `beginnings`; the rest follows in random order.
-            rng: Decides that order.
+            first: Where to begin, below `beginnings`; the rest follows as the mixture has it.
+            mixture: Decides in which order.
         """
         found: dict[bytes, None] = {}
         limit = self._addresses_max
-        for member in self._drawn_from.draw(first, rng, wanted=limit):
+        for member in self._drawn_from.draw(first, mixture, wanted=limit):
             packed = member.location(self.type).packed
             assert packed is not None, "only those with an address are drawn from"
             found[packed] = None
@@ -102,16 +102,17 @@ class ServiceLookup:
                 break
         return list(found)
 
-    def draw_targets(self, first: int, rng: Random) -> tuple[list[Target], list[Record], bool]:
+    def draw_targets(self, first: int, mixture: Mixture) -> tuple[list[Target], list[Record], bool]:
         """Return targets, each once, when SRV is asked and no target is a host name.
 
-        Besides, what else there is to say about their nodes; and whether all of it is too large
-        already, so that not all were looked at. `first` and `rng` are as above.
+        Besides, what else there is to say about their nodes; and whether all of it is known to be
+        too large. Then the rest is left out anyway, and once the targets alone are too large, no
+        more of them are looked at. `first` and `mixture` are as above.
         """
         targets: dict[tuple[str, bytes, int], Target] = {}
         nodes: list[NodeAnswer] = []
-        found_bytes = 0
-        for member in self.pool.members.draw(first, rng, wanted=self.answers_max):
+        target_bytes = meta_bytes = 0
+        for member in self.pool.members.draw(first, mixture, wanted=self.answers_max):
             packed, name = self._address_and_target(member)
             if packed is None or name is None:
                 continue
@@ -120,38 +121,38 @@ class ServiceLookup:
             if place in targets:
                 continue
             targets[place] = Target(instance.weight, instance.port, name, packed)
-            nodes.append(instance.node)
-            found_bytes += SRV_BYTES_MIN + len(name) + ADDRESS_BYTES_MIN
+            target_bytes += SRV_BYTES_MIN + len(name) + ADDRESS_BYTES_MIN
             if self.adds_node_meta:
-                found_bytes += sum(
+                nodes.append(instance.node)
+                meta_bytes += sum(
                     TXT_BYTES_MIN + len(value) for value in instance.node.meta.values()
                 )
-            if found_bytes > self.bytes_max:
-                return list(targets.values()), [], True
-            if len(targets) >= self.answers_max:
+            if target_bytes > self.bytes_max or len(targets) >= self.answers_max:
                 break
+        if target_bytes + meta_bytes > self.bytes_max:
+            return list(targets.values()), [], True
         return list(targets.values()), self._metadata(nodes), False
 
     def draw(
-        self, first: int, rng: Random, follow: Callable[[bytes], list[Record]]
+        self, first: int, mixture: Mixture, follow: Callable[[bytes], list[Record]]
     ) -> tuple[list[Record], list[Record]]:
         """Return answers and additional records; `follow` says what is known of a host name."""
         if self.type == records.SRV:
-            return self._targets(first, rng, follow)
-        return self._addresses(first, rng, follow), []
+            return self._targets(first, mixture, follow)
+        return self._addresses(first, mixture, follow), []
 
     @property
     def _addresses_max(self) -> int:
         return min(self.answers_max, self.a_record_limit or self.answers_max)
 
     def _addresses(
-        self, first: int, rng: Random, follow: Callable[[bytes], list[Record]]
+        self, first: int, mixture: Mixture, follow: Callable[[bytes], list[Record]]
     ) -> list[Record]:
         """Return each address once; without any, an alias for the first host name."""
         found: dict[bytes, None] = {}
         alias: bytes | None = None
         limit = self._addresses_max
-        for member in self._drawn_from.draw(first, rng, wanted=limit):
+        for member in self._drawn_from.draw(first, mixture, wanted=limit):
             location = member.location(self.type)
             packed = self._packed(location)
             if packed is None:
@@ -170,14 +171,14 @@ class ServiceLookup:
         ]
 
     def _targets(
-        self, first: int, rng: Random, follow: Callable[[bytes], list[Record]]
+        self, first: int, mixture: Mixture, follow: Callable[[bytes], list[Record]]
     ) -> tuple[list[Record], list[Record]]:
         answers: list[Record] = []
         additional: list[Record] = []
         nodes: list[NodeAnswer] = []
         seen: set[tuple[str, bytes, int]] = set()
         found_bytes = 0
-        for member in self.pool.members.draw(first, rng, wanted=self.answers_max):
+        for member in self.pool.members.draw(first, mixture, wanted=self.answers_max):
             instance = member.instance
             packed, target = self._address_and_target(member)
             if target is None:
@@ -199,15 +200,14 @@ class ServiceLookup:
                 additional.append(address_record(target, packed, self.ttl_s))
             else:
                 additional += self._brought_along(follow(target))
-            nodes.append(instance.node)
+            if self.adds_node_meta:
+                nodes.append(instance.node)
             found_bytes += SRV_BYTES_MIN + len(target)
             if len(answers) >= self.answers_max or found_bytes > self.bytes_max:
                 break
         return answers, additional + self._metadata(nodes)
 
     def _metadata(self, nodes: list[NodeAnswer]) -> list[Record]:
-        if not self.adds_node_meta:
-            return []
         found: list[Record] = []
         for node in nodes:
             if node.meta and (name := self.zone.node_name(node.name, self.datacenter)) is not None:
