@@ -35,11 +35,14 @@ $(INSTALLED): pyproject.toml
 	$(BIN)/python -m compileall -q cli dnsserver gossip svcmesh
 	touch $@
 
-# The real programs that the interop tests talk to.
+# The real programs that the interop tests talk to; RUNLEVEL keeps their services from starting.
 .PHONY: system-packages
 system-packages:
-	@for program in serf dig nslookup; do command -v $$program >/dev/null || missing=1; done; \
+	@for program in serf dig nslookup kdig host unbound dnsmasq; do \
+		command -v $$program >/dev/null || missing=1; \
+	done; \
 	if [ -n "$$missing" ]; then \
 		$(SUDO) apt-get update -qq && \
-		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq serf bind9-dnsutils; \
+		$(SUDO) env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq \
+			serf bind9-dnsutils bind9-host knot-dnsutils unbound dnsmasq-base; \
 	fi

@@ -16,9 +16,9 @@ from dnsserver.directory import Stamp
 from dnsserver.schedule import Schedule
 
 ENTRIES_MAX: Final = 16384
-BYTES_MAX: Final = 32 * 1024 * 1024
+BYTES_MAX: Final = 64 * 1024 * 1024
 SCHEDULE_BYTES_MAX: Final = BYTES_MAX // 4
-"""Of one entry."""
+"""Of one entry: ten thousand responses of the size that resolvers offer, 1,232 bytes."""
 
 _ENTRY_BYTES: Final = 600
 """What an entry takes besides its responses, about."""

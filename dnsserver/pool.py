@@ -36,6 +36,10 @@ class RandomOrder(Generic[T]):
         """The number of items."""
         return len(self._items)
 
+    def __iter__(self) -> Iterator[T]:
+        """Yield all items as they are kept."""
+        return iter(self._items)
+
     def add(self, key: Hashable, item: T) -> None:
         """Add an item under a key that is not there yet."""
         at = int(self._rng.random() * (len(self._items) + 1))
@@ -120,7 +124,17 @@ class ServicePool:
     nobody should keep.
     """
 
-    __slots__ = ("_instances", "_rng", "hosts", "ipv4", "ipv6", "is_complete", "members", "stamp")
+    __slots__ = (
+        "_addresses",
+        "_instances",
+        "_rng",
+        "hosts",
+        "ipv4",
+        "ipv6",
+        "is_complete",
+        "members",
+        "stamp",
+    )
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
@@ -131,6 +145,7 @@ class ServicePool:
         self.hosts: RandomOrder[Member] = RandomOrder(rng)
         """Those with a host name in place of an address, for some type of query."""
         self._instances: dict[Hashable, ServiceAnswer] = {}
+        self._addresses: dict[int, list[bytes]] = {}
         self.is_complete = True
         self.stamp = Stamp()
 
@@ -145,6 +160,16 @@ class ServicePool:
     def __len__(self) -> int:
         """The number of instances."""
         return len(self.members)
+
+    def addresses(self, type_: int) -> list[bytes]:
+        """Return the packed addresses for A or AAAA, each once, in the order of the pool."""
+        addresses = self._addresses.get(type_)
+        if addresses is None:
+            members = self.ipv4 if type_ == A else self.ipv6
+            found = (member.location(type_).packed for member in members)
+            addresses = list(dict.fromkeys(packed for packed in found if packed is not None))
+            self._addresses[type_] = addresses
+        return addresses
 
     def instances(self) -> tuple[ServiceAnswer, ...]:
         """Return all instances, in the order in which they came."""
@@ -177,6 +202,7 @@ class ServicePool:
         self._renew()
 
     def _renew(self) -> None:
+        self._addresses.clear()
         self.stamp.is_current = False
         self.stamp = Stamp()
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from dnsserver import records
 from dnsserver.directory import NodeAnswer
 from dnsserver.node_records import is_asked_for, node_meta_records
-from dnsserver.pool import Location, Member, RandomOrder, ServicePool
+from dnsserver.pool import MIXED_MAX, Location, Member, RandomOrder, ServicePool
 from dnsserver.records import Record, address_record, name_record, srv_record
 from dnsserver.shuffling import Mixture
 from dnsserver.zones import Zone
@@ -92,8 +92,14 @@ class ServiceLookup:
             first: Where to begin, below `beginnings`; the rest follows as the mixture has it.
             mixture: Decides in which order.
         """
-        found: dict[bytes, None] = {}
         limit = self._addresses_max
+        if limit > MIXED_MAX:
+            # A stretch of all of them, which is cheaper than to go through the instances.
+            addresses = self.pool.addresses(self.type)
+            first = first * len(addresses) // self.beginnings
+            drawn = addresses[first : first + limit]
+            return drawn + addresses[: min(first, limit - len(drawn))]
+        found: dict[bytes, None] = {}
         for member in self._drawn_from.draw(first, mixture, wanted=limit):
             packed = member.location(self.type).packed
             assert packed is not None, "only those with an address are drawn from"
