@@ -42,7 +42,7 @@ from gossip.types import Address, Incarnation, MemberName
 from gossip.wire.messages import Coordinate
 from svcmesh import __version__
 from svcmesh.api import HttpServer
-from svcmesh.api.facade import JoinError, NameReservedError, UnknownServiceError
+from svcmesh.api.facade import JoinError, NameReservedError
 from svcmesh.catalog import CatalogView, Replica, ReplicaConfig
 from svcmesh.catalog.changes import (
     BecameReady,
@@ -54,9 +54,9 @@ from svcmesh.catalog.changes import (
     IdentityRestored,
 )
 from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecord
-from svcmesh.config import AgentConfig, reload_services
+from svcmesh.checks.table import CheckConfig
+from svcmesh.config import AgentConfig, reload_definitions
 from svcmesh.coordinates import PICTURE_S, NodeCoordinates
-from svcmesh.definitions import ServiceDefinition, parse_service_definition
 from svcmesh.directory import CatalogDirectory
 from svcmesh.errors import StorageError
 from svcmesh.insight import PoolInsight
@@ -64,7 +64,9 @@ from svcmesh.membership import LanAdmission, alive_servers, local_tags, server_a
 from svcmesh.runtime.catalog import CatalogRuntime
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.joining import RetriesExhaustedError, retry_join
-from svcmesh.runtime.services import LocalServices
+from svcmesh.runtime.kept import load_kept
+from svcmesh.runtime.local import LocalState, ScriptPolicy
+from svcmesh.runtime.nodes import CatalogNodes
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import INDEX_BLOCK, DataDir
 
@@ -127,7 +129,7 @@ class Agent:
         self.coordinates = NodeCoordinates(self.view, agents=self._agent_coordinates)
         self.events = EventRuntime(
             node=config.node_name,
-            services=lambda: [each.record for each in self.local_services().values()],
+            services=lambda: [each.record for each in self.local.services.values()],
             send=self._send_user_event,
         )
         self._reserved_by: str | None = None
@@ -186,12 +188,25 @@ class Agent:
             on_fact=self._on_catalog_fact,
         )
         self._opened.callback(self._catalog.close)
-        self._services = LocalServices(
+        self.local = LocalState(
             self._data_dir,
             self._committer,
             publish=self._catalog.put_own,
             withdraw=self._catalog.delete_own,
+            check_identity=self._check_identity,
+            config=CheckConfig(
+                output_bytes_max=config.check_output_max_size,
+                discards_output=config.discard_check_output,
+                update_interval_s=config.check_update_interval_s,
+            ),
+            scripts=ScriptPolicy(
+                configured=config.enable_script_checks or config.enable_local_script_checks,
+                registered=config.enable_script_checks,
+            ),
+            rng=Random(),
+            node_checks=CatalogNodes(self.view, own_name=config.node_name),
         )
+        self._opened.push_async_callback(self.local.close)
 
     async def _start_gossip(self) -> None:
         config = self.config
@@ -352,12 +367,10 @@ class Agent:
                     meta={"version": __version__},
                 )
             )
-        kept = self._data_dir.services(
-            lambda content, where: parse_service_definition(content, where=where, strict=False)
-        )
+        kept = load_kept(self._data_dir)
         for warning in self._data_dir.warnings:
             logger.error("data_dir: %s", warning)
-        self._services.load(kept, config.services)
+        self.local.load(kept, config.services, config.checks)
 
     # -- gossip -----------------------------------------------------------------------------
 
@@ -591,20 +604,6 @@ class Agent:
             "gossip": self._gossip.counters,
         }
 
-    def local_services(self) -> Mapping[str, ServiceDefinition]:
-        """Services of this agent by id."""
-        return self._services.definitions
-
-    async def register_service(self, definition: ServiceDefinition) -> None:
-        """Add or replace a service; durable when this returns."""
-        self._check_identity()
-        await self._services.register(definition)
-
-    async def deregister_service(self, service_id: str) -> None:
-        """Remove a service for good."""
-        if not await self._services.deregister(service_id):
-            raise UnknownServiceError(service_id)
-
     async def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
         """Publish records of a node without an agent."""
         self._check_identity()
@@ -619,9 +618,9 @@ class Agent:
 
     async def reload(self) -> None:
         """Read the service definitions of the configuration files again."""
-        configured = reload_services(self.config)
-        self._services.reconfigure(configured)
-        logger.info("reloaded: %d configured services", len(configured))
+        services, checks = reload_definitions(self.config)
+        self.local.reconfigure(services, checks)
+        logger.info("reloaded: %d configured services, %d checks", len(services), len(checks))
 
     def leader(self) -> str:
         """Address of the alive server with the lowest id, empty without one."""

@@ -1,20 +1,29 @@
 """Service definitions, in every shape that Consul accepts them.
 
 One parser for configuration files, bodies of `/v1/agent/service/register`, files of
-`services register` and what the agent itself keeps on disk. Field names are matched without regard
-to case, and snake case works. Health checks and the service mesh (Connect) are not built: a
-definition that asks for them is refused, an empty value counts as absent.
+`services register` and what the agent itself keeps on disk. What belongs to Consul's service mesh
+(Connect) is refused when it asks for something; an empty value counts as absent.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 from svcmesh.catalog.codec import replication_problem
 from svcmesh.catalog.records import ServiceRecord, TaggedAddress
-from svcmesh.errors import ConfigError
-from svcmesh.jsonvalues import is_empty, json_kind
+from svcmesh.checks.definition import CheckDefinition
+from svcmesh.checks.parsing import check_to_json, parse_service_checks
+from svcmesh.reading import DefinitionError, Reader, spellings
+
+__all__ = [
+    "DefinitionError",
+    "ServiceDefinition",
+    "check_metadata",
+    "definition_to_json",
+    "definition_warnings",
+    "parse_service_definition",
+]
 
 META_PAIRS_MAX: Final = 64
 META_KEY_BYTES_MAX: Final = 128
@@ -28,22 +37,19 @@ _META_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _DNS_LABEL: Final = re.compile(r"[A-Za-z0-9-]+")
 ANY_ADDRESSES: Final = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104 -- refused, not bound
 
-_FIELDS: Final = {
-    name.casefold(): name
-    for name in (
+_FIELDS: Final = spellings(
+    (
         "ID", "Name", "Tags", "Port", "Address", "TaggedAddresses", "Meta", "Weights",
-        "EnableTagOverride",
+        "EnableTagOverride", "Check", "Checks",
     )
-} | {"tagged_addresses": "TaggedAddresses", "enable_tag_override": "EnableTagOverride"}  # fmt: skip
+)  # fmt: skip
 """What a definition may say, by every accepted spelling in lower case."""
 
 _NOT_BUILT: Final = {
-    "check": "health checks",
-    "checks": "health checks",
-    "connect": "the service mesh",
-    "proxy": "the service mesh",
-    "kind": "the service mesh",
-    "token": "access control",
+    "connect": "the service mesh and its proxies",
+    "proxy": "the service mesh and its proxies",
+    "kind": "the service mesh and its proxies",
+    "token": "access control tokens",
     "socketpath": "Unix sockets of services",
     "socket_path": "Unix sockets of services",
     "namespace": "namespaces",
@@ -53,21 +59,16 @@ _NOT_BUILT: Final = {
 }
 """Fields of Consul's that must be empty, and the feature that each belongs to."""
 
-_WEIGHT_FIELDS: Final = {"passing": "Passing", "warning": "Warning"}
-_ADDRESS_FIELDS: Final = {"address": "Address", "port": "Port"}
-
-_NAMES: Final[dict[type, str]] = {str: "string", bool: "bool"}
-
-T = TypeVar("T", str, bool)
-
-
-class DefinitionError(ConfigError):
-    """A service definition is refused; over HTTP this is a 400 with the text as the body."""
+_WEIGHT_FIELDS: Final = spellings(("Passing", "Warning"))
+_ADDRESS_FIELDS: Final = spellings(("Address", "Port"))
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceDefinition:
-    """A service instance to run on this agent, valid. The fields are `ServiceRecord`'s."""
+    """A service instance to run on this agent, valid.
+
+    The fields but the last are `ServiceRecord`'s.
+    """
 
     id: str
     name: str
@@ -79,6 +80,8 @@ class ServiceDefinition:
     weight_passing: int = 1
     weight_warning: int = 1
     enable_tag_override: bool = False
+    checks: tuple[CheckDefinition, ...] = ()
+    """Of this instance; those that are registered by themselves are not among them."""
 
     @property
     def record(self) -> ServiceRecord:
@@ -112,7 +115,7 @@ def parse_service_definition(obj: object, *, where: str, strict: bool) -> Servic
 
 def definition_to_json(definition: ServiceDefinition) -> dict[str, object]:
     """The definition as a JSON object that `parse_service_definition` reads again."""
-    return {
+    value: dict[str, object] = {
         "ID": definition.id,
         "Name": definition.name,
         "Tags": list(definition.tags),
@@ -126,6 +129,9 @@ def definition_to_json(definition: ServiceDefinition) -> dict[str, object]:
         "Weights": {"Passing": definition.weight_passing, "Warning": definition.weight_warning},
         "EnableTagOverride": definition.enable_tag_override,
     }
+    if definition.checks:
+        value["Checks"] = [check_to_json(check, inside_service=True) for check in definition.checks]
+    return value
 
 
 def definition_warnings(definition: ServiceDefinition) -> tuple[str, ...]:
@@ -161,72 +167,58 @@ def check_metadata(meta: Mapping[str, str]) -> str | None:
 
 
 class _Parser:
-    """Reads one definition; knows how its source wants errors worded."""
+    """Reads one definition of a service."""
 
     def __init__(self, *, where: str, strict: bool) -> None:
-        self._where, self._strict = where, strict
+        self._reader = Reader(where=where, strict=strict)
 
     def service(self, obj: object) -> ServiceDefinition:
-        given = self._fields(obj, _FIELDS, at="")
-        name = self._scalar(given.get("Name"), str, at="Name") or ""
+        reader = self._reader
+        given = reader.fields(obj, _FIELDS, at="", refused=_NOT_BUILT)
+        name = reader.string(given.get("Name"), at="Name")
         if not name:
-            raise self._refusal("Missing service name")
-        address = self._scalar(given.get("Address"), str, at="Address") or ""
+            raise reader.refusal("Missing service name")
+        service_id = reader.string(given.get("ID"), at="ID") or name
+        address = reader.string(given.get("Address"), at="Address")
         if address in ANY_ADDRESSES:
-            raise self._refusal("Invalid service address")
-        meta = {
-            key: self._scalar(value, str, at=f"Meta.{key}") or ""
-            for key, value in self._object(given.get("Meta"), at="Meta").items()
-        }
+            raise reader.refusal("Invalid service address")
+        meta = reader.strings_map(given.get("Meta"), at="Meta")
         if problem := check_metadata(meta):
-            raise self._refusal(f"Invalid Service Meta: {problem}")
+            raise reader.refusal(f"Invalid Service Meta: {problem}")
         passing, warning = self._weights(given.get("Weights"))
         definition = ServiceDefinition(
-            id=self._scalar(given.get("ID"), str, at="ID") or name,
+            id=service_id,
             name=name,
-            tags=self._tags(given.get("Tags")),
+            tags=reader.strings(given.get("Tags"), at="Tags"),
             port=self._port(given.get("Port"), at="Port"),
             address=address,
             tagged_addresses=self._tagged_addresses(given.get("TaggedAddresses")),
             meta=meta,
             weight_passing=passing,
             weight_warning=warning,
-            enable_tag_override=bool(
-                self._scalar(given.get("EnableTagOverride"), bool, at="EnableTagOverride")
+            enable_tag_override=reader.boolean(
+                given.get("EnableTagOverride"), at="EnableTagOverride"
+            ),
+            checks=parse_service_checks(
+                reader,
+                given.get("Check"),
+                given.get("Checks"),
+                service_id=service_id,
+                service_name=name,
             ),
         )
         if (problem := replication_problem(definition.record)) is not None:
-            raise self._refusal(f"a service {problem}")
+            raise reader.refusal(f"a service {problem}")
         return definition
 
-    def _fields(self, obj: object, known: Mapping[str, str], *, at: str) -> dict[str, object]:
-        """The object's values by their canonical names; of two spellings the later one counts."""
-        values: dict[str, object] = {}
-        for key, value in self._object(obj, at=at).items():
-            folded = key.casefold()
-            if folded in known:
-                values[known[folded]] = value
-            elif not at and folded in _NOT_BUILT:
-                if not is_empty(value):
-                    raise self._refusal(f"{key}: {_NOT_BUILT[folded]}: not built yet")
-            elif self._strict:
-                raise self._unknown(key, at=at)
-        return values
-
-    def _tags(self, value: object) -> tuple[str, ...]:
-        if value is None:
-            return ()
-        if not isinstance(value, list):
-            raise self._wrong_type(value, at="Tags", expected="array of strings")
-        return tuple(self._scalar(tag, str, at="Tags") or "" for tag in value)
-
     def _tagged_addresses(self, value: object) -> dict[str, TaggedAddress]:
+        reader = self._reader
         addresses = {}
-        for key, tagged in self._object(value, at="TaggedAddresses").items():
+        for key, tagged in reader.mapping(value, at="TaggedAddresses").items():
             at = f"TaggedAddresses.{key}"
-            given = self._fields(tagged, _ADDRESS_FIELDS, at=at)
+            given = reader.fields(tagged, _ADDRESS_FIELDS, at=at)
             addresses[key] = TaggedAddress(
-                self._scalar(given.get("Address"), str, at=f"{at}.Address") or "",
+                reader.string(given.get("Address"), at=f"{at}.Address"),
                 self._port(given.get("Port"), at=f"{at}.Port"),
             )
         return addresses
@@ -234,11 +226,12 @@ class _Parser:
     def _weights(self, value: object) -> tuple[int, int]:
         if value is None:
             return 1, 1
-        given = self._fields(value, _WEIGHT_FIELDS, at="Weights")
+        reader = self._reader
+        given = reader.fields(value, _WEIGHT_FIELDS, at="Weights")
         # As in Consul: a weight that is left out is 1 in a file and 0 in the body of a request.
-        absent = 1 if self._where else 0
-        passing = self._integer(given.get("Passing", absent), at="Weights.Passing")
-        warning = self._integer(given.get("Warning", absent), at="Weights.Warning")
+        absent = 0 if reader.is_body else 1
+        passing = reader.integer(given.get("Passing", absent), at="Weights.Passing")
+        warning = reader.integer(given.get("Warning", absent), at="Weights.Warning")
         if passing < 1:
             problem = "Passing must be greater than 0"
         elif warning < 0:
@@ -247,60 +240,13 @@ class _Parser:
             problem = f"DNS Weight must be between 0 and {WEIGHT_MAX}"
         else:
             return passing, warning
-        raise self._refusal(f"Invalid Weights: {problem}")
+        raise reader.refusal(f"Invalid Weights: {problem}")
 
     def _port(self, value: object, *, at: str) -> int:
-        port = self._integer(value, at=at)
+        port = self._reader.integer(value, at=at)
         # Differs from Consul, which takes any number and answers DNS with its low 16 bits.
         if not 0 <= port <= PORT_MAX:
-            raise self._refusal(f"Invalid {at}: must be between 0 and {PORT_MAX}, got {port}")
+            raise self._reader.refusal(
+                f"Invalid {at}: must be between 0 and {PORT_MAX}, got {port}"
+            )
         return port
-
-    def _integer(self, value: object, *, at: str) -> int:
-        if value is None:
-            return 0
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self._wrong_type(value, at=at, expected="int")
-        return value
-
-    def _scalar(self, value: object, wanted: type[T], *, at: str) -> T | None:
-        if value is None:
-            return None
-        if not isinstance(value, wanted):
-            raise self._wrong_type(value, at=at, expected=_NAMES[wanted])
-        if isinstance(value, str):
-            self._check_unicode(value, at=at)
-        return value
-
-    def _object(self, value: object, *, at: str) -> Mapping[str, object]:
-        if value is None:
-            return {}
-        if not isinstance(value, dict):
-            raise self._wrong_type(value, at=at, expected="object")
-        for key in value:
-            self._check_unicode(key, at=at)
-        return value
-
-    def _check_unicode(self, text: str, *, at: str) -> None:
-        """Refuse half a surrogate pair, which JSON can spell and UTF-8 cannot."""
-        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
-            raise self._refusal(f"{at or 'a field name'}: not valid Unicode")
-
-    def _wrong_type(self, value: object, *, at: str, expected: str) -> DefinitionError:
-        got = f"number {value}" if isinstance(value, float) else json_kind(value)
-        if self._where:
-            path = f"{self._where}.{at}" if at else self._where
-            return DefinitionError(f"{path}: expected {expected}, got {got}")
-        target = f"field {at}" if at else "a service definition"
-        return DefinitionError(
-            f"Request decode failed: json: cannot unmarshal {got} into {target} of type {expected}"
-        )
-
-    def _unknown(self, key: str, *, at: str) -> DefinitionError:
-        if self._where:
-            path = ".".join(part for part in (self._where, at, key) if part)
-            return DefinitionError(f"invalid config key {path}")
-        return DefinitionError(f'Request decode failed: json: unknown field "{key}"')
-
-    def _refusal(self, problem: str) -> DefinitionError:
-        return DefinitionError(f"{self._where}: {problem}" if self._where else problem)

@@ -19,3 +19,19 @@ class DecodeError(SvcmeshError, ValueError):
 
 class StorageError(SvcmeshError):
     """The data directory cannot be read or written; the `OSError` is its cause."""
+
+
+class UnknownServiceError(SvcmeshError):
+    """This agent has no service with this id. Nothing has changed."""
+
+    def __init__(self, service_id: str) -> None:
+        super().__init__(f'Unknown service "{service_id}"')
+        self.service_id = service_id
+
+
+class UnknownCheckError(SvcmeshError):
+    """This agent has no check with this id that can be reported on; the text says so."""
+
+
+class ScriptsDisabledError(SvcmeshError):
+    """A check would run a command, which the configuration does not allow."""

@@ -18,11 +18,12 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
 
 from gossip.serf.lamport import LamportTimes
 from gossip.types import Address, MemberName, Peer
+from svcmesh.catalog.records import HealthStatus
 from svcmesh.errors import StorageError
 from svcmesh.journal import Journal, fsync_folder
 
@@ -34,12 +35,22 @@ INCARNATION_MAX: Final = 2**32 - 2**24
 INDEX_BLOCK: Final = 1 << 20
 """Catalog indexes reserved on disk at a time."""
 
-REGISTRATIONS: Final = ("services/",)
+REGISTRATIONS: Final = ("services/", "checks/", "ttl-states/")
 """Names that begin so are kept in the journal."""
 
 _CLOCKS: Final = ("member", "event", "query")
 
 JsonObject = dict[str, object]
+
+
+class TtlState(NamedTuple):
+    """What a TTL check said last, and until when it holds."""
+
+    check_id: str
+    status: HealthStatus
+    output: str
+    expires_utc: float
+    """Wall clock, seconds."""
 
 
 class DataDir:
@@ -136,18 +147,31 @@ class DataDir:
         self, service_id: str, definition: JsonObject | None
     ) -> dict[str, bytes | None]:
         """The plan that keeps a service, or with None forgets it."""
-        digest = hashlib.sha256(service_id.encode("utf-8", "surrogateescape")).hexdigest()
-        content = None if definition is None else json.dumps(definition).encode()
-        return {f"services/{digest}": content}
+        return {f"services/{_digest(service_id)}": _encoded(definition)}
 
     def services(self, parse: Callable[[object, str], T]) -> list[T]:
         """Load every kept service; `parse(object, where)` raises ValueError for a bad one."""
-        found = []
-        for name in self._list("services"):
-            service = self._load(name, lambda raw, name=name: parse(json.loads(raw), name))  # type: ignore[misc]  # mypy cannot type a lambda's default
-            if service is not None:
-                found.append(service)
-        return found
+        return self._load_all("services", parse)
+
+    # -- checks -----------------------------------------------------------------------------
+
+    def check_file(self, check_id: str, definition: JsonObject | None) -> dict[str, bytes | None]:
+        """The plan that keeps a check, or with None forgets it and what it said."""
+        plan = {f"checks/{_digest(check_id)}": _encoded(definition)}
+        return plan if definition is not None else plan | self.ttl_state_file(check_id, None)
+
+    def checks(self, parse: Callable[[object, str], T]) -> list[T]:
+        """Load every kept check; `parse(object, where)` raises ValueError for a bad one."""
+        return self._load_all("checks", parse)
+
+    def ttl_state_file(self, check_id: str, state: TtlState | None) -> dict[str, bytes | None]:
+        """The plan that keeps what a TTL check said last, or with None forgets it."""
+        content = None if state is None else _encoded(state._asdict())
+        return {f"ttl-states/{_digest(check_id)}": content}
+
+    def ttl_states(self) -> dict[str, TtlState]:
+        """What TTL checks said last, by check id."""
+        return {state.check_id: state for state in self._load_all("ttl-states", _ttl_state)}
 
     # -- keyring ----------------------------------------------------------------------------
 
@@ -294,6 +318,14 @@ class DataDir:
         except OSError as error:
             raise StorageError(f"cannot set aside {self.root / name}: {error.strerror}") from error
 
+    def _load_all(self, folder: str, parse: Callable[[object, str], T]) -> list[T]:
+        found = []
+        for name in self._list(folder):
+            one = self._load(name, lambda raw, name=name: parse(json.loads(raw), name))  # type: ignore[misc]  # mypy cannot type a lambda's default
+            if one is not None:
+                found.append(one)
+        return found
+
     def _list(self, folder: str) -> list[str]:
         return sorted(name for name in self._memory if name.startswith(f"{folder}/"))
 
@@ -304,3 +336,25 @@ def _parse_peer(content: object) -> Peer:
             return Peer(MemberName(name), Address(str(ip_address(host)), port))
         case _:
             raise ValueError(f"not a peer: {content!r}")
+
+
+def _digest(name: str) -> str:
+    """A file name for any text."""
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _encoded(value: JsonObject | None) -> bytes | None:
+    return None if value is None else json.dumps(value).encode()
+
+
+def _ttl_state(value: object, where: str) -> TtlState:
+    match value:
+        case {
+            "check_id": str() as check_id,
+            "status": str() as status,
+            "output": str() as output,
+            "expires_utc": int() | float() as expires_utc,
+        }:
+            return TtlState(check_id, HealthStatus(status), output, float(expires_utc))
+        case _:
+            raise ValueError(f"{where}: expected the state of a check")

@@ -1,6 +1,6 @@
 """The Consul-compatible HTTP API. One module per area; `facade` is the agent."""
 
-from svcmesh.api.facade import AgentFacade, JoinError, NameReservedError, UnknownServiceError
+from svcmesh.api.facade import AgentFacade, JoinError, NameReservedError
 from svcmesh.api.server import HttpServer
 
 __all__ = [
@@ -8,5 +8,4 @@ __all__ = [
     "HttpServer",
     "JoinError",
     "NameReservedError",
-    "UnknownServiceError",
 ]

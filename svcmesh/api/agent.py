@@ -15,6 +15,7 @@ from svcmesh.api.facade import AgentFacade, JoinError
 from svcmesh.api.query import check_namespace
 from svcmesh.api.responses import empty_response, json_response
 from svcmesh.api.routing import Call, Router
+from svcmesh.checks.definition import ScriptProbe, Ttl
 from svcmesh.errors import ConfigError
 from svcmesh.membership import is_server, server_address
 
@@ -136,13 +137,14 @@ def stats(facade: AgentFacade) -> Groups:
     view, leader = facade.view, facade.leader()
     own = facade.local_member()
     is_leader = is_server(own.tags) and leader == server_address(own)
-    counters = facade.counters()
+    counters, checks = facade.counters(), facade.local.table
     groups: dict[str, dict[str, object]] = {
         "agent": {
-            "check_monitors": 0,
-            "check_ttls": 0,
-            "checks": 0,
-            "services": len(facade.local_services()),
+            "check_monitors": checks.count(ScriptProbe),
+            "check_ttls": checks.count(Ttl),
+            "checks": len(checks),
+            **checks.counters,
+            "services": len(facade.local.services),
         },
         "build": {"prerelease": "", "revision": "", "version": facade.version},
         "catalog": {

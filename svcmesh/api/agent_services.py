@@ -1,8 +1,7 @@
-"""`/v1/agent/service...`: the services of this agent."""
+"""`/v1/agent/service...` and `/v1/agent/maintenance`: the services of this agent."""
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable
 from typing import Final
 
 from aiohttp import web
@@ -10,15 +9,17 @@ from aiohttp import web
 from svcmesh.api import selectors
 from svcmesh.api.answers import JSON_HEADERS, ApiError, json_bytes
 from svcmesh.api.bodies import read_json
-from svcmesh.api.facade import AgentFacade, NameReservedError, UnknownServiceError
+from svcmesh.api.facade import AgentFacade
 from svcmesh.api.query import check_namespace, read_options, row_filter
 from svcmesh.api.reads import ReadService
 from svcmesh.api.responses import dress, empty_response, json_response, takes_gzip
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.rows import definition_json
+from svcmesh.api.writes import write
 from svcmesh.catalog.topics import node_topic
-from svcmesh.definitions import DefinitionError, ServiceDefinition, parse_service_definition
-from svcmesh.errors import StorageError
+from svcmesh.definitions import ServiceDefinition, parse_service_definition
+from svcmesh.errors import UnknownServiceError
+from svcmesh.goformats import parse_bool
 
 HASH_BYTES: Final = 8
 
@@ -33,6 +34,8 @@ def add_routes(router: Router, reads: ReadService) -> None:
     router.add("GET", "/v1/agent/service/", service)
     router.add("PUT", "/v1/agent/service/register", register)
     router.add("PUT", "/v1/agent/service/deregister/", deregister)
+    router.add("PUT", "/v1/agent/service/maintenance/", service_maintenance)
+    router.add("PUT", "/v1/agent/maintenance", node_maintenance)
 
 
 class ServiceList:
@@ -46,7 +49,7 @@ class ServiceList:
         """All services of this agent, by id."""
         check_namespace(call)
         keep = row_filter(call, selectors.AGENT_SERVICE)
-        services = call.facade.local_services()
+        services = call.facade.local.services
         if keep is not None:
             chosen = {name: services[name] for name in sorted(services) if keep(services[name])}
             return await json_response(
@@ -82,7 +85,7 @@ async def _service(call: Call, reads: ReadService) -> web.Response:
 
 
 def _definition(facade: AgentFacade, service_id: str) -> tuple[dict[str, object], str]:
-    definition = facade.local_services().get(service_id)
+    definition = facade.local.services.get(service_id)
     if definition is None:
         raise ApiError(404, f"unknown service ID: {service_id}")
     value = definition_json(definition)
@@ -90,34 +93,60 @@ def _definition(facade: AgentFacade, service_id: str) -> tuple[dict[str, object]
 
 
 async def register(call: Call) -> web.Response:
-    """Add or replace a service; answered when it would survive a crash.
+    """Add or replace a service with its checks; answered when it would survive a crash.
 
-    `replace-existing-checks` has nothing to replace: services have no checks yet.
+    With `replace-existing-checks` the service's other checks go.
     """
     check_namespace(call)
     body = await read_json(call.request)
-    try:
-        definition = parse_service_definition(body, where="", strict=True)
-    except DefinitionError as error:
-        raise ApiError(400, str(error)) from error
-    await _write(call.facade.register_service(definition))
+    # As in Consul: alone or true, anything else is no.
+    replaces = call.param("replace-existing-checks") in ("", "true")
+    await write(_register(call.facade, body, replaces_checks=replaces))
     return empty_response()
 
 
+async def _register(facade: AgentFacade, body: object, *, replaces_checks: bool) -> None:
+    definition = parse_service_definition(body, where="", strict=True)
+    await facade.local.register_service(definition, replaces_checks=replaces_checks)
+
+
 async def deregister(call: Call) -> web.Response:
-    """Remove a service; one that is not there is fine, as in Consul."""
+    """Remove a service with its checks; one that is not there is fine, as in Consul."""
     if not call.rest:
         raise ApiError(500, "ServiceID missing")
     try:
-        await _write(call.facade.deregister_service(call.rest))
+        await write(call.facade.local.deregister_service(call.rest))
     except UnknownServiceError:
         return empty_response()
     return empty_response()
 
 
-async def _write(work: Awaitable[None]) -> None:
-    """Finish a write even when the client hangs up; its failures are the server's."""
+async def service_maintenance(call: Call) -> web.Response:
+    """Put a service into maintenance, or end it."""
+    service_id = call.rest
+    if not service_id:
+        raise ApiError(400, "Missing service ID")
+    reason = _maintenance_reason(call)
     try:
-        await asyncio.shield(work)
-    except (NameReservedError, StorageError) as error:
-        raise ApiError(500, str(error)) from error
+        await write(call.facade.local.set_maintenance(service_id, reason))
+    except UnknownServiceError:
+        raise ApiError(404, f'No service registered with ID "{service_id}"') from None
+    return empty_response()
+
+
+async def node_maintenance(call: Call) -> web.Response:
+    """Put the node with all its services into maintenance, or end it."""
+    await write(call.facade.local.set_maintenance("", _maintenance_reason(call)))
+    return empty_response()
+
+
+def _maintenance_reason(call: Call) -> str | None:
+    """Why, if maintenance is to begin; None when it is to end."""
+    text = call.param("enable")
+    if text is None:
+        raise ApiError(400, "Missing value for enable")
+    try:
+        is_enabled = parse_bool(text)
+    except ValueError:
+        raise ApiError(400, f'Invalid value for enable: "{text}"') from None
+    return (call.param("reason") or "") if is_enabled else None

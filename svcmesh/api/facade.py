@@ -4,26 +4,20 @@ The agent implements `AgentFacade`; the tests have a fake. Everything here answe
 once, except the `async` methods, which return when the agent has done what they say.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from gossip.serf.events import Member
 from gossip.wire.messages import Coordinate
-from svcmesh.catalog.records import Body, Kind
+from svcmesh.catalog.records import Body, CheckRecord, HealthStatus, Kind
 from svcmesh.catalog.view import CatalogView
+from svcmesh.checks.definition import CheckDefinition
+from svcmesh.checks.table import CheckTable
 from svcmesh.config import AgentConfig
 from svcmesh.definitions import ServiceDefinition
 from svcmesh.errors import SvcmeshError
 from svcmesh.insight import Standing
 from svcmesh.userevents import UserEvent
-
-
-class UnknownServiceError(SvcmeshError):
-    """This agent has no service with this id. Nothing has changed."""
-
-    def __init__(self, service_id: str) -> None:
-        super().__init__(f'Unknown service "{service_id}"')
-        self.service_id = service_id
 
 
 class JoinError(SvcmeshError):
@@ -82,6 +76,70 @@ class Insight(Protocol):
         """How a member is seen and why; None if nothing is known of it."""
 
 
+class LocalFacade(Protocol):
+    """Services and checks of this agent.
+
+    What changes them returns when the change would survive a crash, and raises `StorageError` when
+    it could not be saved; registering raises `NameReservedError` while another node holds our name
+    or id. Nothing has changed then.
+    """
+
+    @property
+    def services(self) -> Mapping[str, ServiceDefinition]:
+        """Services by id, without their checks."""
+
+    @property
+    def table(self) -> CheckTable:
+        """The states of all checks, by id."""
+
+    def check_ids(self, service_id: str) -> Iterator[str]:
+        """The checks of a service, or of the node if the id is empty."""
+
+    def check_record(self, check_id: str) -> CheckRecord:
+        """A check as it is now; its output may be newer than the catalog's."""
+
+    async def register_service(
+        self, definition: ServiceDefinition, *, replaces_checks: bool = False
+    ) -> None:
+        """Add or replace a service with its checks; its other checks go if `replaces_checks`.
+
+        Raises:
+            ScriptsDisabledError, DefinitionError: A check is refused.
+        """
+
+    async def deregister_service(self, service_id: str) -> None:
+        """Remove a service and its checks.
+
+        Raises:
+            UnknownServiceError: There is no such service.
+        """
+
+    async def register_check(self, definition: CheckDefinition) -> None:
+        """Add or replace a check of the node or of a service.
+
+        Raises:
+            UnknownServiceError: There is no such service.
+            ScriptsDisabledError, DefinitionError: It is refused.
+        """
+
+    async def deregister_check(self, check_id: str) -> None:
+        """Remove a check; one that is not there is fine."""
+
+    async def report(self, check_id: str, status: HealthStatus, output: str) -> None:
+        """Take what a service says of its TTL check.
+
+        Raises:
+            UnknownCheckError: There is no such check with a TTL.
+        """
+
+    async def set_maintenance(self, service_id: str, reason: str | None) -> None:
+        """Put a service, or the node if the id is empty, into maintenance; None ends it.
+
+        Raises:
+            UnknownServiceError: There is no such service.
+        """
+
+
 class AgentFacade(Protocol):
     """One running agent, as its HTTP API sees it."""
 
@@ -113,6 +171,10 @@ class AgentFacade(Protocol):
     def version(self) -> str:
         """The program's version, such as `0.1.0`."""
 
+    @property
+    def local(self) -> LocalFacade:
+        """Services and checks of this agent."""
+
     def members(self) -> Sequence[Member]:
         """The member table: alive, leaving, left and failed ones, ourselves included."""
 
@@ -128,25 +190,6 @@ class AgentFacade(Protocol):
         """Totals since the start, drops by reason among them, of `catalog`, `dns` and `gossip`.
 
         They are, or are part of, the groups of `info` of these names.
-        """
-
-    def local_services(self) -> Mapping[str, ServiceDefinition]:
-        """Services registered at this agent, by id."""
-
-    async def register_service(self, definition: ServiceDefinition) -> None:
-        """Add or replace a service of this agent; returns when it would survive a crash.
-
-        Raises:
-            NameReservedError: Another node holds our name or id.
-            StorageError: It could not be saved. Nothing has changed.
-        """
-
-    async def deregister_service(self, service_id: str) -> None:
-        """Remove a service of this agent, for good.
-
-        Raises:
-            UnknownServiceError: There is no such service.
-            StorageError: It could not be saved. Nothing has changed.
         """
 
     async def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 
 from svcmesh.api.lists import Shape
-from svcmesh.catalog.records import NodeRecord, ServiceRecord
+from svcmesh.catalog.records import CheckRecord, NodeRecord, ServiceRecord
 from svcmesh.catalog.view_rows import CheckRow, NodeRow, ServiceRow
 from svcmesh.definitions import ServiceDefinition
 
@@ -132,6 +132,25 @@ def health_stamp(row: ServiceRow) -> tuple[int, ...]:
 
 CATALOG_SERVICE: Final = Shape(catalog_service_json, catalog_service_stamp)
 HEALTH: Final = Shape(health_json, health_stamp)
+
+
+def own_check_json(node: str, record: CheckRecord) -> Json:
+    """A check of this agent, as in `/v1/agent/checks`."""
+    return {
+        "Node": node,
+        "CheckID": record.id,
+        "Name": record.name,
+        "Status": record.status,
+        "Notes": record.notes,
+        "Output": record.output,
+        "ServiceID": record.service_id,
+        "ServiceName": record.service_name,
+        "ServiceTags": record.service_tags,
+        "Type": record.type,
+        "Definition": {},
+        "CreateIndex": 0,
+        "ModifyIndex": 0,
+    }
 
 
 def definition_json(definition: ServiceDefinition) -> Json:

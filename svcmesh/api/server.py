@@ -17,6 +17,8 @@ from aiohttp.http_parser import RawRequestMessage
 
 from svcmesh.api import (
     agent,
+    agent_checks,
+    agent_health,
     agent_services,
     catalog,
     coordinates,
@@ -162,6 +164,8 @@ class HttpServer:
         router.add("GET", "/ui/", _no_page)
         agent.add_routes(router)
         agent_services.add_routes(router, self._reads)
+        agent_checks.add_routes(router)
+        agent_health.add_routes(router)
         catalog.add_routes(router, read)
         coordinates.add_routes(router, read)
         events.add_routes(router, self._reads)

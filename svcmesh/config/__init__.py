@@ -6,7 +6,7 @@ of features that are not built.
 """
 
 from svcmesh.config.foreign import FOREIGN, ForeignKey
-from svcmesh.config.loading import load_config, load_services, reload_services
+from svcmesh.config.loading import load_config, load_services, reload_definitions
 from svcmesh.config.setting import Setting
 from svcmesh.config.settings import (
     SETTINGS,
@@ -31,5 +31,5 @@ __all__ = [
     "SoaConfig",
     "load_config",
     "load_services",
-    "reload_services",
+    "reload_definitions",
 ]

@@ -8,7 +8,9 @@ import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
+from svcmesh.checks.definition import CheckDefinition
 from svcmesh.config.interfaces import private_ipv4_addresses
 from svcmesh.config.resolving import Resolver
 from svcmesh.config.settings import BY_PATH, DEV_VALUES, SETTINGS, AgentConfig, Origin
@@ -23,6 +25,8 @@ from svcmesh.config.values import Value
 from svcmesh.definitions import ServiceDefinition
 from svcmesh.errors import ConfigError
 from svcmesh.goformats import parse_bool
+
+D = TypeVar("D", ServiceDefinition, CheckDefinition)
 
 
 def load_config(
@@ -48,10 +52,11 @@ def load_config(
     values = _merge(files_read, given, fragments, dev=dev)
     sources = [*files_read, *fragments]
     warnings = [warning for source in (given, *sources) for warning in source.warnings]
-    services = _unique([service for source in sources for service in source.services], warnings)
+    services, checks = _definitions(sources, warnings)
     resolver = Resolver(values, dev=dev, private_addresses=private_addresses, host_name=host_name)
     return resolver.resolve(
         services=services,
+        checks=checks,
         origin=Origin(flags=dict(flags), files=paths),
         warnings=warnings,
     )
@@ -67,15 +72,17 @@ def load_services(files: Sequence[str | PathLike[str]]) -> tuple[ServiceDefiniti
     return tuple(service for source in sources for service in source.services)
 
 
-def reload_services(config: AgentConfig) -> tuple[ServiceDefinition, ...]:
-    """Read the service definitions of the configuration's files again.
+def reload_definitions(
+    config: AgentConfig,
+) -> tuple[tuple[ServiceDefinition, ...], tuple[CheckDefinition, ...]]:
+    """Read the definitions of services and checks of the configuration's files again.
 
     Raises:
         ConfigError: A file cannot be read or is wrong.
     """
     origin = config.origin
     sources = read_files(origin.files, forced_format(origin.flags))
-    return _unique([service for source in sources for service in source.services], [])
+    return _definitions(list(sources), [])
 
 
 def _flag_is_set(flags: Mapping[str, object], name: str) -> bool:
@@ -114,13 +121,20 @@ def _merge(
     return values
 
 
-def _unique(
-    services: Iterable[ServiceDefinition], warnings: list[str]
-) -> tuple[ServiceDefinition, ...]:
+def _definitions(
+    sources: Sequence[Source], warnings: list[str]
+) -> tuple[tuple[ServiceDefinition, ...], tuple[CheckDefinition, ...]]:
+    return (
+        _unique([one for source in sources for one in source.services], "service", warnings),
+        _unique([one for source in sources for one in source.checks], "check", warnings),
+    )
+
+
+def _unique(definitions: Iterable[D], what: str, warnings: list[str]) -> tuple[D, ...]:
     """The last definition of every id; an earlier one is worth a warning."""
-    by_id: dict[str, ServiceDefinition] = {}
-    for service in services:
-        if service.id in by_id:
-            warnings.append(f'service id "{service.id}" is defined more than once; the last counts')
-        by_id[service.id] = service
+    by_id: dict[str, D] = {}
+    for one in definitions:
+        if one.id in by_id:
+            warnings.append(f'{what} id "{one.id}" is defined more than once; the last counts')
+        by_id[one.id] = one
     return tuple(by_id.values())

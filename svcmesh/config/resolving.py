@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 from uuid import UUID
 
+from svcmesh.checks.definition import CheckDefinition
 from svcmesh.config.network import (
     check_listeners,
     choose_advertise_address,
@@ -60,6 +61,7 @@ class Resolver:
         self,
         *,
         services: tuple[ServiceDefinition, ...],
+        checks: tuple[CheckDefinition, ...],
         origin: Origin,
         warnings: Sequence[str],
     ) -> AgentConfig:
@@ -114,6 +116,7 @@ class Resolver:
             "log_level": self._log_level(),
             "pid_file": Path(pid_file) if (pid_file := self._text("pid_file")) else None,
             "services": services,
+            "checks": checks,
             "origin": origin,
             "values": self._values,
         }

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from svcmesh.checks.definition import OUTPUT_BYTES_MAX, CheckDefinition
 from svcmesh.config.setting import NOT_NEGATIVE, POSITIVE, Range, group, setting, settings_of
 from svcmesh.config.values import Kind, Value
 from svcmesh.definitions import ServiceDefinition
@@ -206,6 +207,24 @@ class AgentConfig:
     dns: DnsConfig = group(DnsConfig)
     gossip_lan: GossipLanConfig = group(GossipLanConfig)
 
+    # -- health checks ----------------------------------------------------------------------
+    enable_script_checks: bool = setting("enable_script_checks", BOOL, False,
+        flag="enable-script-checks",
+        doc="Let checks run commands, also those that are registered over HTTP: whoever reaches "
+            "the API can run anything as the agent's user.")
+    enable_local_script_checks: bool = setting("enable_local_script_checks", BOOL, False,
+        flag="enable-local-script-checks",
+        doc="Let checks of configuration files run commands.")
+    check_update_interval_s: float = setting("check_update_interval", DUR, 300.0,
+        within=NOT_NEGATIVE,
+        doc="How often new output of a check is published while its status stays; 0: at once, as "
+            "with -dev. A new status always is.")
+    check_output_max_size: int = setting("check_output_max_size", INT, OUTPUT_BYTES_MAX,
+        flag="check_output_max_size", within=POSITIVE,
+        doc="Bytes of a check's output that are kept; a check can ask for less.")
+    discard_check_output: bool = setting("discard_check_output", BOOL, False,
+        doc="Keep no output of checks.")
+
     # -- the process ------------------------------------------------------------------------
     log_level: str = setting("log_level", S, "INFO", flag="log-level", reloadable=True,
         doc="TRACE, DEBUG, INFO, WARN or ERR.")
@@ -214,6 +233,8 @@ class AgentConfig:
 
     # -- no settings ------------------------------------------------------------------------
     services: tuple[ServiceDefinition, ...]
+    checks: tuple[CheckDefinition, ...]
+    """Of the node, and of services that are defined elsewhere."""
     warnings: tuple[str, ...]
     """What an operator should know, for the log."""
     origin: "Origin" = field(repr=False)
@@ -306,7 +327,11 @@ class Origin:
 
 SETTINGS: Final = tuple(settings_of(AgentConfig))
 
-DEV_VALUES: Final[dict[str, Value]] = {"bind_addr": "127.0.0.1", "server": True}
+DEV_VALUES: Final[dict[str, Value]] = {
+    "bind_addr": "127.0.0.1",
+    "check_update_interval": 0.0,
+    "server": True,
+}
 """What `-dev` changes, besides keeping everything in memory."""
 
 BY_PATH: Final = {one.path: one for one in SETTINGS}

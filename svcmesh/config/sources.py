@@ -3,11 +3,13 @@
 A source gives parsed values by the paths of `settings.py`; how sources add up is in `loading.py`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
+from svcmesh.checks.definition import CheckDefinition
+from svcmesh.checks.parsing import parse_check_definition
 from svcmesh.config.files import Document, Format, decode_hcl, read_documents
 from svcmesh.config.foreign import FOREIGN_BY_FLAG, FOREIGN_BY_PATH, ForeignKey
 from svcmesh.config.settings import BY_FLAG, BY_PATH, GROUPS
@@ -26,12 +28,17 @@ PROCESS_FLAGS = frozenset({"dev", "config-format", "hcl"})
 """Flags that are no settings: they choose how the others are read."""
 
 
+DEFINITIONS = ("service", "services", "check", "checks")
+"""Keys of what is no setting: what runs on this node."""
+
+
 @dataclass(slots=True)
 class Source:
     """What one file, or the command line, says."""
 
     values: dict[str, Value] = field(default_factory=dict)
     services: list[ServiceDefinition] = field(default_factory=list)
+    checks: list[CheckDefinition] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -151,11 +158,13 @@ class _FileReader:
                 else:
                     self.problems.append(f"{path}: expected one object, got {_given(raw)}")
             elif path == "service":
-                # Differs from Consul, which refuses `service { }` blocks beside each other.
-                for one in raw if isinstance(raw, list) else [raw]:
-                    self._service(one, where=path)
+                self._one(raw, self._service, where=path)
             elif path == "services":
-                self._services(raw)
+                self._each(raw, self._service, where=path)
+            elif path == "check":
+                self._one(raw, self._check, where=path)
+            elif path == "checks":
+                self._each(raw, self._check, where=path)
             elif foreign := FOREIGN_BY_PATH.get(path):
                 if problem := foreign.error(raw, name=path):
                     self.problems.append(problem)
@@ -165,19 +174,30 @@ class _FileReader:
                 self._unknown(prefix, key, path)
 
     def _unknown(self, prefix: str, key: str, path: str) -> None:
-        if path in {"service", "services"}:
+        if path in DEFINITIONS:
             return
-        known = [*BY_PATH, *GROUPS, *FOREIGN_BY_PATH, "service", "services"]
+        known = [*BY_PATH, *GROUPS, *FOREIGN_BY_PATH, *DEFINITIONS]
         close = get_close_matches(path, known, n=1, cutoff=0.8)
         hint = f" (did you mean {close[0]}?)" if close else ""
         self.problems.append(f"invalid config key {prefix}{key}{hint}")
 
-    def _services(self, raw: object) -> None:
+    def _one(self, raw: object, read: Callable[..., None], *, where: str) -> None:
+        # Differs from Consul, which refuses `service { }` blocks beside each other.
+        for one in raw if isinstance(raw, list) else [raw]:
+            read(one, where=where)
+
+    def _each(self, raw: object, read: Callable[..., None], *, where: str) -> None:
         if not isinstance(raw, list):
-            self.problems.append("services: expected array of objects")
+            self.problems.append(f"{where}: expected array of objects")
             return
         for index, item in enumerate(raw):
-            self._service(item, where=f"services[{index}]")
+            read(item, where=f"{where}[{index}]")
+
+    def _check(self, raw: object, *, where: str) -> None:
+        try:
+            self.source.checks.append(parse_check_definition(raw, where=where, strict=True))
+        except DefinitionError as error:
+            self.problems.append(str(error))
 
     def _service(self, raw: object, *, where: str) -> None:
         try:

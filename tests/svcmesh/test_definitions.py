@@ -174,8 +174,6 @@ def test_a_definition_that_cannot_be_replicated_is_refused() -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("check", {"ttl": "5s"}),
-        ("checks", [{}]),
         ("connect", {"sidecar_service": {"port": 1}}),
         ("proxy", {"destination_service_name": "x"}),
         ("kind", "connect-proxy"),

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import aiohttp
@@ -12,15 +13,19 @@ from yarl import URL
 from gossip import Coordinate, LamportTime, TooLargeError, UserEventReceived
 from gossip.serf.events import Member, MemberStatus
 from gossip.types import Address, Incarnation, MemberName
-from svcmesh.api import HttpServer, JoinError, UnknownServiceError
+from svcmesh.api import HttpServer, JoinError
 from svcmesh.catalog.changes import ExternalNode, NodeBound, Owner, OwnNode, RecordChanged
 from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecord
 from svcmesh.catalog.view import CatalogView
+from svcmesh.checks.table import CheckConfig
 from svcmesh.config import AgentConfig, load_config
 from svcmesh.coordinates import NodeCoordinates
-from svcmesh.definitions import ServiceDefinition
 from svcmesh.insight import Standing
 from svcmesh.runtime.events import EventRuntime
+from svcmesh.runtime.local import LocalState, ScriptPolicy
+from svcmesh.runtime.nodes import CatalogNodes
+from svcmesh.runtime.writer import GroupCommitter
+from svcmesh.storage import DataDir
 
 NODE_ID = "11111111-2222-3333-4444-555555555555"
 
@@ -78,10 +83,10 @@ class FakeAgent:
         self.coordinates = NodeCoordinates(self.view, agents=lambda: self.agent_coordinates.items())
         self.events = EventRuntime(
             node="n1",
-            services=lambda: [each.record for each in self._services.values()],
+            services=lambda: [each.record for each in self.local.services.values()],
             send=self._send_user_event,
         )
-        self._services: dict[str, ServiceDefinition] = {}
+        self._local: LocalState | None = None
         self.change(
             OwnNode(NodeId(self.node_id)),
             NodeRecord(
@@ -130,20 +135,34 @@ class FakeAgent:
             "gossip": {"dropped.checksum": 9},
         }
 
-    def local_services(self) -> Mapping[str, ServiceDefinition]:
-        return self._services
+    @property
+    def local(self) -> LocalState:
+        """The real thing, with nothing on disk."""
+        if self._local is None:
+            data_dir = DataDir(None)
+            self._local = LocalState(
+                data_dir,
+                GroupCommitter(data_dir),
+                publish=lambda body: self.change(OwnNode(NodeId(self.node_id)), body),
+                withdraw=self._withdraw,
+                check_identity=self._check_identity,
+                config=CheckConfig(update_interval_s=0.0),
+                scripts=ScriptPolicy(),
+                rng=Random(1),
+                node_checks=CatalogNodes(self.view, own_name="n1"),
+            )
+        return self._local
 
-    async def register_service(self, definition: ServiceDefinition) -> None:
+    def _withdraw(self, kind: Kind, record_id: str) -> None:
+        self.view.apply(RecordChanged(OwnNode(NodeId(self.node_id)), kind, record_id, None, None))
+
+    def _check_identity(self) -> None:
         if self.failure is not None:
             raise self.failure
-        self._services[definition.id] = definition
-        self.change(OwnNode(NodeId(self.node_id)), definition.record)
 
-    async def deregister_service(self, service_id: str) -> None:
-        if self._services.pop(service_id, None) is None:
-            raise UnknownServiceError(service_id)
-        owner = OwnNode(NodeId(self.node_id))
-        self.view.apply(RecordChanged(owner, Kind.SERVICE, service_id, None, None))
+    async def close(self) -> None:
+        if self._local is not None:
+            await self._local.close()
 
     async def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
         if self.failure is not None:
@@ -239,6 +258,7 @@ async def serving(agent: FakeAgent) -> AsyncIterator[Client]:
             yield Client(session, f"http://{host}:{port}")
     finally:
         await server.close()
+        await agent.close()
 
 
 def run(

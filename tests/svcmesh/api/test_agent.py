@@ -203,7 +203,7 @@ def test_a_full_definition_is_echoed_with_addresses_by_family() -> None:
             "EnableTagOverride": True,
             "ContentHash": answer.headers["X-Consul-ContentHash"],
         }
-        tagged = agent.local_services()["web-1"].tagged_addresses
+        tagged = agent.local.services["web-1"].tagged_addresses
         assert tagged == {"wan": TaggedAddress("198.51.100.7", 81)}
 
     run(scenario)
@@ -219,14 +219,14 @@ def test_a_full_definition_is_echoed_with_addresses_by_family() -> None:
             b'{"Name":"x","Weights":{"Passing":-1,"Warning":1}}',
             "Invalid Weights: Passing must be greater than 0",
         ),
-        (b'{"Name":"x","Check":{"TTL":"5s"}}', "Check: health checks: not built yet"),
+        (b'{"Name":"x","Check":{"Name":"y"}}', "Invalid check: TTL must be > 0 for TTL checks"),
     ],
 )
 def test_a_wrong_definition_is_refused(body: bytes, text: str) -> None:
     async def scenario(client: Client, agent: FakeAgent) -> None:
         answer = await client.put("/v1/agent/service/register", data=body)
         assert (answer.status, answer.text) == (400, text)
-        assert agent.local_services() == {}
+        assert agent.local.services == {}
 
     run(scenario)
 
@@ -277,7 +277,7 @@ def test_a_service_is_deregistered_by_id(service_id: str, path: str) -> None:
         for _ in range(2):
             answer = await client.put(f"/v1/agent/service/deregister/{path}")
             assert (answer.status, answer.body) == (200, b"")
-        assert agent.local_services() == {}
+        assert agent.local.services == {}
 
     run(scenario)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from svcmesh.config import AgentConfig, load_config, load_services, reload_services
+from svcmesh.config import AgentConfig, load_config, load_services, reload_definitions
 from svcmesh.errors import ConfigError
 
 KEY = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
@@ -215,7 +215,7 @@ def test_harmless_keys_of_consuls_are_warnings_that_name_file_and_key(write: Wri
     harmless = {
         "ui": True, "ui_config": {"enabled": True}, "telemetry": {"statsd_address": "x"},
         "performance": {"raft_multiplier": 1}, "disable_update_check": True,
-        "connect": {"enabled": False}, "enable_local_script_checks": False, "raft_protocol": 3,
+        "connect": {"enabled": False}, "non_voting_server": False, "raft_protocol": 3,
         "acl": {"enabled": False}, "verify_incoming": False, "watches": [],
         "ports": {"grpc": 8502, "https": -1}, "dns_config": {"allow_stale": True},
     }  # fmt: skip
@@ -240,9 +240,7 @@ def test_harmless_keys_of_consuls_are_warnings_that_name_file_and_key(write: Wri
         {"serf_lan_allowed_cidrs": ["10.0.0.0/8"]},
         {"default_intention_policy": "deny"},
         {"http_config": {"block_endpoints": ["/v1/kv"]}},
-        {"checks": [{"name": "x"}]},
         {"watches": [{"type": "nodes"}]},
-        {"enable_script_checks": True},
         {"connect": {"enabled": True}},
         {"retry_join_wan": ["x"]},
         {"log_file": "/x"},
@@ -263,7 +261,7 @@ def test_flags_of_what_is_not_built_are_judged_like_keys() -> None:
         "-ui is ignored: there is no web page yet",
         "-raft-protocol is ignored: there is no Raft to tune",
     )
-    assert refusal(enable_script_checks="true").startswith("-enable-script-checks: ")
+    assert refusal(log_file="/x").startswith("-log-file: ")
     assert refusal(bogus="1") == "flag provided but not defined: -bogus"  # Consul's
 
 
@@ -423,10 +421,10 @@ def test_reloading_reads_the_same_files_again(write: Write, tmp_path: Path) -> N
     config = load(tmp_path / "conf")
     write("conf/1.json", {"service": {"name": "web", "port": 80}})
     write("conf/2.json", {"service": {"name": "db"}})
-    assert [(s.name, s.port) for s in reload_services(config)] == [("web", 80), ("db", 0)]
+    assert [(s.name, s.port) for s in reload_definitions(config)[0]] == [("web", 80), ("db", 0)]
     write("conf/2.json", {"service": {"nme": "db"}})
     with pytest.raises(ConfigError, match=r"invalid config key service\.nme"):
-        reload_services(config)
+        reload_definitions(config)
 
 
 def test_services_alone_can_be_read_from_files_that_are_no_whole_configuration(

@@ -49,7 +49,7 @@ CONSUL_FLAGS = """
 
 def test_every_key_of_consuls_is_known() -> None:
     known = {path.split(".")[0] for path in BY_PATH} | {key.path for key in FOREIGN}
-    assert set(CONSUL_KEYS.split()) - known == {"service", "services"}
+    assert set(CONSUL_KEYS.split()) - known == {"service", "services", "check", "checks"}
 
 
 def test_every_flag_of_consuls_is_known() -> None:
