@@ -1,5 +1,6 @@
 """The service catalog: records, their replication to every agent, and the typed view of them."""
 
+from svcmesh.catalog.agreement import Difference, PeerAgreement
 from svcmesh.catalog.changes import (
     AnswerSource,
     BecameReady,
@@ -31,11 +32,10 @@ from svcmesh.catalog.records import (
     ServiceRecord,
     TaggedAddress,
 )
-from svcmesh.catalog.replica import Agreement, Replica
+from svcmesh.catalog.replica import Replica
 from svcmesh.catalog.view import CatalogView
 
 __all__ = [
-    "Agreement",
     "AnswerSource",
     "BecameReady",
     "Body",
@@ -44,6 +44,7 @@ __all__ = [
     "CatalogView",
     "CheckRecord",
     "ClockDrift",
+    "Difference",
     "EpochRaised",
     "ExternalNode",
     "HealthStatus",
@@ -57,6 +58,7 @@ __all__ = [
     "NodeUnbound",
     "OwnNode",
     "Owner",
+    "PeerAgreement",
     "RecordChanged",
     "RecordTooLargeError",
     "Replica",

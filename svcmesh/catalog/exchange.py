@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from math import inf
 from random import Random
 
+from svcmesh.catalog.agreement import Agreements
 from svcmesh.catalog.codec import (
     FROM_THE_START,
     Buckets,
@@ -49,19 +50,6 @@ PULL_MAX = 4096
 """Origins asked for in one pull; more are found again in the next round."""
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """Whether this agent has what its peers have, as of the latest comparison."""
-
-    agrees: bool | None
-    """None before the first comparison."""
-    since_at: float
-    """Monotonic seconds of the last change of `agrees`."""
-    peer: str
-    """Who was compared with."""
-    differing_buckets: int
-
-
 @dataclass(slots=True)
 class _Round:
     """The comparison under way with one peer."""
@@ -70,8 +58,10 @@ class _Round:
     deadline_at: float
     fingerprint: int
     """Ours, as it was sent."""
+    is_confirmation: bool = False
     theirs: int = 0
     """The peer's, once it has shown its buckets."""
+    differing_buckets: int = 0
 
 
 @dataclass(slots=True)
@@ -106,7 +96,9 @@ class Exchange:
         rng: Random,
     ) -> None:
         self.has_synced = False
-        self.agreement = Agreement(None, now, "", 0)
+        self.agreements = Agreements()
+        self.to_confirm: str | None = None
+        """A peer that took what it lacked from us: whether it has it now is worth a round."""
         self.comparisons = 0
         self.rebuilds = 0
         self._config, self._holdings, self._send, self._rng = config, holdings, send, rng
@@ -117,13 +109,18 @@ class Exchange:
     def start_round(self, peer: str, *, now: float) -> None:
         """Compare with a peer."""
         fingerprint = self._holdings.digest.total
-        self._round = _Round(peer, now + self._config.reply_timeout_s, fingerprint)
+        deadline_at = now + self._config.reply_timeout_s
+        self._round = _Round(
+            peer, deadline_at, fingerprint, is_confirmation=peer == self.to_confirm
+        )
+        self.to_confirm = None
         self.comparisons += 1
         self._send(peer, Compare(fingerprint, self._settled.with_ours(fingerprint, now=now)))
 
     def forget_peer(self, peer: str) -> None:
         """Expect nothing more from a peer."""
         self._pulls.pop(peer, None)
+        self.agreements.forget(peer)
 
     def forget_late(self, *, now: float) -> None:
         """Expect nothing more from peers that have not answered in time."""
@@ -131,10 +128,12 @@ class Exchange:
 
     # -- comparing --------------------------------------------------------------------------
 
-    def handle_compare(self, peer: str, theirs: Compare) -> None:
+    def handle_compare(self, peer: str, theirs: Compare, *, now: float) -> None:
         """Tell a peer whether we have the same."""
         digest = self._holdings.digest
         is_same = theirs.fingerprint == digest.total or digest.total in theirs.settled
+        if is_same:
+            self.agreements.note_same(peer, now=now)
         self._send(peer, Same() if is_same else Buckets(tuple(digest.buckets)))
 
     def handle_same(self, peer: str, *, now: float) -> None:
@@ -153,15 +152,18 @@ class Exchange:
             return
         assert self._round is not None
         self._round.theirs = sum(theirs.hashes) & HASH_MASK
-        self._note_agreement(False, peer, len(differing), now=now)
+        self._round.differing_buckets = len(differing)
+        self.agreements.note_different(peer, len(differing), now=now)
         # Another place to begin each time, so that no bucket starves behind a large one.
         first = self._rng.randrange(len(differing))
         self._send(peer, self._summaries(differing[first:] + differing[:first], is_answer=False))
 
     def handle_summaries(self, peer: str, theirs: Summaries, *, now: float) -> None:
         """Ask a peer for what it has and we lack; show it ours if it began."""
-        if theirs.buckets and not theirs.is_answer:
-            self._send(peer, self._summaries(theirs.buckets, is_answer=True))
+        if theirs.buckets:
+            self._note_versions(peer, theirs, now=now)
+            if not theirs.is_answer:
+                self._send(peer, self._summaries(theirs.buckets, is_answer=True))
         pull = self._pulls.get(peer)
         is_waiting = pull is not None and now - pull.asked_at < ASK_AGAIN_S
         if pull is None or not is_waiting:
@@ -184,10 +186,17 @@ class Exchange:
         elif theirs.is_answer and not needs_rebuild and self._is_in_round_with(peer, now):
             # The peer lacks something of ours, we lack nothing of what was compared.
             assert self._round is not None
-            if len(theirs.buckets) >= self.agreement.differing_buckets:
+            if len(theirs.buckets) >= self._round.differing_buckets:
                 self.has_synced = True
                 self._settled.note(self._round.fingerprint, self._round.theirs, now=now)
+            if not self._round.is_confirmation:
+                self.to_confirm = peer
             self._round = None
+
+    def _note_versions(self, peer: str, theirs: Summaries, *, now: float) -> None:
+        ours = [one for bucket in theirs.buckets for one in self._holdings.summaries(bucket)]
+        comparable = [one for one in theirs.summaries if self._holdings.is_comparable(one)]
+        self.agreements.note_versions(peer, ours, comparable, now=now)
 
     def _summaries(self, buckets: Sequence[int], *, is_answer: bool) -> Summaries:
         covered: list[int] = []
@@ -206,12 +215,8 @@ class Exchange:
 
     def _end_round(self, peer: str, *, now: float) -> None:
         self._round = None
-        self._note_agreement(True, peer, 0, now=now)
+        self.agreements.note_same(peer, now=now)
         self.has_synced = True
-
-    def _note_agreement(self, agrees: bool, peer: str, differing: int, *, now: float) -> None:
-        since_at = self.agreement.since_at if agrees == self.agreement.agrees else now
-        self.agreement = Agreement(agrees, since_at, peer, differing)
 
     # -- pulling ----------------------------------------------------------------------------
 
@@ -266,6 +271,9 @@ class Exchange:
     def _compare_again(self, peer: str, *, now: float) -> None:
         """See whether that was all; it usually was, and then we are in sync."""
         round_ = self._round
+        if not self._is_in_round_with(peer, now):
+            self.to_confirm = peer
+            return
         # What has changed nothing would change nothing again: the next round is soon enough.
         if (
             round_ is not None

@@ -6,6 +6,7 @@ the external ones and the own records of nodes that the member table binds.
 
 from collections.abc import Callable, Iterable
 
+from svcmesh.catalog.agreement import Version, version
 from svcmesh.catalog.changes import CatalogEffect
 from svcmesh.catalog.codec import Page, Summary, Want
 from svcmesh.catalog.config import ReplicaConfig
@@ -75,6 +76,17 @@ class Holdings:
             if summary is not None:
                 found.append(summary)
         return found
+
+    def is_comparable(self, summary: Summary) -> bool:
+        """Whether we would have what this is about, too: nothing of nodes that are not members."""
+        return summary.is_external or self._is_bound(summary.origin.node_id)
+
+    def lacks(self, item: Item, wanted: Version) -> bool:
+        """Whether we would have this version and do not."""
+        if item.is_external:
+            return version(self.external.summary(Origin(NodeId(item.node_id), item.epoch))) < wanted
+        node_id = NodeId(item.node_id)
+        return self._is_bound(node_id) and version(self.own.summary(node_id)) < wanted
 
     def want(self, summary: Summary, *, loose_after: int, now: float) -> Want | None:
         """What to ask somebody for who has this; None when that is of no use to us."""

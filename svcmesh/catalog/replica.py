@@ -7,10 +7,11 @@ send and what has become known (`changes.py`). Here these meet: own writes and r
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from random import Random
 from typing import assert_never
 
+from svcmesh.catalog.agreement import PeerAgreement
 from svcmesh.catalog.changes import (
     AnswerSource,
     BecameReady,
@@ -44,7 +45,7 @@ from svcmesh.catalog.codec import (
 )
 from svcmesh.catalog.config import ReplicaConfig
 from svcmesh.catalog.contest import Contest
-from svcmesh.catalog.exchange import Agreement, Exchange
+from svcmesh.catalog.exchange import Exchange
 from svcmesh.catalog.hlc import PeerClocks
 from svcmesh.catalog.holdings import Holdings
 from svcmesh.catalog.identity import BindingChange, Bindings
@@ -53,8 +54,6 @@ from svcmesh.catalog.publishing import Publisher
 from svcmesh.catalog.records import Body, Kind, NodeId
 from svcmesh.catalog.spreading import rumor_targets
 from svcmesh.errors import DecodeError
-
-__all__ = ["Agreement", "Replica"]
 
 HOUSEKEEPING_S = 10.0
 """Between looks for old tombstones and nodes that nobody knows."""
@@ -131,9 +130,20 @@ class Replica:
         return self._holdings.digest.total
 
     @property
-    def agreement(self) -> Agreement:
-        """Whether we have what our peers have."""
-        return self._exchange.agreement
+    def peers(self) -> Mapping[str, PeerAgreement | None]:
+        """Every peer with the latest comparison; None where there has been none yet."""
+        compared = self._exchange.agreements.peers
+        return {name: compared.get(name) for name in self._bindings.peers}
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether all peers had what we had when compared last; None before that."""
+        compared = [peer.agrees for peer in self.peers.values() if peer is not None]
+        return all(compared) if compared or not self._bindings.peers else None
+
+    def lag_s(self, *, now: float) -> float:
+        """How long we have lacked what a peer was seen to have; 0 when we lack nothing."""
+        return self._exchange.agreements.lag_s(self._holdings.lacks, now=now)
 
     @property
     def metrics(self) -> dict[str, int]:
@@ -223,6 +233,7 @@ class Replica:
     def member_failed(self, name: str, *, now: float) -> list[CatalogEffect]:
         """A member was declared dead."""
         self._rebind(self._bindings.failed(name))
+        self._exchange.agreements.forget(name)
         return self._take_effects()
 
     def member_gone(self, name: str, *, now: float) -> list[CatalogEffect]:
@@ -277,7 +288,7 @@ class Replica:
         peers = self._bindings.peers
         if not peers:
             return
-        peer, self._next_peer = self._next_peer, None
+        peer, self._next_peer = self._next_peer or self._exchange.to_confirm, None
         if peer is None or not self._bindings.is_peer(peer):
             peer = self._rng.choice(peers)
         self._exchange.start_round(peer, now=now)
@@ -326,7 +337,7 @@ class Replica:
         exchange = self._exchange
         match message:
             case Compare():
-                exchange.handle_compare(peer, message)
+                exchange.handle_compare(peer, message, now=now)
             case Same():
                 exchange.handle_same(peer, now=now)
             case Buckets():

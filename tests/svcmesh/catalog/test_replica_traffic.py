@@ -48,7 +48,7 @@ def test_a_joiner_after_a_failure_leaves_agreement_and_idle_traffic_as_they_were
     cluster.run(20.0)
     # Each comparison names the fingerprint that is settled.
     assert idle_bytes_per_s(cluster, duration_s=60.0) <= IDLE_BYTES_PER_S_MAX + 16
-    assert all(agent.replica.agreement.agrees for agent in cluster.running)
+    assert all(agent.replica.agrees for agent in cluster.running)
 
 
 def test_forgotten_deletes_leave_no_traffic_behind() -> None:
@@ -89,7 +89,7 @@ def test_a_writer_in_a_hot_loop_sends_batches() -> None:
         cluster.run(0.0002)
     cluster.run(0.05)
     # 5,000 writes in 1.05 s: one message to each of two peers every 3 ms at most, and repairs.
-    assert writer.messages_sent - messages <= 2 * (1050 / 3 + 10)
+    assert writer.messages_sent - messages <= 2 * (1050 / 3 + 15)
     assert all(other.shown.services("n0")["hot"] == 5001 for other in others)
 
 
