@@ -16,6 +16,9 @@ INTERRUPTED_STATUS: Final = 130
 COMMANDS: Final = {
     "agent": Entry("cli.agent", "agent", "Runs a svcmesh agent"),
     "catalog": Entry("cli.catalog", "catalog", "Interact with the catalog"),
+    "consistency": Entry(
+        "cli.consistency", "consistency", "Shows whether the agents agree on the catalog"
+    ),
     "debug": Entry("cli.debugging", "debug", "Records a debugging archive for operators"),
     "info": Entry("cli.info", "info", "Provides debugging information for operators"),
     "join": Entry("cli.joining", "join", "Tell a svcmesh agent to join a cluster"),
@@ -28,7 +31,7 @@ COMMANDS: Final = {
     "simulate": Entry("cli.simulate", "simulate", "Simulates a cluster under faults"),
     "validate": Entry("cli.validate", "validate", "Validate configuration files or folders"),
     "version": Entry("cli.version", "version", "Prints the version"),
-    "why": Entry("cli.why", "why", "Shows why a node has the status it has"),
+    "why": Entry("cli.why", "why", "Shows why a node or a service has the state it has"),
     "watch": Entry("cli.watch", "watch", "Watch for changes"),
 }
 

@@ -53,12 +53,15 @@ from svcmesh.catalog.changes import (
     IdentityContested,
     IdentityRestored,
 )
-from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecord
+from svcmesh.catalog.records import Body, CheckRecord, Kind, NodeId, NodeRecord, ServiceRecord
 from svcmesh.checks.table import CheckConfig
 from svcmesh.config import AgentConfig, reload_definitions
+from svcmesh.consistency import CatalogConsistency
 from svcmesh.coordinates import PICTURE_S, NodeCoordinates
 from svcmesh.directory import CatalogDirectory
 from svcmesh.errors import StorageError
+from svcmesh.explaining import Explainer
+from svcmesh.healthlog import HealthLog
 from svcmesh.insight import PoolInsight
 from svcmesh.membership import LanAdmission, alive_servers, local_tags, server_address
 from svcmesh.runtime.catalog import CatalogRuntime
@@ -181,11 +184,23 @@ class Agent:
             now=asyncio.get_running_loop().time(),
             rng=Random(),
         )
+        health_log = HealthLog(started_utc=time.time())
         self._catalog = CatalogRuntime(
             self._replica,
             self.view,
             send=self._send_payload,
             on_fact=self._on_catalog_fact,
+            health_log=health_log,
+        )
+        self.consistency = CatalogConsistency(
+            self._replica, self.view, clock=asyncio.get_running_loop().time
+        )
+        self.explainer = Explainer(
+            self.view,
+            health_log,
+            own_name=config.node_name,
+            own_check=self._own_check,
+            only_passing=config.dns.only_passing,
         )
         self._opened.callback(self._catalog.close)
         self.local = LocalState(
@@ -629,6 +644,9 @@ class Agent:
     def peers(self) -> list[str]:
         """Addresses of every alive server, by id."""
         return [server_address(member) for _, member in alive_servers(self.members())]
+
+    def _own_check(self, check_id: str) -> CheckRecord | None:
+        return self.local.check_record(check_id) if check_id in self.local.table else None
 
     def _check_identity(self) -> None:
         if self._reserved_by is not None:

@@ -1,6 +1,7 @@
-"""Booleans and durations as Go programs write them, and so configuration, flags and the API."""
+"""Booleans, durations and instants as Go programs write them, and so flags, files and the API."""
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
@@ -67,3 +68,9 @@ def duration_string(seconds: float) -> str:
     if hours:
         return f"{hours}h{minutes}m{text}"
     return f"{minutes}m{text}" if minutes else text
+
+
+def instant_string(at_utc: float) -> str:
+    """Write Unix time as RFC 3339 in UTC, with milliseconds."""
+    at = datetime.fromtimestamp(at_utc, UTC)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -149,6 +149,8 @@ def stats(facade: AgentFacade) -> Groups:
         "build": {"prerelease": "", "revision": "", "version": facade.version},
         "catalog": {
             **counters["catalog"],
+            "agrees": "unknown" if (agrees := facade.consistency.agrees) is None else agrees,
+            "lag_ms": round(facade.consistency.lag_s * 1000),
             "index": view.index,
             "nodes": len(view.nodes()),
             "ready": facade.is_ready,

@@ -14,8 +14,10 @@ from svcmesh.catalog.view import CatalogView
 from svcmesh.checks.definition import CheckDefinition
 from svcmesh.checks.table import CheckTable
 from svcmesh.config import AgentConfig
+from svcmesh.consistency import Report
 from svcmesh.definitions import ServiceDefinition
 from svcmesh.errors import SvcmeshError
+from svcmesh.explaining import ExplainedInstance
 from svcmesh.insight import Standing
 from svcmesh.userevents import UserEvent
 
@@ -140,6 +142,32 @@ class LocalFacade(Protocol):
         """
 
 
+class Consistency(Protocol):
+    """Whether this agent's catalog is its peers'."""
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether all peers agreed when compared last; None: there has been no comparison."""
+
+    @property
+    def lag_s(self) -> float:
+        """How long this agent has lacked what a peer was seen to have; 0: it lacks nothing."""
+
+    def report(self) -> Report:
+        """What the comparisons with each peer have shown."""
+
+
+class Explains(Protocol):
+    """Why service instances are, or are not, in answers."""
+
+    @property
+    def remembers_since_utc(self) -> float:
+        """From when on this agent knows what happened."""
+
+    def instances(self, name: str) -> list[ExplainedInstance]:
+        """Every instance with this id; if there is none, those of the service of this name."""
+
+
 class AgentFacade(Protocol):
     """One running agent, as its HTTP API sees it."""
 
@@ -155,6 +183,12 @@ class AgentFacade(Protocol):
 
     @property
     def events(self) -> Events: ...
+
+    @property
+    def consistency(self) -> Consistency: ...
+
+    @property
+    def explainer(self) -> Explains: ...
 
     @property
     def insight(self) -> Insight: ...

@@ -1,6 +1,5 @@
 """`/v1/agent/why/...`: what this agent knows about the standing of a member. Not in Consul."""
 
-from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import web
@@ -10,6 +9,7 @@ from gossip.swim.history import Accusation
 from svcmesh.api.answers import ApiError
 from svcmesh.api.responses import json_response
 from svcmesh.api.routing import Call, Router
+from svcmesh.goformats import instant_string
 from svcmesh.insight import Standing, sentence
 
 _FORGOTTEN: Final = "forgotten"
@@ -43,9 +43,8 @@ def standing_json(name: str, standing: Standing) -> dict[str, object]:
 
 
 def _step_json(at_utc: float, step: Accusation) -> dict[str, object]:
-    at = datetime.fromtimestamp(at_utc, UTC)
     return {
-        "At": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "At": instant_string(at_utc),
         "Step": step.step.value,
         "By": step.by,
         "Reason": step.reason.value if step.reason is not None else "",

@@ -21,8 +21,10 @@ from svcmesh.api import (
     agent_health,
     agent_services,
     catalog,
+    consistency,
     coordinates,
     events,
+    explaining,
     health,
     insight,
     internal,
@@ -169,6 +171,8 @@ class HttpServer:
         catalog.add_routes(router, read)
         coordinates.add_routes(router, read)
         events.add_routes(router, self._reads)
+        consistency.add_routes(router)
+        explaining.add_routes(router)
         insight.add_routes(router)
         health.add_routes(read)
         internal.add_routes(read)

@@ -88,6 +88,11 @@ class CatalogView:
         """The same as `service` in no order, at no cost; it changes with the next `apply`."""
         return self._rows.service_rows(name)
 
+    def node_name(self, node_id: NodeId) -> str:
+        """The name that an agent's node is bound to; empty when it is to none."""
+        row = self._own.get(node_id)
+        return "" if row is None else row.name
+
     def service(self, name: str) -> tuple[ServiceRow, ...]:
         """The instances of a service, in any letter case, by node name and service id."""
         return self._rows.service(name)

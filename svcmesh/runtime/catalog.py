@@ -17,13 +17,15 @@ from svcmesh.catalog.changes import (
 from svcmesh.catalog.records import Body, Kind, NodeId
 from svcmesh.catalog.replica import Replica
 from svcmesh.catalog.view import CatalogView
+from svcmesh.healthlog import HealthLog
 
 
 class CatalogRuntime:
     """Feeds a `Replica` with time, writes and messages, and its changes to the view.
 
     `send(to, payload)` hands a direct message to the gossip library, for a member's name or an
-    address; `on_fact` gets every effect that is neither a message nor a change of the view.
+    address; `on_fact` gets every effect that is neither a message nor a change of the view;
+    `health_log` is told of those changes.
     """
 
     def __init__(
@@ -33,9 +35,10 @@ class CatalogRuntime:
         *,
         send: Callable[[MemberName | Address, bytes], None],
         on_fact: Callable[[CatalogEffect], None],
+        health_log: HealthLog,
     ) -> None:
         self.replica = replica
-        self._view = view
+        self._view, self._health_log = view, health_log
         self._send, self._on_fact = send, on_fact
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -106,6 +109,9 @@ class CatalogRuntime:
                     self._send(source, effect.payload)
                 case RecordChanged() | NodeBound() | NodeHealthChanged() | NodeUnbound():
                     self._view.apply(effect)
+                    self._health_log.note(
+                        effect, is_synced=self.replica.is_ready, now_utc=time.time()
+                    )
                 case _:
                     self._on_fact(effect)
         self._arm()

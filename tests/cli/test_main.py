@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def test_without_a_known_command_usage_goes_to_stderr_and_the_status_is_127(
     result = run(*args)
     assert (result.status, result.out) == (127, "")
     assert result.err.startswith("Usage: svcmesh [--version] [--help] <command> [<args>]")
-    assert "    members     Lists the members" in result.err
+    assert re.search(r"^ {4}members +Lists the members", result.err, re.MULTILINE)
 
 
 @pytest.mark.parametrize("flag", ["-h", "-help", "--help"])

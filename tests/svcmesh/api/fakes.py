@@ -19,7 +19,10 @@ from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecor
 from svcmesh.catalog.view import CatalogView
 from svcmesh.checks.table import CheckConfig
 from svcmesh.config import AgentConfig, load_config
+from svcmesh.consistency import PeerReport, Report
 from svcmesh.coordinates import NodeCoordinates
+from svcmesh.explaining import Explainer
+from svcmesh.healthlog import HealthLog
 from svcmesh.insight import Standing
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.local import LocalState, ScriptPolicy
@@ -58,6 +61,18 @@ class FakeInsight:
 
 
 @dataclass
+class FakeConsistency:
+    """Reports what a test says."""
+
+    agrees: bool | None = True
+    lag_s: float = 0.0
+    peers: tuple[PeerReport, ...] = ()
+
+    def report(self) -> Report:
+        return Report(self.agrees, 60.0, self.lag_s, 0xABC, True, self.peers)
+
+
+@dataclass
 class FakeAgent:
     """Does at once what a real agent does by way of gossip and disk."""
 
@@ -80,6 +95,15 @@ class FakeAgent:
         self.agent_coordinates: dict[str, Coordinate] = {}
         """Where gossip knows agents to be; `coordinates.refresh` shows it."""
         self.insight = FakeInsight()
+        self.consistency = FakeConsistency()
+        self.health_log = HealthLog(started_utc=1_700_000_000.0)
+        self.explainer = Explainer(
+            self.view,
+            self.health_log,
+            own_name="n1",
+            own_check=lambda _: None,
+            only_passing=False,
+        )
         self.coordinates = NodeCoordinates(self.view, agents=lambda: self.agent_coordinates.items())
         self.events = EventRuntime(
             node="n1",

@@ -1,0 +1,30 @@
+"""Instants for people: when it was by the clock on the wall, and how long ago."""
+
+from datetime import UTC, datetime, timedelta
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+def read_instant(text: str) -> datetime:
+    """An instant of the API, in local time."""
+    return datetime.fromisoformat(text).astimezone()
+
+
+def age(text: str, *, now: datetime | None = None) -> str:
+    """How long ago that was, in its two largest units: `2m5s`, `3d`, `0s`."""
+    span = (now or datetime.now(UTC)) - read_instant(text)
+    left_s = max(int(span / timedelta(seconds=1)), 0)
+    parts: list[str] = []
+    for unit_s, letter in _UNITS:
+        count, left_s = divmod(left_s, unit_s)
+        if count or parts:
+            parts.append(f"{count}{letter}" if count else "")
+    return "".join(parts[:2]) or "0s"
+
+
+def since(text: str, *, now: datetime | None = None) -> str:
+    """`since 12:03:11, 2m5s ago`, with the date when that was another day."""
+    at = read_instant(text)
+    today = (now or datetime.now(UTC)).astimezone(at.tzinfo).date()
+    shown = f"{at:%H:%M:%S}" if at.date() == today else f"{at:%Y-%m-%d %H:%M:%S}"
+    return f"since {shown}, {age(text, now=now)} ago"
