@@ -43,6 +43,10 @@ class NotFoundError(ApiError):
         self.index = index
 
 
+class NotBuiltError(ApiError):
+    """The agent answers that it does not do this (501), now or later."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """An answer, and the index of what it shows."""
@@ -212,6 +216,8 @@ def _refuse(response: http.client.HTTPResponse) -> None:
     why = f"Unexpected response code: {response.status} ({text})"
     if response.status == http.client.NOT_FOUND:
         raise NotFoundError(why, _index(response))
+    if response.status == http.client.NOT_IMPLEMENTED:
+        raise NotBuiltError(why)
     raise ApiError(why)
 
 

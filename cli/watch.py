@@ -12,7 +12,15 @@ from typing import Final, NoReturn
 
 import click
 
-from cli.client import Client, Json, client_flags, client_from_flags, read_flags, read_query
+from cli.client import (
+    Client,
+    Json,
+    NotBuiltError,
+    client_flags,
+    client_from_flags,
+    read_flags,
+    read_query,
+)
 from cli.errors import ApiError, CommandError, FlagError
 from cli.flags import GoCommand, flag
 from cli.tables import compact_json, pretty_json
@@ -89,6 +97,8 @@ def follow(
     while True:
         try:
             result, new_index = asked.ask(client, base, index)
+        except NotBuiltError as error:
+            raise CommandError(f"Watch errored: {error}") from None
         except ApiError as error:
             failures += 1
             pause_s = min(RETRY_S * failures**2, RETRY_S_MAX)

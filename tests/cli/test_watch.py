@@ -185,6 +185,13 @@ def test_a_failure_is_told_and_asked_again_later_and_later(
     )
 
 
+def test_what_the_agent_does_not_do_is_not_asked_for_again(run: Run, api: StubApi) -> None:
+    api.answer("/v1/kv/k", "not supported yet: the key/value store", status=501)
+    result = run("watch", "-type=key", "-key=k")
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith("Watch errored: Unexpected response code: 501 (not supported yet")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ending_it_is_no_failure(api: StubApi, number: signal.Signals, tmp_path: Path) -> None:
     api.answer(NODES, [], index=5)
