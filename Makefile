@@ -46,3 +46,14 @@ system-packages:
 		$(SUDO) env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq \
 			serf bind9-dnsutils bind9-host knot-dnsutils unbound dnsmasq-base; \
 	fi
+
+# Debian starts these two as services, so they are not installed without being asked for; the tests
+# that need them are skipped where they are missing.
+.PHONY: interop
+interop: $(INSTALLED) system-packages  ## Every test against real programs, HAProxy and Prometheus too.
+	@for program in haproxy prometheus; do command -v $$program >/dev/null || missing=1; done; \
+	if [ -n "$$missing" ]; then \
+		$(SUDO) apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive $(SUDO) apt-get install -y -qq haproxy prometheus; \
+	fi
+	$(BIN)/pytest -m interop -rs
