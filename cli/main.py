@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import click
@@ -12,6 +13,13 @@ from cli.groups import Entry, LazyGroup
 
 UNKNOWN_COMMAND_STATUS: Final = 127
 INTERRUPTED_STATUS: Final = 130
+
+AUTOCOMPLETE_FLAGS: Final = (
+    "-autocomplete-install",
+    "--autocomplete-install",
+    "-autocomplete-uninstall",
+    "--autocomplete-uninstall",
+)
 
 COMMANDS: Final = {
     "agent": Entry("cli.agent", "agent", "Runs a svcmesh agent"),
@@ -46,9 +54,20 @@ ROOT: Final = LazyGroup(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status."""
     args = list(sys.argv[1:] if argv is None else argv)
+    if "COMP_LINE" in os.environ:
+        # A shell that asks how the line may go on.
+        from cli.completion import print_completions
+
+        print_completions(ROOT, os.environ)
+        return 0
     if args and args[0] in {"-v", "-version", "--version"}:
         args = ["version"]
     try:
+        if args and args[0] in AUTOCOMPLETE_FLAGS:
+            from cli.completion import install, uninstall
+
+            (uninstall if "uninstall" in args[0] else install)(Path.home())
+            return 0
         status = ROOT.main(args, prog_name="svcmesh", standalone_mode=False)
         sys.stdout.flush()
     except CommandError as error:
