@@ -54,6 +54,7 @@ from svcmesh.catalog.changes import (
     IdentityRestored,
 )
 from svcmesh.catalog.records import Body, CheckRecord, Kind, NodeId, NodeRecord, ServiceRecord
+from svcmesh.checks.runner import most_probes
 from svcmesh.checks.table import CheckConfig
 from svcmesh.config import AgentConfig, reload_definitions
 from svcmesh.consistency import CatalogConsistency
@@ -213,6 +214,7 @@ class Agent:
                 output_bytes_max=config.check_output_max_size,
                 discards_output=config.discard_check_output,
                 update_interval_s=config.check_update_interval_s,
+                probes_max=most_probes(),
             ),
             scripts=ScriptPolicy(
                 configured=config.enable_script_checks or config.enable_local_script_checks,

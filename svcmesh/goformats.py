@@ -12,7 +12,7 @@ _UNIT_S: Final = {
 }  # fmt: skip
 _DURATION_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _DURATION: Final = re.compile(rf"[+-]?(?:{_DURATION_PART.pattern})+")
-_NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)")
+_NUMBER_AND_UNIT: Final = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)")
 
 
 def parse_bool(text: str) -> bool:
@@ -37,10 +37,21 @@ def parse_duration(text: str) -> float:
     if text in {"0", "+0", "-0"}:
         return 0.0
     if not _DURATION.fullmatch(text):
-        what = "missing unit in" if _NUMBER.fullmatch(text) else "invalid"
-        raise ValueError(f'time: {what} duration "{text}"')
+        raise ValueError(f'time: {_duration_problem(text)} duration "{text}"')
     total_s = sum(float(count) * _UNIT_S[unit] for count, unit in _DURATION_PART.findall(text))
     return -total_s if text.startswith("-") else total_s
+
+
+def _duration_problem(text: str) -> str:
+    left = text.lstrip("+-") if len(text) > 1 else text
+    while part := _NUMBER_AND_UNIT.match(left):
+        unit = part[2]
+        if not unit:
+            return "missing unit in"
+        if unit not in _UNIT_S:
+            return f'unknown unit "{unit}" in'
+        left = left[part.end() :]
+    return "invalid"
 
 
 def format_duration(seconds: float) -> str:

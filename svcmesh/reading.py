@@ -12,6 +12,12 @@ from svcmesh.errors import ConfigError
 from svcmesh.goformats import parse_duration
 from svcmesh.jsonvalues import is_empty, json_kind
 
+_GO_TYPES: Final = {
+    "array of strings": "[]string",
+    "array of objects": "[]struct",
+    "object": "struct",
+}
+
 _NAMES: Final[dict[type, str]] = {str: "string", bool: "bool"}
 
 T = TypeVar("T", str, bool)
@@ -158,9 +164,11 @@ class Reader:
         if self.where:
             path = f"{self.where}.{at}" if at else self.where
             return DefinitionError(f"{path}: expected {expected}, got {got}")
-        target = f"field {at}" if at else "a definition"
+        # Consul names the outermost field only.
+        target = f"Go struct field .{at.split('.')[0]}" if at else "Go value"
+        wanted = _GO_TYPES.get(expected, expected)
         return DefinitionError(
-            f"Request decode failed: json: cannot unmarshal {got} into {target} of type {expected}"
+            f"Request decode failed: json: cannot unmarshal {got} into {target} of type {wanted}"
         )
 
     def _scalar(self, value: object, wanted: type[T], *, at: str) -> T | None:

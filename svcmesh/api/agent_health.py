@@ -112,7 +112,8 @@ def _check_json(facade: AgentFacade, check: CheckRecord) -> Json:
 
 
 def _wants_text(call: Call) -> bool:
-    return call.param("format") == "text" or call.request.headers.get("Accept", "") == "text/plain"
+    accepted = call.request.headers.get("Accept", "")
+    return call.param("format") == "text" or accepted.startswith("text/plain")
 
 
 async def _answer(call: Call, value: object, code: int, reason: str) -> web.Response:

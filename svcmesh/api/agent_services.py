@@ -10,7 +10,7 @@ from svcmesh.api import selectors
 from svcmesh.api.answers import JSON_HEADERS, ApiError, json_bytes
 from svcmesh.api.bodies import read_json
 from svcmesh.api.facade import AgentFacade
-from svcmesh.api.query import check_namespace, read_options, row_filter
+from svcmesh.api.query import check_namespace, row_filter, wait_options
 from svcmesh.api.reads import ReadService
 from svcmesh.api.responses import dress, empty_response, json_response, takes_gzip
 from svcmesh.api.routing import Call, Router
@@ -69,11 +69,12 @@ class ServiceList:
 
 async def _service(call: Call, reads: ReadService) -> web.Response:
     """One service of this agent; with `hash` as soon as it is another one than that."""
-    options = read_options(call)
+    check_namespace(call)
+    _, wait_s = wait_options(call)
     facade = call.facade
     value, content_hash = _definition(facade, call.rest)
     if known_hash := call.param("hash"):
-        deadline_at = asyncio.get_running_loop().time() + options.wait_s
+        deadline_at = asyncio.get_running_loop().time() + wait_s
         topics = (node_topic(facade.config.node_name),)
         while content_hash == known_hash and await reads.next_change(
             facade.view, topics, deadline_at

@@ -41,20 +41,29 @@ def read_options(call: Call) -> ReadOptions:
     """
     check_namespace(call)
     check_datacenter(call)
-    index = 0
+    index, wait_s = wait_options(call)
+    is_cached = "cached" in call.params
+    return ReadOptions(index, wait_s, _consistency(call, is_cached=is_cached), is_cached)
+
+
+def wait_options(call: Call) -> tuple[int, float]:
+    """Read the index to wait for, 0 without one, and the seconds to wait at most.
+
+    Raises:
+        ApiError: 400, in Consul's words.
+    """
+    index, wait_s = 0, WAIT_S_DEFAULT
     if text := call.param("index"):
         if not text.isascii() or not text.isdigit() or int(text) > _INDEX_MAX:
             raise ApiError(400, "Invalid index")
         index = int(text)
-    wait_s = WAIT_S_DEFAULT
     if text := call.param("wait"):
         try:
             given_s = parse_duration(text)
         except ValueError:
             raise ApiError(400, "Invalid wait time") from None
         wait_s = min(given_s, WAIT_S_MAX) if given_s > 0 else WAIT_S_DEFAULT
-    is_cached = "cached" in call.params
-    return ReadOptions(index, wait_s, _consistency(call, is_cached=is_cached), is_cached)
+    return index, wait_s
 
 
 def _consistency(call: Call, *, is_cached: bool) -> str:

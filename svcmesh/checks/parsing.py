@@ -25,7 +25,7 @@ from svcmesh.checks.definition import (
     Ttl,
     UdpProbe,
 )
-from svcmesh.goformats import duration_string
+from svcmesh.goformats import duration_string, parse_duration
 from svcmesh.jsonvalues import is_empty
 from svcmesh.reading import Reader, spellings
 
@@ -61,6 +61,8 @@ _REFUSED: Final = {
 
 _IGNORED: Final = ("proxyhttp", "proxygrpc", "proxy_http", "proxy_grpc")
 """What Consul's own clients echo and nobody sets."""
+
+_DURATIONS: Final = spellings(("Interval", "Timeout", "TTL", "DeregisterCriticalServiceAfter"))
 
 _STATUSES: Final = frozenset(HealthStatus)
 
@@ -189,10 +191,19 @@ def _asks_for_nothing(reader: Reader, check: object) -> bool:
     """Whether a service's `Check` is as good as absent, as some clients send it."""
     if not isinstance(check, dict):
         return check is None
-    return all(is_empty(value) or value == "0s" for value in check.values()) and not any(
-        value == "" and key.lower() in ("ttl", "interval", "timeout")
+    return all(
+        _is_zero_duration(value) if key.lower() in _DURATIONS else is_empty(value)
         for key, value in check.items()
     )
+
+
+def _is_zero_duration(value: object) -> bool:
+    if not isinstance(value, str):
+        return is_empty(value)
+    try:
+        return parse_duration(value) == 0
+    except ValueError:
+        return False
 
 
 def _definition(

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import resource
 from collections.abc import Callable, Iterable
 from math import inf
+from typing import Final
 
 from svcmesh.catalog.records import HealthStatus
 from svcmesh.checks.definition import (
@@ -32,6 +34,15 @@ from svcmesh.goformats import duration_string
 logger = logging.getLogger("agent.checks")
 
 Fact = CheckChanged | ServiceExpired
+
+
+PROBES_MAX: Final = 4096
+
+
+def most_probes() -> int:
+    """How many probes may run at the same time: an eighth of the process's file descriptors."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, min(PROBES_MAX, descriptors // 8))
 
 
 class CheckRunner:

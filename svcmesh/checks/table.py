@@ -31,8 +31,11 @@ from svcmesh.checks.definition import OUTPUT_BYTES_MAX, CheckDefinition, Probe, 
 FIRST_RUNS_PER_S: Final = 1000.0
 """Of new checks; more of them wait their turn."""
 
-BATCH: Final = 20
-"""Probes started and deadlines handled in one call, each some 0.1 ms for the shell."""
+BATCH: Final = 8
+"""Probes started and deadlines handled in one call; opening a connection takes some 0.2 ms."""
+
+SLOW_S: Final = 1.0
+"""A check whose probe takes longer waits in a queue of its own."""
 
 LATE_S: Final = 1.0
 """A probe that starts so much later than it was due counts as late."""
@@ -50,8 +53,9 @@ class CheckConfig:
     """Keep no output of any check."""
     update_interval_s: float = 300.0
     """How often output alone, without a change of status, is published; 0: at once."""
-    probes_max: int = 1000
-    """Probes that run at the same time; more of them wait, and start late."""
+    probes_max: int = 1024
+    """Probes that run at the same time; more of them wait, and start late. Slow ones, whose last
+    run took over `SLOW_S`, get half of them at most: dead targets do not delay the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ class _Check:
         "failures",
         "has_run",
         "heap_at",
+        "is_slow",
         "last_report",
         "output",
         "publish_at",
@@ -132,6 +137,7 @@ class _Check:
         "run_at",
         "run_due_at",
         "since",
+        "started_at",
         "status",
         "successes",
     )
@@ -149,6 +155,9 @@ class _Check:
         self.run_at = self.expire_at = self.publish_at = self.deregister_at = inf
         self.run_due_at = inf
         """When the current run was due."""
+        self.started_at = 0.0
+        """When the current run was started."""
+        self.is_slow = False
         self.heap_at = inf
         """The earliest entry of the table's heap for this check."""
 
@@ -167,8 +176,11 @@ class CheckTable:
         self._heap: list[tuple[float, int, str]] = []
         self._entries = 0
         self._runs = 0
-        self._running: set[int] = set()
+        self._running: dict[int, bool] = {}
+        """Numbers of the runs that have been started, and whether each is of a slow check."""
+        self._slow_running = 0
         self._waiting: deque[tuple[str, int]] = deque()
+        self._slow_waiting: deque[tuple[str, int]] = deque()
         self._first_run_at = -inf
         """When the last of the new checks is run for the first time."""
         self.probes_started = 0
@@ -199,7 +211,7 @@ class CheckTable:
     @property
     def next_deadline_at(self) -> float:
         """When `handle_timer` is due; infinite when there is nothing to wait for."""
-        if self._waiting and len(self._running) < self._config.probes_max:
+        if self._next_queue() is not None:
             return -inf
         return self._heap[0][0] if self._heap else inf
 
@@ -259,7 +271,8 @@ class CheckTable:
         definition = check.definition
         if old is not None and _schedule_of(old.definition) == _schedule_of(definition):
             check.run_at, check.run_due_at = old.run_at, old.run_due_at
-            check.run, check.has_run = old.run, old.has_run
+            check.run, check.has_run, check.started_at = old.run, old.has_run, old.started_at
+            check.is_slow = old.is_slow
             check.successes, check.failures = old.successes, old.failures
             return
         turn_at = max(self._first_run_at, now) + 1 / FIRST_RUNS_PER_S
@@ -294,11 +307,12 @@ class CheckTable:
         self, check_id: str, run: int, result: ProbeResult, *, now: float
     ) -> list[CheckEffect]:
         """Take the result of a probe; one of a check that is gone or changed has no effect."""
-        self._running.discard(run)
+        self._end_run(run)
         effects: list[CheckEffect] = []
         check = self._checks.get(check_id)
         if check is not None and check.run == run:
             check.run = 0
+            check.is_slow = now - check.started_at > SLOW_S
             check.run_at = self._next_run_at(check, now)
             check.checked_at = now
             self._judge(check, result, now, effects)
@@ -351,14 +365,15 @@ class CheckTable:
         if check.run_at <= now:
             self._runs += 1
             check.run, check.run_due_at, check.run_at = self._runs, check.run_at, inf
-            self._waiting.append((check.definition.id, check.run))
+            queue = self._slow_waiting if check.is_slow else self._waiting
+            queue.append((check.definition.id, check.run))
 
     def _next_run_at(self, check: _Check, now: float) -> float:
         interval_s = check.definition.interval_s
         if not check.has_run:
-            # After the first run each check goes on at a phase of its own.
+            # The phase that the check keeps from now on; all are equally likely.
             check.has_run = True
-            return max(now, check.run_due_at + interval_s * self._rng.uniform(0.5, 1))
+            return max(now, check.run_due_at + interval_s * self._rng.uniform(0.5, 1.5))
         next_at = check.run_due_at + interval_s
         # More than an interval late: what was missed is not made up for.
         return next_at if next_at > now - interval_s else now
@@ -419,21 +434,39 @@ class CheckTable:
 
     def _start_waiting(self, now: float, effects: list[CheckEffect]) -> None:
         started = 0
-        while self._waiting and len(self._running) < self._config.probes_max and started < BATCH:
-            check_id, run = self._waiting.popleft()
+        while started < BATCH and (queue := self._next_queue()) is not None:
+            check_id, run = queue.popleft()
             check = self._checks.get(check_id)
             if check is None or check.run != run:
                 continue
             started += 1
-            self._running.add(run)
+            self._running[run] = check.is_slow
+            self._slow_running += check.is_slow
             self.probes_started += 1
             self.probes_late += now - check.run_due_at > LATE_S
+            check.started_at = now
             definition = check.definition
             effects.append(StartProbe(check_id, run, definition, self._output_max(definition)))
 
+    def _next_queue(self) -> deque[tuple[str, int]] | None:
+        """Whose turn it is to start a probe; None when nobody waits who may."""
+        probes_max = self._config.probes_max
+        if len(self._running) >= probes_max:
+            return None
+        if self._waiting:
+            return self._waiting
+        if self._slow_waiting and self._slow_running < max(1, probes_max // 2):
+            return self._slow_waiting
+        return None
+
+    def _end_run(self, run: int) -> bool:
+        """Free the place of a run; False if it had none."""
+        is_slow = self._running.pop(run, None)
+        self._slow_running -= bool(is_slow)
+        return is_slow is not None
+
     def _cancel_run(self, check: _Check, effects: list[CheckEffect]) -> None:
-        if check.run in self._running:
-            self._running.discard(check.run)
+        if self._end_run(check.run):
             effects.append(CancelProbe(check.run))
 
     def _arm(self, check: _Check) -> None:

@@ -154,8 +154,12 @@ def test_metadata_is_limited_to_128_bytes_a_key_and_512_a_value(
 def test_a_wrong_type_names_the_field_and_what_was_expected(
     obj: Json, field: str, got: str, expected: str
 ) -> None:
+    # As Consul: the outermost field, and Go's names of types.
+    outer = field.split(".")[0]
+    go_type = {"array of strings": "[]string", "object": "struct"}.get(expected, expected)
     assert refusal(obj) == (
-        f"Request decode failed: json: cannot unmarshal {got} into field {field} of type {expected}"
+        f"Request decode failed: json: cannot unmarshal {got} into Go struct field .{outer} "
+        f"of type {go_type}"
     )
     assert refusal(obj, "service") == f"service.{field}: expected {expected}, got {got}"
 

@@ -22,8 +22,9 @@ def test_durations_are_read_as_go_reads_them(text: str, seconds: float) -> None:
         ("5", 'time: missing unit in duration "5"'),
         ("abc", 'time: invalid duration "abc"'),
         ("", 'time: invalid duration ""'),
-        ("1s2", 'time: invalid duration "1s2"'),
-        ("1 s", 'time: invalid duration "1 s"'),
+        ("1s2", 'time: missing unit in duration "1s2"'),
+        ("1 s", 'time: unknown unit " s" in duration "1 s"'),
+        ("1h1d", 'time: unknown unit "d" in duration "1h1d"'),
     ],
 )
 def test_other_durations_are_refused_in_gos_words(text: str, why: str) -> None:
