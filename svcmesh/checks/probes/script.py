@@ -13,6 +13,9 @@ from svcmesh.checks.table import ProbeResult
 
 READ_BYTES: Final = 4096
 
+KILLED_S: Final = 1.0
+"""How long a killed command is waited for."""
+
 _STATUSES: Final = {0: HealthStatus.PASSING, 1: HealthStatus.WARNING}
 
 
@@ -32,19 +35,23 @@ async def probe_script(probe: ScriptProbe, *, output_bytes_max: int) -> ProbeRes
         )
     except (OSError, ValueError) as error:
         raise ProbeError(_start_failure(probe.args[0], error)) from error
+    kept, total, has_ended = bytearray(), 0, False
     try:
         assert process.stdout is not None
-        kept, total = bytearray(), 0
         while chunk := await process.stdout.read(READ_BYTES):
             total += len(chunk)
             kept += chunk
             # The end of the output is what counts, as in Consul.
             del kept[:-output_bytes_max]
         code = await process.wait()
+        has_ended = True
     finally:
-        if process.returncode is None:
+        if not has_ended:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(KILLED_S):
+                    await process.wait()
     output = kept.decode("utf-8", "replace")
     if total > output_bytes_max:
         output = f"Captured {output_bytes_max} of {total} bytes\n...\n{output}"

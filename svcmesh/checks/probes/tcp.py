@@ -1,6 +1,7 @@
 """TCP and UDP probes."""
 
 import asyncio
+import socket
 from typing import Final
 
 from svcmesh.catalog.records import HealthStatus
@@ -31,22 +32,23 @@ async def probe_udp(probe: UdpProbe, dialer: Dialer, *, timeout_s: float) -> Pro
     """
     host, port = split_address(probe.address)
     ip = (await dialer.lookup(host, "udp"))[0]
-    loop = asyncio.get_running_loop()
-    answered: asyncio.Future[None] = loop.create_future()
-    try:
-        transport, _ = await loop.create_datagram_endpoint(
-            lambda: _Answer(answered), remote_addr=(ip, port_number(port))
-        )
-    except OSError as error:
-        raise ProbeError(f"dial udp {ip}:{port}: {os_reason(error)}") from error
-    try:
-        transport.sendto(b"")
-        await asyncio.wait([answered], timeout=min(REFUSAL_S, timeout_s))
-        refusal = answered.exception() if answered.done() else None
-        if isinstance(refusal, OSError):
-            raise ProbeError(f"read udp {ip}:{port}: {os_reason(refusal)}") from refusal
-    finally:
-        transport.abort()
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
+    # Not by a transport: asyncio's do not send empty datagrams.
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.setblocking(False)
+        try:
+            sock.connect((ip, port_number(port)))
+            sock.send(b"")
+            async with asyncio.timeout(min(REFUSAL_S, timeout_s / 2)):
+                await asyncio.get_running_loop().sock_recv(sock, 1)
+        except TimeoutError:
+            return _success(probe)
+        except OSError as error:
+            raise ProbeError(f"read udp {ip}:{port}: {os_reason(error)}") from error
+    return _success(probe)
+
+
+def _success(probe: UdpProbe) -> ProbeResult:
     return ProbeResult(HealthStatus.PASSING, f"UDP connect {probe.address}: Success")
 
 
@@ -56,16 +58,3 @@ class _Closing(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-
-
-class _Answer(asyncio.DatagramProtocol):
-    def __init__(self, answered: "asyncio.Future[None]") -> None:
-        self._answered = answered
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if not self._answered.done():
-            self._answered.set_result(None)
-
-    def error_received(self, exc: Exception) -> None:
-        if not self._answered.done():
-            self._answered.set_exception(exc)
