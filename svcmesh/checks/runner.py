@@ -4,6 +4,7 @@ import asyncio
 import logging
 import resource
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from math import inf
 from typing import Final
 
@@ -135,10 +136,11 @@ async def _probe(definition: CheckDefinition, dialer: Dialer, output_bytes_max: 
         case ScriptProbe():
             return await probe_script(probe, output_bytes_max=output_bytes_max)
         case GrpcProbe():
-            # Imported here: most agents have no such check, and HTTP/2 takes its memory.
-            from svcmesh.checks.probes.grpc import probe_grpc
-
-            return await probe_grpc(probe, dialer)
+            # Imported here: most agents have no such check, and HTTP/2 takes its memory. On a
+            # thread, as the import takes its time.
+            grpc = await asyncio.to_thread(import_module, "svcmesh.checks.probes.grpc")
+            result: ProbeResult = await grpc.probe_grpc(probe, dialer)
+            return result
         case _:
             raise AssertionError(f"not a probe: {probe}")
 

@@ -80,6 +80,8 @@ class CheckChanged:
     """The state of a check has changed, or output is due: publish it."""
 
     check_id: str
+    has_turned: bool = False
+    """Whether its status has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -410,7 +412,7 @@ class CheckTable:
             check.status, check.output, check.since = status, output, now
             check.publish_at = inf
             self._watch_criticality(check, now)
-            effects.append(CheckChanged(check_id))
+            effects.append(CheckChanged(check_id, has_turned=True))
         elif output != check.output:
             check.output = output
             wait_s = self._config.update_interval_s

@@ -46,6 +46,10 @@ PUBLISHED_OUTPUT_CHARS_MAX: Final = 8192
 """Of a check's output, whatever the limits on it: every agent holds what is published."""
 
 
+LOGGED_OUTPUT_CHARS_MAX: Final = 200
+"""Of the first line of a check's output, when its status has changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class ScriptPolicy:
     """Which checks may run commands."""
@@ -381,6 +385,8 @@ class LocalState:
         match fact:
             case CheckChanged():
                 state = self._table[fact.check_id]
+                if fact.has_turned:
+                    _log_turn(state)
                 self._publish_safely(self._record(state))
                 self._aliases.check_changed(state.definition)
             case ServiceExpired():
@@ -436,6 +442,12 @@ def _record(
         service_tags=() if service is None else service.tags,
         type=check.type,
     )
+
+
+def _log_turn(state: CheckState) -> None:
+    level = logging.INFO if state.status is HealthStatus.PASSING else logging.WARNING
+    first_line = state.output.strip().partition("\n")[0][:LOGGED_OUTPUT_CHARS_MAX]
+    logger.log(level, "check %s is now %s: %s", state.definition.id, state.status.value, first_line)
 
 
 def _restored(kept: TtlState | None) -> ProbeResult | None:
