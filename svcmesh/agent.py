@@ -68,7 +68,7 @@ from svcmesh.membership import LanAdmission, alive_servers, local_tags, server_a
 from svcmesh.runtime.catalog import CatalogRuntime
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.joining import RetriesExhaustedError, retry_join
-from svcmesh.runtime.kept import load_kept
+from svcmesh.runtime.kept import KeptState, load_kept
 from svcmesh.runtime.local import LocalState, ScriptPolicy
 from svcmesh.runtime.nodes import CatalogNodes
 from svcmesh.runtime.writer import GroupCommitter
@@ -156,10 +156,12 @@ class Agent:
             GossipError, DnsServerError, OSError: An address cannot be bound.
             StorageError: The data directory refuses.
         """
+        # Before gossip starts: reading thousands of definitions takes its time.
+        kept = load_kept(self._data_dir)
         self._start_catalog()
         await self._start_gossip()
         self._catalog.member_alive(self.config.node_name, NodeId(self.node_id), is_peer=True)
-        self._publish_own_records()
+        self._publish_own_records(kept)
         self.coordinates.refresh()
         await self._start_dns()
         await self._start_http()
@@ -360,7 +362,7 @@ class Agent:
 
     # -- our own records --------------------------------------------------------------------
 
-    def _publish_own_records(self) -> None:
+    def _publish_own_records(self, kept: KeptState) -> None:
         config = self.config
         family = "ipv6" if ":" in config.advertise_addr else "ipv4"
         addresses = dict.fromkeys(
@@ -384,7 +386,6 @@ class Agent:
                     meta={"version": __version__},
                 )
             )
-        kept = load_kept(self._data_dir)
         for warning in self._data_dir.warnings:
             logger.error("data_dir: %s", warning)
         self.local.load(kept, config.services, config.checks)

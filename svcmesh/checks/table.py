@@ -81,7 +81,7 @@ class CheckChanged:
 
     check_id: str
     has_turned: bool = False
-    """Whether its status has changed."""
+    """Whether this is news: another status, but not that a new check passes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,7 @@ class _Check:
         "failures",
         "has_run",
         "heap_at",
+        "is_new",
         "is_slow",
         "last_report",
         "output",
@@ -160,6 +161,8 @@ class _Check:
         self.started_at = 0.0
         """When the current run was started."""
         self.is_slow = False
+        self.is_new = True
+        """Whether it has had no result yet, nor a report."""
         self.heap_at = inf
         """The earliest entry of the table's heap for this check."""
 
@@ -245,6 +248,7 @@ class CheckTable:
         if old is not None:
             check.status, check.output, check.since = old.status, old.output, old.since
             check.checked_at, check.last_report = old.checked_at, old.last_report
+            check.is_new = old.is_new
         elif state is not None:
             check.status, check.output = state.status, self._shortened(definition, state.output)
             check.last_report = state.output
@@ -412,15 +416,16 @@ class CheckTable:
             check.status, check.output, check.since = status, output, now
             check.publish_at = inf
             self._watch_criticality(check, now)
-            effects.append(CheckChanged(check_id, has_turned=True))
+            is_news = not check.is_new or status is not HealthStatus.PASSING
+            effects.append(CheckChanged(check_id, has_turned=is_news))
         elif output != check.output:
             check.output = output
             wait_s = self._config.update_interval_s
             if wait_s <= 0:
                 effects.append(CheckChanged(check_id))
-                return
-            if check.publish_at == inf:
+            elif check.publish_at == inf:
                 check.publish_at = now + wait_s * self._rng.uniform(0.5, 1.5)
+        check.is_new = False
 
     def _watch_criticality(self, check: _Check, now: float) -> None:
         definition = check.definition
