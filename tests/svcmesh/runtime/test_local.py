@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -8,15 +9,27 @@ import pytest
 
 from svcmesh.catalog.records import Body, CheckRecord, HealthStatus, Kind, NodeId, ServiceRecord
 from svcmesh.catalog.view import CatalogView
-from svcmesh.checks.definition import CheckDefinition, Ttl
+from svcmesh.checks.definition import (
+    Alias,
+    CheckDefinition,
+    GrpcProbe,
+    HttpProbe,
+    ScriptProbe,
+    Source,
+    TcpProbe,
+    Ttl,
+    UdpProbe,
+)
 from svcmesh.checks.table import CheckConfig
-from svcmesh.definitions import ServiceDefinition
-from svcmesh.errors import StorageError
+from svcmesh.definitions import DefinitionError, ServiceDefinition
+from svcmesh.errors import ScriptsDisabledError, StorageError
 from svcmesh.runtime.kept import KeptState, load_kept
 from svcmesh.runtime.local import LocalState, ScriptPolicy
 from svcmesh.runtime.nodes import CatalogNodes
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import DataDir
+
+RUN = {"interval_s": 30.0, "timeout_s": 3.0}
 
 
 class Published:
@@ -53,7 +66,9 @@ def kept_checks(data_dir: DataDir) -> set[str]:
     return {definition.id for definition in load_kept(data_dir).checks}
 
 
-def local_state(data_dir: DataDir, published: Published) -> LocalState:
+def local_state(
+    data_dir: DataDir, published: Published, scripts: ScriptPolicy | None = None
+) -> LocalState:
     view = CatalogView(local_node_id=NodeId("id"), datacenter="dc1", index_start=1)
     return LocalState(
         data_dir,
@@ -62,7 +77,7 @@ def local_state(data_dir: DataDir, published: Published) -> LocalState:
         withdraw=published.withdraw,
         check_identity=lambda: None,
         config=CheckConfig(),
-        scripts=ScriptPolicy(),
+        scripts=scripts or ScriptPolicy(),
         rng=Random(1),
         node_checks=CatalogNodes(view, own_name="n1"),
     )
@@ -156,5 +171,160 @@ def test_what_a_ttl_check_said_too_long_ago_is_not_restored(tmp_path: Path) -> N
         later = Published()
         local_state(data_dir, later).load(KeptState((), old.checks, expired), [])
         assert later.statuses == {"c": "critical"}
+
+    play(tmp_path, story)
+
+
+def test_a_damaged_check_is_set_aside_and_the_rest_loads(tmp_path: Path) -> None:
+    async def story(local: LocalState, published: Published, data_dir: DataDir) -> None:
+        await local.register_check(ttl("good"))
+        data_dir.commit({"checks/bad": b'{"Name": 5}', "ttl-states/bad": b'{"status": "great"}'})
+        assert kept_checks(data_dir) == {"good"}
+        assert len(data_dir.warnings) == 2
+        assert (tmp_path / "checks-bad.corrupt").exists()
+
+    play(tmp_path, story)
+
+
+def test_maintenance_survives_a_restart_with_its_reason(tmp_path: Path) -> None:
+    async def first(local: LocalState, published: Published, data_dir: DataDir) -> None:
+        await local.register_service(service("web", 80))
+        await local.set_maintenance("web", "repairs")
+        await local.set_maintenance("", "reboot")
+
+    async def second(local: LocalState, published: Published, data_dir: DataDir) -> None:
+        local.load(load_kept(data_dir), [])
+        assert local.check_record("_service_maintenance:web").notes == "repairs"
+        assert local.check_record("_node_maintenance").notes == "reboot"
+        await local.set_maintenance("", None)
+        assert kept_checks(data_dir) == {"_service_maintenance:web"}
+
+    play(tmp_path, first)
+    play(tmp_path, second)
+
+
+def test_every_kind_of_check_is_kept_as_it_is(tmp_path: Path) -> None:
+    sources: list[tuple[Source, dict[str, float]]] = [
+        (HttpProbe("http://x/", "PUT", (("A", ("b", "c")),), "body", "name", True), RUN),
+        (TcpProbe("x:1"), RUN),
+        (UdpProbe("x:1"), RUN),
+        (GrpcProbe("x:1/y", True, "name", True), RUN),
+        (Ttl(90.5), {}),
+        (Alias("web", "n2"), {}),
+    ]
+    definitions = {
+        f"c{number}": CheckDefinition(
+            id=f"c{number}",
+            name="name",
+            source=source,
+            notes="notes",
+            status=HealthStatus.WARNING,
+            success_before_passing=1,
+            failures_before_warning=2,
+            failures_before_critical=3,
+            deregister_after_s=90.0,
+            output_bytes_max=5,
+            **times,
+        )
+        for number, (source, times) in enumerate(sources)
+    }
+
+    async def story(local: LocalState, published: Published, data_dir: DataDir) -> None:
+        for definition in definitions.values():
+            await local.register_check(definition)
+        assert {one.id: one for one in load_kept(data_dir).checks} == definitions
+
+    play(tmp_path, story)
+
+
+def test_a_new_service_is_published_after_its_checks(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    class Ordered(Published):
+        def publish(self, body: Body) -> None:
+            super().publish(body)
+            assert isinstance(body, (ServiceRecord, CheckRecord))
+            order.append(body.id)
+
+    async def scene() -> None:
+        data_dir = DataDir(None)
+        local = local_state(data_dir, Ordered())
+        await local.register_service(service("web", 80, ttl("c", "web")))
+        assert order == ["c", "web"]
+        # New tags show in checks that were registered before.
+        await local.register_service(replace(service("web", 80), tags=("v2",)))
+        assert local.check_record("c").service_tags == ("v2",)
+        assert order == ["c", "web", "web", "c"]
+        await local.close()
+
+    asyncio.run(scene())
+
+
+def test_reloading_keeps_the_state_of_configured_checks(tmp_path: Path) -> None:
+    async def story(local: LocalState, published: Published, data_dir: DataDir) -> None:
+        web = service("web", 80, ttl("c", "web"))
+        local.load(KeptState(), [web], [ttl("node"), ttl("gone")])
+        await local.report("c", HealthStatus.PASSING, "fine")
+        await local.register_check(ttl("http"))
+        local.reconfigure([web], [ttl("node"), ttl("new", "web")])
+        assert published.statuses == {
+            "c": "passing",
+            "node": "critical",
+            "new": "critical",
+            "http": "critical",
+        }
+        # Those of files are not kept: their files are read again.
+        assert kept_checks(data_dir) == {"http"}
+        with pytest.raises(DefinitionError, match='ServiceID "nobody" does not exist'):
+            local.reconfigure([], [ttl("lost", "nobody")])
+        assert "web" in published.ports
+
+    play(tmp_path, story)
+
+
+def test_scripts_run_only_where_they_are_allowed(tmp_path: Path) -> None:
+    script = CheckDefinition("s", "s", ScriptProbe(("/bin/true",)), interval_s=60, timeout_s=1)
+
+    async def scene() -> None:
+        data_dir = DataDir(None)
+        for policy in (
+            ScriptPolicy(),
+            ScriptPolicy(configured=True),
+            ScriptPolicy(configured=True, registered=True),
+        ):
+            local = local_state(data_dir, Published(), policy)
+            if policy.registered:
+                await local.register_check(script)
+                await local.register_service(service("web", 80, script))
+            else:
+                with pytest.raises(ScriptsDisabledError):
+                    await local.register_check(script)
+                with pytest.raises(ScriptsDisabledError):
+                    await local.register_service(service("web", 80, script))
+                assert not local.services
+            if policy.configured:
+                local.reconfigure([], [script])
+            else:
+                with pytest.raises(DefinitionError, match="Scripts are disabled on this agent"):
+                    local.reconfigure([], [script])
+            await local.close()
+        # What was registered while it was allowed does not come back when it no longer is.
+        later = Published()
+        local_state(data_dir, later).load(load_kept(data_dir), [])
+        assert later.statuses == {}
+
+    asyncio.run(scene())
+
+
+def test_reports_that_only_renew_a_check_share_a_write(tmp_path: Path) -> None:
+    async def story(local: LocalState, published: Published, data_dir: DataDir) -> None:
+        await local.register_check(ttl("c"))
+        await local.report("c", HealthStatus.PASSING, "1")
+        size = (tmp_path / "registrations.journal").stat().st_size
+        for number in range(100):
+            await local.report("c", HealthStatus.PASSING, str(number))
+        assert (tmp_path / "registrations.journal").stat().st_size == size
+        await local.close()
+        assert load_kept(data_dir).ttl_states["c"].output == "99"
 
     play(tmp_path, story)
