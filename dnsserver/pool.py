@@ -16,7 +16,7 @@ from dnsserver.records import AAAA, ANY, A
 from dnsserver.shuffling import Mixture, rotated
 
 MIXED_MAX: Final = 16
-"""Items that are worth a draw each."""
+"""Items that are worth a decision each about their order."""
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class RandomOrder(Generic[T]):
 
         When many are wanted it is always the same order, from `first` on: that is cheaper.
         """
-        if wanted > MIXED_MAX:
+        if min(wanted, len(self._items)) > MIXED_MAX:
             return rotated(self._items, first)
         return mixture.through(self._items, first)
 

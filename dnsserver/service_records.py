@@ -93,7 +93,7 @@ class ServiceLookup:
             mixture: Decides in which order.
         """
         limit = self._addresses_max
-        if limit > MIXED_MAX:
+        if min(limit, self.beginnings) > MIXED_MAX:
             # A stretch of all of them, which is cheaper than to go through the instances.
             addresses = self.pool.addresses(self.type)
             first = first * len(addresses) // self.beginnings

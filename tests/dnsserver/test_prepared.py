@@ -179,6 +179,17 @@ def test_load_is_spread_evenly_over_ten_thousand_queries(
         assert chi_square(all_given, sum(all_given.values()), count) < critical(count - 1)
 
 
+@pytest.mark.parametrize("type_", ["A", "SRV"])
+@pytest.mark.parametrize("edns", [None, 1232])
+def test_any_instance_may_follow_any_other(type_: str, edns: int | None) -> None:
+    """Else all clients of one that is down would go to the same second one."""
+    client = Client(directory_with(3))
+    packet = query(WEB, type_, opt=b"" if edns is None else opt_record(edns))
+    orders = Counter(client.raw(packet) for _ in range(600))
+    assert len(orders) == 6
+    assert min(orders.values()) > 40
+
+
 def chi_square(times: Counter[bytes] | Counter[str], total: int, categories: int) -> float:
     expected = total / categories
     missing = categories - len(times)
