@@ -313,7 +313,8 @@ class LocalState:
                 "Scripts are disabled on this agent from remote calls; to enable, configure "
                 "'enable_script_checks' to true"
             )
-        record = _record(check, service, check.status, "x" * PUBLISHED_OUTPUT_CHARS_MAX)
+        longest = "\U0001f600" * PUBLISHED_OUTPUT_CHARS_MAX
+        record = _record(check, service, check.status, longest)
         if (problem := replication_problem(record)) is not None:
             raise DefinitionError(f"a check {problem}")
 

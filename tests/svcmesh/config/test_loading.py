@@ -438,3 +438,69 @@ def test_a_wan_port_is_said_to_have_no_effect() -> None:
     config = load_config({"dev": True, "serf-wan-port": 9302}, [])
     assert any("ports.serf_wan has no effect" in warning for warning in config.warnings)
     assert not load_config({"dev": True}, []).warnings
+
+
+# -- health checks ------------------------------------------------------------------------------
+
+
+def test_checks_are_defined_alone_and_with_their_service(write: Write) -> None:
+    config = load(
+        write("1.json", {
+            "check": {"id": "disk", "name": "disk space", "ttl": "90s", "notes": "n"},
+            "checks": [{"name": "mem", "tcp": "127.0.0.1:1", "interval": "10s"}],
+        }),
+        write("2.json", {
+            "service": {"name": "web", "check": {"id": "w", "http": "http://x/", "interval": "5s"}},
+            "services": [{"name": "db", "checks": [{"ttl": "5s"}, {"alias_service": "web"}]}],
+        }),
+    )  # fmt: skip
+    assert [(check.id, check.name, check.type) for check in config.checks] == [
+        ("disk", "disk space", "ttl"),
+        ("mem", "mem", "tcp"),
+    ]
+    assert {
+        service.name: [(check.id, check.type) for check in service.checks]
+        for service in config.services
+    } == {
+        "web": [("w", "http")],
+        "db": [("service:db:1", "ttl"), ("service:db:2", "alias")],
+    }
+
+
+def test_checks_in_hcl_blocks_are_the_same(write: Write) -> None:
+    text = """
+        check { id = "disk"  name = "disk"  ttl = "90s" }
+        service {
+          name = "web"
+          check { args = ["/bin/true"]  interval = "10s"  failures_before_critical = 3 }
+        }
+    """
+    config = load(write("1.hcl", text))
+    ((check,),) = [service.checks for service in config.services]
+    assert [one.id for one in config.checks] == ["disk"]
+    assert (check.id, check.type, check.failures_before_critical) == ("service:web", "script", 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"check": {"name": "x"}}, "check: Invalid check: TTL must be > 0 for TTL checks"),
+        ({"checks": [{"name": "x", "ttl": "soon"}]},
+         'checks[0].TTL: time: invalid duration "soon"'),
+        ({"service": {"name": "x", "check": {"ttl": 5, "bogus": 1}}},
+         "invalid config key service.Check.bogus"),
+        ({"check": {"name": "x", "docker_container_id": "y", "interval": "5s"}},
+         "check: docker_container_id: Docker checks are not built yet"),
+    ],
+)  # fmt: skip
+def test_a_wrong_check_is_an_error_that_says_where(
+    write: Write, content: dict[str, object], text: str
+) -> None:
+    assert text in refusal(write("1.json", content))
+
+
+def test_settings_of_checks(write: Write) -> None:
+    config = load(write("1.json", {"check_output_max_size": 100}), enable_script_checks="true")
+    assert (config.enable_script_checks, config.check_output_max_size) == (True, 100)
+    assert (config.check_update_interval_s, config.discard_check_output) == (300.0, False)
+    assert load(dev=True).check_update_interval_s == 0.0
