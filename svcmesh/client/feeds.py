@@ -82,17 +82,18 @@ class Feed:
             except ClientClosedError:
                 return
             except ClientError as error:
-                logger.error("following %s: %s", self._watch.query.service, error)
+                # Who waits for the first answer is told; who has one keeps it, and we go on asking.
                 self._refusal = error
                 self._mark_stale(error)
                 self._has_answer.set()
-                return
+                continue
             if instances is None:
                 self._mark_stale(self._watch.failure)
                 continue
             now_utc = time.time()
             self._picker.update(instances)
             self._picker.update_freshness(Freshness(False, now_utc, None))
+            self._refusal = None
             self._has_answer.set()
             if self._cache_file is not None and instances != saved:
                 saved = instances

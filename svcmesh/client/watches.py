@@ -76,7 +76,8 @@ class ServiceWatch:
         """Ask once, when it is time; the answer, or None when there was none.
 
         Raises:
-            RequestRefusedError: The question is wrong.
+            RequestRefusedError: The question is wrong. It may be asked again, in case the agent
+                thinks otherwise some day.
             ClientClosedError: The client is closed.
         """
         clock = asyncio.get_running_loop().time
@@ -90,12 +91,12 @@ class ServiceWatch:
             answer = await self._question(state.index)
             instances = self.query.read(answer.value)
         except (AgentUnreachableError, BadAnswerError, RequestRefusedError) as error:
-            if isinstance(error, RequestRefusedError) and error.is_final:
-                raise
             if self.failure is None:
                 logger.warning("watching %s: %s", self.query.service, error)
             self.failure = error
             state.handle_failure(now=clock())
+            if isinstance(error, RequestRefusedError) and error.is_final:
+                raise
             return None
         if self.failure is not None:
             logger.info("watching %s: the agent answers again", self.query.service)

@@ -364,6 +364,22 @@ def test_a_question_that_is_refused_is_told_on_entering() -> None:
     run(scenario())
 
 
+def test_a_picker_survives_a_refusal_that_comes_later() -> None:
+    async def scenario() -> None:
+        async with agent_and_client() as (agent, client):
+            agent.put("web-1")
+            async with client.picker("web") as picker:
+                agent.refusals["/health/"] = 403
+                agent.touch()
+                await until(lambda: isinstance(picker.freshness.failure, RequestRefusedError))
+                assert picker.pick().id == "web-1"
+                del agent.refusals["/health/"]
+                agent.put("web-2", port=81)
+                await until(lambda: not picker.freshness.is_stale and len(picker.instances) == 2)
+
+    run(scenario())
+
+
 def test_the_nearest_goes_by_the_coordinates_of_the_nodes() -> None:
     async def scenario() -> None:
         async with agent_and_client() as (agent, client):
