@@ -17,7 +17,7 @@ EAGERNESS_MIN: Final = 0.05
 EAGER_S: Final = 600.0
 """After this long a peer is dialled once an interval, by the whole pool together."""
 DIAL_PAUSE_S_MIN: Final = 1.0
-"""Between two dials of one member, however many peers it has lost."""
+"""Between two dials of one member, on average, however many peers it has lost."""
 
 
 def eagerness(lost_s: float, *, steady_s: float) -> float:
@@ -94,6 +94,8 @@ class LostPeers:
         weights = [eagerness(now - peer.lost_at, steady_s=steady_s) for peer in peers]
         dials = sum(weights) / max(1, present)
         pause_s = max(DIAL_PAUSE_S_MIN, interval_s / max(1.0, dials))
+        # Members that start, or lose each other, in one moment would else dial in one moment.
+        pause_s *= rng.uniform(0.5, 1.5)
         if not peers or rng.random() >= dials:
             return None, pause_s
         return rng.choices(peers, weights)[0], pause_s
