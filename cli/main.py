@@ -28,6 +28,7 @@ COMMANDS: Final = {
         "cli.consistency", "consistency", "Shows whether the agents agree on the catalog"
     ),
     "debug": Entry("cli.debugging", "debug", "Records a debugging archive for operators"),
+    "doctor": Entry("cli.doctor", "doctor", "Examines the network between the members"),
     "info": Entry("cli.info", "info", "Provides debugging information for operators"),
     "join": Entry("cli.joining", "join", "Tell a svcmesh agent to join a cluster"),
     "keygen": Entry("cli.keygen", "keygen", "Generates a new encryption key"),

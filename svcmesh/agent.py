@@ -66,6 +66,7 @@ from svcmesh.healthlog import HealthLog
 from svcmesh.insight import PoolInsight
 from svcmesh.membership import LanAdmission, alive_servers, local_tags, server_address
 from svcmesh.runtime.catalog import CatalogRuntime
+from svcmesh.runtime.doctor import Doctor
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.joining import RetriesExhaustedError, retry_join
 from svcmesh.runtime.kept import KeptState, load_kept
@@ -248,7 +249,15 @@ class Agent:
                 is_server=config.server,
             ),
         )
-        self.insight = PoolInsight(self._gossip)
+        doctor = Doctor(
+            self._gossip,
+            keyring=self.keyring,
+            sends_encrypted=config.encrypt_verify_outgoing,
+            datagram_bytes=self._gossip_config().swim.udp_buffer_bytes,
+            clock_drift_s=lambda: self._replica.clock_drift_s,
+        )
+        self._opened.callback(doctor.close)
+        self.insight = PoolInsight(self._gossip, doctor.examine)
         self._opened.push_async_callback(self._save_changed_state)
         self._opened.push_async_callback(self._gossip.close)
 

@@ -3,6 +3,7 @@
 Why a member is seen as it is comes from the gossip library's memory; here it becomes sentences.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,7 @@ from gossip import Gossip
 from gossip.serf.events import Member
 from gossip.swim.history import Accusation, Reason, Step
 from gossip.types import MemberName
+from svcmesh.doctor import Examination
 
 _BECAUSE: Final = {
     None: "",
@@ -33,8 +35,12 @@ class Standing:
 class PoolInsight:
     """Answers from one agent's view of the pool."""
 
-    def __init__(self, gossip: Gossip) -> None:
-        self._gossip = gossip
+    def __init__(self, gossip: Gossip, examine: Callable[[], Awaitable[Examination]]) -> None:
+        self._gossip, self._examine = gossip, examine
+
+    async def examine(self) -> Examination:
+        """Try every present member in every way; takes seconds."""
+        return await self._examine()
 
     def why(self, name: str) -> Standing | None:
         """How a member is seen and why; None if nothing is known of it."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from gossip.driver.drops import DropLog
+from gossip.driver.seals import Seals
 from gossip.driver.sockets import AddressFamily, next_refusal
 from gossip.types import Address
 from gossip.wire import PacketCodec
@@ -41,6 +42,8 @@ class PacketSocket:
         self._sock, self._family, self._codec = sock, family, codec
         self._receive, self._refused, self._finish_batch = receive, refused, finish_batch
         self._counters, self._drops = counters, drops
+        self.seals = Seals()
+        """How each source's packets were sealed."""
         self._buffer = memoryview(bytearray(DATAGRAM_BYTES_MAX))
         self._loop = asyncio.get_running_loop()
         self._is_open = True
@@ -117,6 +120,8 @@ class PacketSocket:
         self._counters["packets_in"] += 1
         self._counters["bytes_in"] += len(datagram)
         decoded = self._codec.decode_untrusted(datagram)
+        if decoded.messages:
+            self.seals.note(source, decoded.key)
         for message in decoded.messages:
             self._receive(message, source)
         if decoded.drops:

@@ -15,6 +15,7 @@ from random import Random
 from typing import Final
 
 from gossip.config import GossipConfig
+from gossip.driver.diagnosis import Diagnosis, Diagnostician
 from gossip.driver.drops import DropLog, logger
 from gossip.driver.joins import JoinResult, Joins
 from gossip.driver.keys import KEY_MISSING, KeyReport, SaveKeys, perform_durably
@@ -130,6 +131,14 @@ class Gossip:
             timeout_s=config.swim.tcp_timeout_s,
             counters=self._counters,
             drops=self._drops,
+        )
+        self._diagnostician = Diagnostician(
+            self._packets,
+            self._streams,
+            self._codec,
+            own_name=machine.local.name,
+            public=machine.local.address,
+            datagram_bytes_max=config.swim.udp_buffer_bytes,
         )
         self._stall_s_min = config.swim.stall_s_min
         self._stall_logged_at = -STALL_LOG_S
@@ -257,6 +266,22 @@ class Gossip:
         Drops are `dropped.REASON`, one for each reason that has occurred.
         """
         return self._counters
+
+    async def diagnose(self, name: MemberName) -> Diagnosis:
+        """Measure how a member can be reached; takes seconds where it cannot.
+
+        Raises:
+            StateError: There is no such member, or we are closed.
+        """
+        self._require_open()
+        member = self._machine.member(name)
+        if member is None:
+            raise StateError(f"no member is called {name!r}")
+        return await self._diagnostician.diagnose(member.name, member.address)
+
+    def seal_key(self, address: Address) -> bytes | None:
+        """The key of the last packet from an address; None for plain text, or if none came."""
+        return self._packets.seals.key(address)
 
     @property
     def loop_lag_s(self) -> float:
@@ -476,7 +501,8 @@ class Gossip:
 
     def _receive(self, message: PacketMessage, source: Address) -> None:
         """Take one message of a batch; the timer is seen to at the batch's end."""
-        if self._is_open:
+        is_ours = isinstance(message, Ack) and self._diagnostician.take_ack(message)
+        if self._is_open and not is_ours:
             self._perform(self._machine.handle_message(message, source=source, now=self._now()))
 
     def _handle_delay(self, late_s: float) -> None:

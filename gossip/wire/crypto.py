@@ -109,6 +109,10 @@ class Keyring:
         Raises:
             DecodeError: No key does, or the payload's form is wrong (`bad-encryption`).
         """
+        return self.open_untrusted(payload, aad=aad)[0]
+
+    def open_untrusted(self, payload: bytes, *, aad: bytes) -> tuple[bytes, bytes]:
+        """As `decrypt_untrusted`, with the key that opened it."""
         if not payload:
             raise DecodeError(reasons.EMPTY)
         version = payload[0]
@@ -117,12 +121,13 @@ class Keyring:
         if len(payload) < _PAYLOAD_BYTES_MIN[version]:
             raise DecodeError(reasons.BAD_ENCRYPTION, f"only {len(payload)} bytes")
         nonce, sealed = payload[1 : 1 + NONCE_BYTES], payload[1 + NONCE_BYTES :]
-        for cipher in self._ciphers.values():
+        for key, cipher in self._ciphers.items():
             try:
                 plaintext = cipher.decrypt(nonce, sealed, aad)
             except InvalidTag:
                 continue
-            return _unpadded_untrusted(plaintext) if version == 0 else _not_empty(plaintext)
+            is_padded = version == 0
+            return _unpadded_untrusted(plaintext) if is_padded else _not_empty(plaintext), key
         raise DecodeError(reasons.DECRYPT_FAILED, "no key opens it")
 
 

@@ -33,6 +33,8 @@ class DecodedPacket:
 
     messages: list[PacketMessage]
     drops: list[DecodeError]
+    key: bytes | None = None
+    """What opened it; None for plain text."""
 
 
 class PacketCodec:
@@ -75,7 +77,9 @@ class PacketCodec:
         """Read a datagram. Nothing in it makes this raise; what is bad ends up in `drops`."""
         decoded = DecodedPacket([], [])
         try:
-            packet = strip_crc_untrusted(self._open_untrusted(datagram))
+            opened, key = self._open_untrusted(datagram)
+            decoded = DecodedPacket([], [], key)
+            packet = strip_crc_untrusted(opened)
             if packet and packet[0] not in (numbers.COMPOUND, numbers.COMPRESS):
                 decoded.messages.append(decode_message_untrusted(packet))
                 return decoded
@@ -85,19 +89,19 @@ class PacketCodec:
         _Unwrapping(decoded).unwrap_untrusted(packet, layers=0, is_expanded=False)
         return decoded
 
-    def _open_untrusted(self, datagram: bytes) -> bytes:
-        """Take off label and encryption."""
+    def _open_untrusted(self, datagram: bytes) -> tuple[bytes, bytes | None]:
+        """Take off label and encryption; also the key."""
         label, packet = split_label_untrusted(datagram)
         if label or self._label:
             check_label(label, expected=self._label, skip_check=self._pool.skip_inbound_label_check)
         if self._keyring is None:
-            return packet
+            return packet, None
         try:
-            return self._keyring.decrypt_untrusted(packet, aad=self._label)
+            return self._keyring.open_untrusted(packet, aad=self._label)
         except DecodeError:
             if self._pool.verify_incoming:
                 raise
-            return packet
+            return packet, None
 
 
 class _Unwrapping:

@@ -16,6 +16,7 @@ from svcmesh.checks.table import CheckTable
 from svcmesh.config import AgentConfig
 from svcmesh.consistency import Report
 from svcmesh.definitions import ServiceDefinition
+from svcmesh.doctor import Examination
 from svcmesh.errors import SvcmeshError
 from svcmesh.explaining import ExplainedInstance
 from svcmesh.insight import Standing
@@ -76,6 +77,9 @@ class Insight(Protocol):
 
     def why(self, name: str) -> Standing | None:
         """How a member is seen and why; None if nothing is known of it."""
+
+    async def examine(self) -> Examination:
+        """Try every present member in every way; takes seconds."""
 
 
 class LocalFacade(Protocol):

@@ -120,6 +120,11 @@ class Replica:
     # -- what we know -----------------------------------------------------------------------
 
     @property
+    def clock_drift_s(self) -> float:
+        """Our wall clock against the median of the peers'; positive: ours is ahead."""
+        return self._clocks.drift_s
+
+    @property
     def epoch(self) -> int:
         """Of this run."""
         return self._publisher.epoch

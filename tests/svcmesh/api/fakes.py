@@ -21,6 +21,7 @@ from svcmesh.checks.table import CheckConfig
 from svcmesh.config import AgentConfig, load_config
 from svcmesh.consistency import PeerReport, Report
 from svcmesh.coordinates import NodeCoordinates
+from svcmesh.doctor import Examination
 from svcmesh.explaining import Explainer
 from svcmesh.healthlog import HealthLog
 from svcmesh.insight import Standing
@@ -55,6 +56,12 @@ class FakeInsight:
     """Knows what a test has put there."""
 
     standings: dict[str, Standing] = field(default_factory=dict)
+    report: Examination = field(
+        default_factory=lambda: Examination(0.0, 0.0, 0, "plain text", (), ())
+    )
+
+    async def examine(self) -> Examination:
+        return self.report
 
     def why(self, name: str) -> Standing | None:
         return self.standings.get(name)

@@ -1,8 +1,10 @@
-"""`/v1/agent/why/...`."""
+"""`/v1/agent/why/...` and `/v1/agent/doctor`."""
 
+from gossip.driver.diagnosis import Diagnosis
 from gossip.serf.events import MemberStatus
 from gossip.swim.history import Accusation, Reason, Step
-from gossip.types import Incarnation, MemberName
+from gossip.types import Address, Incarnation, MemberName
+from svcmesh.doctor import Examination, MemberReport
 from svcmesh.insight import Standing
 from tests.svcmesh.api.fakes import Client, FakeAgent, member, run
 
@@ -50,5 +52,39 @@ def test_an_unknown_name_is_not_found() -> None:
         answer = await client.get("/v1/agent/why/nobody")
         assert answer.status == 404
         assert "nobody" in answer.text
+
+    run(scenario)
+
+
+def test_the_doctor_reports_each_member_in_milliseconds() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        diagnosis = Diagnosis(
+            MemberName("n2"), Address("127.0.0.2", 8301), 0.0012344, 1, 1200, None, "refused"
+        )
+        sick = MemberReport(diagnosis, "plain text", ("no answer by TCP: refused",))
+        agent.insight.report = Examination(0.0015, -2.5, 1, "plain text", ("late",), (sick,))
+        answer = (await client.get("/v1/agent/doctor")).json
+        assert answer == {
+            "Node": "n1",
+            "Healthy": False,
+            "Problems": ["late"],
+            "LoopLagMs": 1.5,
+            "ClockDriftMs": -2500.0,
+            "HealthScore": 1,
+            "Encryption": "plain text",
+            "Members": [
+                {
+                    "Node": "n2",
+                    "Address": "127.0.0.2:8301",
+                    "UdpRttMs": 1.23,
+                    "UdpLost": 1,
+                    "DatagramBytes": 1200,
+                    "TcpRttMs": None,
+                    "TcpError": "refused",
+                    "Encryption": "plain text",
+                    "Problems": ["no answer by TCP: refused"],
+                }
+            ],
+        }
 
     run(scenario)
