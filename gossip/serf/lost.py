@@ -16,18 +16,20 @@ EAGERNESS_MAX: Final = 20.0
 EAGERNESS_MIN: Final = 0.05
 EAGER_S: Final = 600.0
 """After this long a peer is dialled once an interval, by the whole pool together."""
+STEADY_S: Final = 24 * 3600.0
+"""After this long it becomes rarer."""
 DIAL_PAUSE_S_MIN: Final = 1.0
 """Between two dials of one member, on average, however many peers it has lost."""
 
 
-def eagerness(lost_s: float, *, steady_s: float) -> float:
+def eagerness(lost_s: float) -> float:
     """How often a pool dials a peer in one reconnect interval, `lost_s` after losing it.
 
-    Twenty times at first, as the peer may just have restarted; once between ten minutes and
-    `steady_s`, as in Serf; then ever more rarely, down to once in twenty intervals.
+    Twenty times at first, as the peer may just have restarted; once between ten minutes and a day,
+    as in Serf; then ever more rarely, down to once in twenty intervals.
     """
-    if lost_s >= steady_s:
-        return max(EAGERNESS_MIN, steady_s / lost_s)
+    if lost_s >= STEADY_S:
+        return max(EAGERNESS_MIN, STEADY_S / lost_s)
     return max(1.0, EAGERNESS_MAX if lost_s <= 0 else min(EAGERNESS_MAX, EAGER_S / lost_s))
 
 
@@ -83,7 +85,7 @@ class LostPeers:
             del self._names[peer.address]
 
     def plan(
-        self, *, present: int, interval_s: float, steady_s: float, rng: Random, now: float
+        self, *, present: int, interval_s: float, rng: Random, now: float
     ) -> tuple[LostPeer | None, float]:
         """Whom to dial now, and when to plan again, in seconds.
 
@@ -91,7 +93,7 @@ class LostPeers:
         they should be. One that has lost nearly everybody dials at a pace of its own.
         """
         peers = list(self._peers.values())
-        weights = [eagerness(now - peer.lost_at, steady_s=steady_s) for peer in peers]
+        weights = [eagerness(now - peer.lost_at) for peer in peers]
         dials = sum(weights) / max(1, present)
         pause_s = max(DIAL_PAUSE_S_MIN, interval_s / max(1.0, dials))
         # Members that start, or lose each other, in one moment would else dial in one moment.

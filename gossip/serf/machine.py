@@ -530,11 +530,9 @@ class Serf:
 
     def _reconnect(self, now: float) -> None:
         """Now and then dial a lost peer again (10.7)."""
-        serf = self._config.serf
         peer, pause_s = self._members.lost.plan(
             present=self._members.present_count,
-            interval_s=serf.reconnect_interval_s,
-            steady_s=serf.reconnect_timeout_s,
+            interval_s=self._config.serf.reconnect_interval_s,
             rng=self._rng,
             now=now,
         )

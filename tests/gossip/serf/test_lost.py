@@ -36,7 +36,7 @@ class TestEagerness:
     @given(st.floats(0, 1e9), st.floats(0, 1e9))
     def test_it_decays_and_never_ends(self, a: float, b: float) -> None:
         sooner, later = sorted((a, b))
-        first, second = (eagerness(at, steady_s=DAY_S) for at in (sooner, later))
+        first, second = (eagerness(at) for at in (sooner, later))
         assert EAGERNESS_MIN <= second <= first <= EAGERNESS_MAX
 
     @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ class TestEagerness:
     def test_an_hour_is_no_less_than_in_serf_and_days_are_rare(
         self, lost_s: float, dials: float
     ) -> None:
-        assert eagerness(lost_s, steady_s=DAY_S) == dials
+        assert eagerness(lost_s) == dials
 
 
 class TestWhoIsMissed:
@@ -118,9 +118,7 @@ class TestDialling:
             lost = LostPeers(size_max=9)
             lost.lose(*peer(1), now=0.0)
             while spent_s < 300_000:
-                found, pause_s = lost.plan(
-                    present=present, interval_s=30, steady_s=DAY_S, rng=rng, now=lost_s
-                )
+                found, pause_s = lost.plan(present=present, interval_s=30, rng=rng, now=lost_s)
                 dials += found is not None
                 spent_s += pause_s
             assert dials * present * 30 / spent_s == pytest.approx(per_interval, rel=0.15)
@@ -130,6 +128,6 @@ class TestDialling:
         lost.lose(*peer(1), now=0.0)
         rng, now, found = Random(1), 365 * DAY_S, None
         while found is None and now < 366 * DAY_S:
-            found, pause_s = lost.plan(present=1, interval_s=30, steady_s=DAY_S, rng=rng, now=now)
+            found, pause_s = lost.plan(present=1, interval_s=30, rng=rng, now=now)
             now += pause_s
         assert found is not None
