@@ -227,7 +227,9 @@ class Intake:
         intent = LeaveIntent(self.member_clock.time, self._own_name)
         self.member_clock.increment()
         self._handle_leave_intent(intent, now=now)
-        return self._hand_on(self._rumors.intents, encode_serf(intent)) if spread else None
+        if not spread:
+            return None
+        return self._hand_on(self._rumors.intents, encode_serf(intent), is_urgent=True)
 
     def force_leave(self, name: MemberName, *, prune: bool, now: float) -> None:
         """Say for another member that it leaves (10.6); one that is alive will deny it."""
@@ -327,11 +329,12 @@ class Intake:
         *,
         name: bytes | None = None,
         known_by: Iterable[Address] = (),
+        is_urgent: bool = False,
     ) -> RumorNo | None:
         if not self._rumors.fits(payload):
             self._drop(drops.RUMOR_TOO_LARGE, f"{len(payload)} bytes")
             return None
-        return queue.queue(payload, name=name, known_by=known_by)
+        return queue.queue(payload, name=name, known_by=known_by, is_urgent=is_urgent)
 
     def _drop(self, reason: str, detail: str = "") -> None:
         self._emit(MessageDropped(reason, detail))

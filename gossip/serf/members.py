@@ -2,13 +2,14 @@
 
     status     SWIM: joined   SWIM: gone       join intent   leave intent
     unknown    alive (1)      -                noted         noted
-    alive      alive          failed           alive         leaving
+    alive      alive          failed (2)       alive         leaving
     leaving    alive          left             alive         leaving
     failed     alive          -                failed        left
     left       alive          -                left          left
 
-(1) or leaving, when a leave intent was noted. An intent counts only if it is newer than the
-member's status time; what happens to intents about ourselves is decided in `machine.py`.
+(1) or leaving, when a leave intent was noted. (2) or left, when the member itself said so to SWIM.
+An intent counts only if it is newer than the member's status time; what happens to intents about
+ourselves is decided in `machine.py`.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,7 +34,7 @@ from gossip.serf.intents import RecentIntents
 from gossip.serf.lost import LostPeers
 from gossip.swim.effects import MessageDropped
 from gossip.swim.history import History, Reason, Step
-from gossip.types import Address, LamportTime, MemberName
+from gossip.types import Address, LamportTime, MemberName, MemberState
 from gossip.wire.messages import JoinIntent, LeaveIntent, PushPullNode
 from gossip.wire.serf_values import decode_tags_untrusted
 
@@ -141,7 +142,10 @@ class Members:
             self._emit(MessageDropped(drops.UNKNOWN_MEMBER, node.name))
             return
         record.gone_at = now
-        if record.member.status == MemberStatus.LEAVING:
+        # Differs from Serf, which lists whom it has not heard intend it as failed, on some members
+        # and not on others (hashicorp/consul#3706): SWIM's word of a departure is its own word too.
+        has_left = node.state == MemberState.LEFT or record.member.status == MemberStatus.LEAVING
+        if has_left and record.member.status in (MemberStatus.LEAVING, MemberStatus.ALIVE):
             record.member = self._member_of(node, MemberStatus.LEFT)
             self._left[node.name] = record
             self._emit(MemberLeft(record.member))

@@ -29,6 +29,11 @@ class SerfRumors:
         """The longest rumor that a packet can carry."""
         self._retransmit_mult, self._member_count = retransmit_mult, member_count
 
+    @property
+    def has_urgent(self) -> bool:
+        """Whether a packet must have room for one of these before any claim of SWIM's."""
+        return self.intents.has_urgent
+
     def fits(self, payload: bytes) -> bool:
         """Whether a packet can carry `payload`."""
         return 0 < len(payload) <= self.rumor_bytes_max

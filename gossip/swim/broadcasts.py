@@ -1,7 +1,8 @@
 """Rumors waiting to be handed on, each with a transmit budget (gossip protocol, section 9).
 
 The least transmitted go first, so a new rumor overtakes old ones; within that the largest that
-still fits. Who carries them, and how many bytes a carrier has, is decided by the machines.
+still fits. What cannot wait, because its author will soon be gone, is urgent and before them all.
+Who carries them, and how many bytes a carrier has, is decided by the machines.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -19,6 +20,10 @@ PASSED_OVER_MAX: Final = 64
 thousands cannot make each packet to it cost that many steps."""
 
 
+URGENT_TIER: Final = -1
+"""Before all that are not urgent, those never sent included."""
+
+
 def retransmit_limit(mult: int, node_count: int) -> int:
     """How often a rumor is sent in a pool of `node_count` (9.1)."""
     # ceil(log10(n + 1)) is the number of decimal digits of n; no rounding at powers of ten.
@@ -30,7 +35,13 @@ class _Rumor:
     body: bytes
     name: str | bytes | None
     known_by: set[Address]
+    is_urgent: bool = False
     transmits: int = 0
+
+    @property
+    def tier(self) -> int:
+        """The lowest is drawn from first; an urgent rumor stays in front until it is spread."""
+        return URGENT_TIER if self.is_urgent else self.transmits
 
     def is_wasted_on(self, to: Address | None, *, others_present: int) -> bool:
         """Whether `to` knows it already, and somebody else is there to be told instead."""
@@ -53,8 +64,8 @@ class BroadcastQueue:
     """A bounded queue of rumors.
 
     Invariants: at most `size_max` rumors; at most one per name; every rumor is in the tier of its
-    number of transmissions, and tiers are not empty. A full queue makes room by forgetting a most
-    transmitted rumor, the smallest and oldest of those.
+    number of transmissions or in that of the urgent ones, and tiers are not empty. A full queue
+    makes room by forgetting a most transmitted rumor, the smallest and oldest of those.
     """
 
     def __init__(self, *, size_max: int, freight: Freight | None = None) -> None:
@@ -74,8 +85,18 @@ class BroadcastQueue:
         """Whether the rumor still has transmissions left."""
         return no in self._rumors
 
+    @property
+    def has_urgent(self) -> bool:
+        """Whether an urgent rumor waits."""
+        return URGENT_TIER in self._tiers
+
     def queue(
-        self, body: bytes, *, name: str | bytes | None = None, known_by: Iterable[Address] = ()
+        self,
+        body: bytes,
+        *,
+        name: str | bytes | None = None,
+        known_by: Iterable[Address] = (),
+        is_urgent: bool = False,
     ) -> RumorNo:
         """Add a rumor; one with a `name` replaces the older one of that name.
 
@@ -87,7 +108,7 @@ class BroadcastQueue:
             self._remove(self._tiers[max(self._tiers)][0][1])
         self._last_no += 1
         no = RumorNo(self._last_no)
-        self._rumors[no] = rumor = _Rumor(body, name, set(known_by))
+        self._rumors[no] = rumor = _Rumor(body, name, set(known_by), is_urgent)
         self._freight.count += 1
         if name is not None:
             self._by_name[name] = no
@@ -150,14 +171,14 @@ class BroadcastQueue:
         return [rumor.body for _, rumor in taken]
 
     def _insert(self, no: RumorNo, rumor: _Rumor) -> None:
-        insort(self._tiers.setdefault(rumor.transmits, []), (len(rumor.body), no))
+        insort(self._tiers.setdefault(rumor.tier, []), (len(rumor.body), no))
 
     def _remove(self, no: RumorNo) -> None:
         rumor = self._rumors[no]
-        tier = self._tiers[rumor.transmits]
+        tier = self._tiers[rumor.tier]
         del tier[bisect_left(tier, (len(rumor.body), no))]
         if not tier:
-            del self._tiers[rumor.transmits]
+            del self._tiers[rumor.tier]
         self._forget(no)
 
     def _forget(self, no: RumorNo) -> None:

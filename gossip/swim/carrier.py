@@ -32,6 +32,11 @@ class UserRumors(Protocol):
         """Counts the rumors of these queues, and takes in those of ours."""
         ...
 
+    @property
+    def has_urgent(self) -> bool:
+        """Whether one of them goes before any claim."""
+        ...
+
     def draw(
         self,
         *,
@@ -111,23 +116,32 @@ class Carrier:
     def _draw(self, to: Address, room_bytes: int, count_max: int) -> list[bytes]:
         if not self._freight.count:
             return []
-        others_present = self._table.others_present
-        drawn = self._rumors.draw(
+        if self._user_rumors.has_urgent:
+            first = self._draw_user(to, room_bytes, count_max)
+            room_bytes -= sum(map(len, first)) + _PART_BYTES * len(first)
+            return first + self._draw_claims(to, room_bytes, count_max - len(first))
+        first = self._draw_claims(to, room_bytes, count_max)
+        room_bytes -= sum(map(len, first)) + _PART_BYTES * len(first)
+        return first + self._draw_user(to, room_bytes, count_max - len(first))
+
+    def _draw_claims(self, to: Address, room_bytes: int, count_max: int) -> list[bytes]:
+        return self._rumors.draw(
             room_bytes=room_bytes,
             overhead_bytes=_PART_BYTES,
             limit=retransmit_limit(self._retransmit_mult, len(self._table)),
             count_max=count_max,
             to=to,
-            others_present=others_present,
+            others_present=self._table.others_present,
         )
-        room_bytes -= sum(map(len, drawn)) + _PART_BYTES * len(drawn)
-        if room_bytes > _USER_PART_BYTES and len(drawn) < count_max:
-            payloads = self._user_rumors.draw(
-                room_bytes=room_bytes,
-                overhead_bytes=_USER_PART_BYTES,
-                count_max=count_max - len(drawn),
-                to=to,
-                others_present=others_present,
-            )
-            drawn += [_USER_TYPE + payload for payload in payloads]
-        return drawn
+
+    def _draw_user(self, to: Address, room_bytes: int, count_max: int) -> list[bytes]:
+        if room_bytes <= _USER_PART_BYTES or count_max <= 0:
+            return []
+        payloads = self._user_rumors.draw(
+            room_bytes=room_bytes,
+            overhead_bytes=_USER_PART_BYTES,
+            count_max=count_max,
+            to=to,
+            others_present=self._table.others_present,
+        )
+        return [_USER_TYPE + payload for payload in payloads]

@@ -423,7 +423,9 @@ class Claims:
         if len(body) > self._rumor_bytes_max:
             self._emit(MessageDropped(drops.RUMOR_TOO_LARGE, about))
             return None
-        return self._rumors.queue(body, name=about, known_by=known_by)
+        # That we leave goes before all that we hand on for others: there is only so much time.
+        is_urgent = about == self.local.node and self.is_leaving
+        return self._rumors.queue(body, name=about, known_by=known_by, is_urgent=is_urgent)
 
 
 def _as_alive(entry: Entry) -> Alive:

@@ -41,6 +41,7 @@ from tests.gossip.machines import (
     name,
     node,
     of_type,
+    sent,
     user,
 )
 
@@ -80,9 +81,9 @@ class TestStatuses:
         (event,) = of_type(MemberFailed, bench.take(dead(name(1), 1, "m2")))
         assert event.member.status == MemberStatus.FAILED
 
-    def test_a_departure_without_a_leave_intent_looks_failed_too(self) -> None:
+    def test_a_departure_that_the_member_declares_is_one_also_without_its_intent(self) -> None:
         bench = Bench(members=2)
-        assert of_type(MemberFailed, bench.take(dead(name(1), 1, "m1")))
+        assert of_type(MemberLeft, bench.take(dead(name(1), 1, "m1")))
 
     def test_a_leave_intent_before_the_departure_makes_it_left(self) -> None:
         bench = Bench(members=2)
@@ -306,6 +307,16 @@ class TestReconnecting:
         bench.run_for(600)
         attempts = [e for e in of_type(OpenPushPull, bench.run_for(3000)) if e.state.join]
         assert len(attempts) <= 5  # each half minute with probability 1/100: one is expected
+
+
+class TestLeaving:
+    def test_the_word_of_it_goes_before_thousands_of_claims_about_others(self) -> None:
+        bench = Bench(members=3000)
+        bench.note(bench.machine.leave(now=bench.now))
+        sent_first = sent(bench.run_for(0.4))[:6]
+        said = [m for packet in sent_first for m in of_type(UserMessage, packet.messages)]
+        assert len(said) == 6
+        assert {type(decode_serf_untrusted(m.payload)) for m in said} == {LeaveIntent}
 
 
 class TestJoining:

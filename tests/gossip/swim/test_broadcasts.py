@@ -180,3 +180,26 @@ def test_a_rumor_that_everybody_present_knows_is_used_up_all_the_same() -> None:
     queue.queue(b"x", known_by=[address(1)])
     sent = [draw_for(queue, address(1), others_present=1) for _ in range(3)]
     assert sent == [[b"x"], [b"x"], []]
+
+
+def test_an_urgent_rumor_goes_first_until_it_is_spread() -> None:
+    queue = BroadcastQueue(size_max=100)
+    urgent = queue.queue(b"leaving", is_urgent=True)
+    for number in range(50):
+        queue.queue(b"%07d" % number)
+    assert queue.has_urgent
+    for _ in range(4):
+        (first,) = queue.draw(room_bytes=10, overhead_bytes=2, limit=4, count_max=1)
+        assert first == b"leaving"
+    assert urgent not in queue
+    assert not queue.has_urgent
+    assert queue.draw(room_bytes=10, overhead_bytes=2, limit=4, count_max=1) != [b"leaving"]
+
+
+def test_a_full_queue_keeps_what_is_urgent() -> None:
+    queue = BroadcastQueue(size_max=3)
+    urgent = queue.queue(b"leaving", is_urgent=True)
+    for number in range(10):
+        queue.queue(b"%d" % number)
+    assert urgent in queue
+    assert len(queue) == 3
