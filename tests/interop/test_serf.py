@@ -30,6 +30,8 @@ class Story:
     not_alive: list[str] = field(default_factory=list)
     """Observations, in the watched minute, of a member that was not alive."""
     rounds: int = 0
+    failed_after_s: float = 0.0
+    """From the kill until everybody, serf too, listed it as failed."""
     statuses: dict[str, dict[str, str]] = field(default_factory=dict)
     """At the end: status by member, for each surviving observer."""
 
@@ -71,14 +73,16 @@ def watch_pool(number: int, kind: str, joiner: str, folder: Path) -> Story:
                 if statuses != everybody_alive:
                     story.not_alive.append(f"{agent.name}: {statuses}")
             time.sleep(2)
+        killed_at = time.monotonic()
         killed.kill()
         rest = [agent for agent in everyone if agent is not killed]
         wait_until(
             lambda: all(agent.statuses().get(killed.name) == "failed" for agent in rest),
             within_s=40,
             what=f"{kind}: {killed.name} failed: {[agent.statuses() for agent in rest]}",
-            every_s=0.5,
+            every_s=0.2,
         )
+        story.failed_after_s = time.monotonic() - killed_at
         leaving.interrupt()
         rest.remove(leaving)
         wait_until(
@@ -120,3 +124,12 @@ def test_a_killed_member_is_failed_and_a_leaving_one_left_on_both_sides(
     else:
         expected = {"m1": "alive", "s1": "alive", "m2": "failed", "s2": "left"}
     assert stories[pool].statuses == {"m1": expected, "s1": expected}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_evidence_of_two_of_ours_spreads_a_death_among_serfs_too(
+    stories: dict[tuple[str, str], Story], kind: str
+) -> None:
+    # Two of ours and a serf remain. Serf passes our suspicions on without their evidence, and takes
+    # our word for the death; alone it would wait for four seconds after its own first suspicion.
+    assert stories[kind, "serf-joins-us"].failed_after_s < 4.0
