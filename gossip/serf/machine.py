@@ -27,14 +27,14 @@ from gossip.serf.events import (
 from gossip.serf.intake import Intake
 from gossip.serf.keys import encode_answer
 from gossip.serf.lamport import LamportTimes
-from gossip.serf.lost import LostPeer
+from gossip.serf.lost import SWEEP_AFTER_S, LostPeer
 from gossip.serf.members import Members, Record
 from gossip.serf.queries import INTERNAL_PREFIX, Answerer, Asker, QueryOptions
 from gossip.serf.questions import Questions
 from gossip.serf.rumors import SerfRumors
 from gossip.swim import Swim, packet_room_bytes, user_rumor_bytes_max
 from gossip.swim.broadcasts import RumorNo
-from gossip.swim.deadlines import Deadlines
+from gossip.swim.deadlines import Deadline, Deadlines
 from gossip.swim.effects import (
     MessageDropped,
     NameConflict,
@@ -126,6 +126,7 @@ class Serf:
         self._own_joins: dict[int, bool] = {}
         """Whether earlier events are wanted, by stream."""
         self._redials: dict[int, LostPeer] = {}
+        self._redial: Deadline | None = None
         self._replays = clocks is not None
         self._departure: Departure | None = None
         self._intent_rumor: RumorNo | None = None
@@ -279,7 +280,7 @@ class Serf:
         self._deadlines.arm(now + self._config.serf.reap_interval_s, self._reap)
         # Peers of an earlier run are dialled as soon as we can be answered.
         pause_s = 0.0 if self._members.lost else self._config.serf.reconnect_interval_s
-        self._deadlines.arm(now + pause_s, self._reconnect)
+        self._redial = self._deadlines.arm(now + pause_s, self._reconnect)
         return self._take_effects(now=now)
 
     def adopt(self, nodes: Sequence[PushPullNode], *, now: float) -> None:
@@ -474,7 +475,8 @@ class Serf:
                     # First, because most effects are packets.
                     self._effects.append(effect)
                 case NodeJoined(node):
-                    self._members.handle_joined(node)
+                    if self._members.handle_joined(node, now=now):
+                        self._hasten_redial(now + SWEEP_AFTER_S)
                 case NodeUpdated(node):
                     self._members.handle_updated(node)
                 case NodeGone(node):
@@ -546,7 +548,12 @@ class Serf:
             if is_join:
                 self._own_joins[stream_id] = self._replays
             self._digest(effects, now=now)
-        self._deadlines.arm(now + pause_s, self._reconnect)
+        self._redial = self._deadlines.arm(now + pause_s, self._reconnect)
+
+    def _hasten_redial(self, at: float) -> None:
+        if self._redial is not None and self._redial.is_armed and self._redial.at > at:
+            self._redial.cancel()
+            self._redial = self._deadlines.arm(at, self._reconnect)
 
     def _are_ours(self, nodes: Sequence[PushPullNode]) -> bool:
         """Whether any of those present is one we know or miss, and where we know it.

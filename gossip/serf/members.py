@@ -102,8 +102,8 @@ class Members:
     def get(self, name: MemberName) -> Record | None:
         return self._records.get(name)
 
-    def handle_joined(self, node: PushPullNode) -> None:
-        """SWIM sees a member alive that was unknown or gone."""
+    def handle_joined(self, node: PushPullNode, *, now: float) -> bool:
+        """SWIM sees a member alive that was unknown or gone; True if it was missed."""
         record = self._records.get(node.name)
         status, ltime = MemberStatus.ALIVE, LamportTime(0)
         if record is not None:
@@ -114,11 +114,12 @@ class Members:
         else:
             ltime = self._intents.join_ltime(node.name) or ltime
         member = self._member_of(node, status)
-        self.lost.find(member.name, member.address)
+        was_missed = self.lost.find(member.name, member.address, now=now)
         self._records[node.name] = Record(member, ltime)
         self._emit(MemberJoined(member))
         while len(self._records) > self._members_max and self._forget_longest_gone():
             pass
+        return was_missed
 
     def adopt(self, node: PushPullNode) -> None:
         """Know a member as alive; one that is known stays."""

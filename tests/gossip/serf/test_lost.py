@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossip.config import SerfConfig
-from gossip.serf.lost import EAGERNESS_MAX, EAGERNESS_MIN, LostPeers, eagerness
+from gossip.serf.lost import EAGERNESS_MAX, EAGERNESS_MIN, SWEEP_AFTER_S, LostPeers, eagerness
 from gossip.swim.effects import OpenPushPull
 from gossip.types import Peer
 from tests.gossip.machines import (
@@ -81,8 +81,8 @@ class TestWhoIsMissed:
         lost = LostPeers(size_max=9)
         lost.lose(*peer(1), now=0.0)
         lost.lose(*peer(2), now=0.0)
-        lost.find(name(1), address(7))
-        lost.find(name(8), address(2))
+        lost.find(name(1), address(7), now=1.0)
+        lost.find(name(8), address(2), now=1.0)
         assert list(lost) == []
 
     def test_the_book_is_bounded_and_gives_up_the_longest_lost(self) -> None:
@@ -122,6 +122,31 @@ class TestDialling:
                 dials += found is not None
                 spent_s += pause_s
             assert dials * present * 30 / spent_s == pytest.approx(per_interval, rel=0.15)
+
+    def test_with_one_that_returns_the_others_of_its_company_are_dialled_once_each(self) -> None:
+        lost = LostPeers(size_max=99)
+        for number in range(1, 30):
+            lost.lose(*peer(number), now=1000.0 + number)
+        lost.lose(*peer(50), now=0.0)  # long before
+        now = 2000.0
+        assert lost.find(*peer(7), now=now)
+        lost.find(*peer(8), now=now + 1)  # by gossip, in time
+        rng, dialled = Random(1), list[str]()
+        now += SWEEP_AFTER_S
+        while now < 2050:
+            found, pause_s = lost.plan(present=10_000, interval_s=30, rng=rng, now=now)
+            dialled += [found.name] if found else []
+            now += pause_s
+        assert sorted(dialled) == sorted(name(n) for n in range(1, 30) if n not in (7, 8))
+
+    def test_one_that_returns_alone_makes_nobody_dial(self) -> None:
+        bench = Bench(members=200)
+        bench.take(dead(name(1), 1, "m2"))
+        bench.run_for(700)
+        bench.take(dead(name(2), 1, "m3"))
+        bench.run_for(700)
+        bench.take(alive(1, 2))
+        assert self.dials(bench, 60) <= 1
 
     def test_after_a_year_it_is_still_dialled(self) -> None:
         lost = LostPeers(size_max=9)

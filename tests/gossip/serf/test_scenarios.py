@@ -299,6 +299,20 @@ class TestPartitions:
             pool.run_for(0.02)
         assert pool.run_until(pool.all_see_all_alive, limit_s=30)
 
+    def test_gaps_that_gossip_leaves_in_a_mass_restart_are_dialled_shut(self, seed: int) -> None:
+        # Each rumor is sent a few times only and full states are not exchanged.
+        sparse = replace(lan(), retransmit_mult=1, push_pull_interval_s=0)
+        pool = SimulatedPool(seed=seed, config=GossipConfig(swim=sparse))
+        members = pool.add_stopped(60)
+        pool.start_known(members)
+        pool.run_for(2)
+        for member in members:
+            member.crash()
+        for member in members:
+            member.restart()
+            pool.run_for(1 / 60)
+        assert pool.run_until(pool.all_see_all_alive, limit_s=60, step_s=1)
+
     def test_members_that_start_apart_do_not_know_each_other(self, seed: int) -> None:
         pool = SimulatedPool(seed=seed)
         a, b = pool.add(), pool.add()
