@@ -1,37 +1,82 @@
-"""The host's own IPv4 addresses, for the address to advertise (Linux)."""
+"""The host's own addresses, for the address to advertise and for address templates."""
 
-import array
-import fcntl
 import ipaddress
-import socket  # noqa: TID251 -- asks the kernel for addresses, sends nothing
-import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-_SIOCGIFCONF: Final = 0x8912
-_IFREQ_BYTES: Final = 40
-"""Size of `struct ifreq` where pointers have 64 bits; on 32 bits it is 32."""
-_INTERFACES_MAX: Final = 1024
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_IPV4_ROUTES: Final = Path("/proc/net/route")
+_IPV6_ROUTES: Final = Path("/proc/net/ipv6_route")
 
 
-def private_ipv4_addresses() -> list[str]:
-    """Addresses of this host that are neither public nor loopback, in the kernel's order."""
-    return [address for address in _ipv4_addresses() if _is_private(address)]
+@dataclass(frozen=True, slots=True)
+class InterfaceAddress:
+    """One address of one interface."""
+
+    name: str
+    ip: IpAddress
+    network: IpNetwork
+    flags: frozenset[str]
+    """Of the interface, as the kernel names them in lower case: `up`, `broadcast`, ..."""
+    is_default: bool
+    """Whether the interface has a default route."""
+
+    @property
+    def is_forwardable(self) -> bool:
+        """Whether other hosts can reach it by way of a router (RFC 6890)."""
+        ip = self.ip
+        return not (ip.is_loopback or ip.is_link_local or ip.is_unspecified or ip.is_multicast)
+
+    @property
+    def is_private(self) -> bool:
+        """Whether it is forwardable, but not on the Internet."""
+        return self.is_forwardable and not self.ip.is_global
 
 
-def _is_private(address: str) -> bool:
-    ip = ipaddress.IPv4Address(address)
-    return not (ip.is_global or ip.is_loopback or ip.is_unspecified or ip.is_multicast)
+def host_addresses() -> list[InterfaceAddress]:
+    """Every IP address of this host, interface by interface in the kernel's order."""
+    # Imported here: most agents are told their address.
+    import psutil
+
+    defaults = set(_default_interfaces())
+    stats = psutil.net_if_stats()
+    found = []
+    for name, addresses in psutil.net_if_addrs().items():
+        flags = frozenset(stats[name].flags.split(",")) if name in stats else frozenset()
+        for one in addresses:
+            try:
+                # An IPv6 address comes with its zone.
+                interface = ipaddress.ip_interface(
+                    f"{one.address.partition('%')[0]}/{_prefix(one.netmask)}"
+                )
+            except ValueError:
+                continue  # A link's hardware address.
+            found.append(
+                InterfaceAddress(name, interface.ip, interface.network, flags, name in defaults)
+            )
+    return found
 
 
-def _ipv4_addresses() -> list[str]:
-    ifreq_bytes = _IFREQ_BYTES if struct.calcsize("P") == 8 else 32
-    buffer = array.array("B", bytes(ifreq_bytes * _INTERFACES_MAX))
-    place, size = buffer.buffer_info()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        filled = fcntl.ioctl(probe.fileno(), _SIOCGIFCONF, struct.pack("iP", size, place))
-    used_bytes: int = struct.unpack("iP", filled)[0]
-    # Each entry: 16 bytes of name, then a sockaddr_in whose address is at offset 4.
-    return [
-        str(ipaddress.IPv4Address(buffer[at + 20 : at + 24].tobytes()))
-        for at in range(0, used_bytes, ifreq_bytes)
-    ]
+def _prefix(netmask: str | None) -> str:
+    """The length of a netmask; psutil gives IPv6 ones as addresses too."""
+    if netmask is None:
+        return "128"
+    mask = ipaddress.ip_address(netmask)
+    return str(int(mask).bit_count())
+
+
+def _default_interfaces() -> Iterator[str]:
+    """Names of interfaces with a default route (Linux)."""
+    for path, destination, name in ((_IPV4_ROUTES, 1, 0), (_IPV6_ROUTES, 0, 9)):
+        try:
+            lines = path.read_text().splitlines()
+        except OSError:
+            continue  # No such protocol here.
+        for line in lines:
+            words = line.split()
+            if len(words) > name and set(words[destination]) == {"0"} and words[name] != "lo":
+                yield words[name]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from svcmesh.checks.definition import CheckDefinition
-from svcmesh.config.interfaces import private_ipv4_addresses
+from svcmesh.config.interfaces import InterfaceAddress, host_addresses
 from svcmesh.config.resolving import Resolver
 from svcmesh.config.settings import BY_PATH, DEV_VALUES, SETTINGS, AgentConfig, Origin
 from svcmesh.config.sources import (
@@ -33,7 +33,7 @@ def load_config(
     flags: Mapping[str, object],
     files: Sequence[str | PathLike[str]],
     *,
-    private_addresses: Callable[[], list[str]] = private_ipv4_addresses,
+    addresses_of_host: Callable[[], list[InterfaceAddress]] = host_addresses,
     host_name: Callable[[], str] = platform.node,
 ) -> AgentConfig:
     """Resolve the agent's configuration.
@@ -53,7 +53,7 @@ def load_config(
     sources = [*files_read, *fragments]
     warnings = [warning for source in (given, *sources) for warning in source.warnings]
     services, checks = _definitions(sources, warnings)
-    resolver = Resolver(values, dev=dev, private_addresses=private_addresses, host_name=host_name)
+    resolver = Resolver(values, dev=dev, host_addresses=addresses_of_host, host_name=host_name)
     return resolver.resolve(
         services=services,
         checks=checks,

@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from svcmesh.config.interfaces import InterfaceAddress
 from svcmesh.config.settings import Ports
 from svcmesh.config.values import problem_list
 from svcmesh.errors import ConfigError
@@ -21,8 +22,6 @@ def parse_ip_addresses(text: str, *, at: str) -> tuple[str, ...]:
     Raises:
         ConfigError: One is none; the text names the setting `at`.
     """
-    if "{{" in text:
-        raise ConfigError(f"{at}: address templates are not built yet: {text}")
     addresses = []
     for word in text.split():
         if word.startswith("unix://"):
@@ -71,7 +70,7 @@ def choose_bind_address(given: Sequence[str]) -> str:
 
 
 def choose_advertise_address(
-    given: Sequence[str], bind_addr: str, private_addresses: Callable[[], list[str]]
+    given: Sequence[str], bind_addr: str, host_addresses: Callable[[], list[InterfaceAddress]]
 ) -> str:
     """Find the address that others are told: the given one, the bound one, or the host's only one.
 
@@ -87,13 +86,18 @@ def choose_advertise_address(
     if bind_addr not in _ANY:
         return bind_addr
     if bind_addr == "::":
-        raise ConfigError("advertise_addr is needed when bind_addr is [::]")
-    found = private_addresses()
+        found = [
+            str(one.ip) for one in host_addresses() if one.ip.version == 6 and one.ip.is_global
+        ]
+        kind, what = "public", "IPv6"
+    else:
+        found = [str(one.ip) for one in host_addresses() if one.ip.version == 4 and one.is_private]
+        kind, what = "private", "IPv4"
     if len(found) == 1:
         return found[0]
-    what = "Multiple private IPv4 addresses" if found else "No private IPv4 address"
+    text = f"Multiple {kind} {what} addresses" if found else f"No {kind} {what} address"
     listed = f" Found: {', '.join(found)}" if found else ""
-    raise ConfigError(f"{what} found. Please configure one with 'bind' and/or 'advertise'.{listed}")
+    raise ConfigError(f"{text} found. Please configure one with 'bind' and/or 'advertise'.{listed}")
 
 
 def resolve_ports(given: Mapping[str, int]) -> Ports:

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from svcmesh.checks.definition import CheckDefinition
+from svcmesh.config.interfaces import InterfaceAddress
 from svcmesh.config.network import (
     check_listeners,
     choose_advertise_address,
@@ -27,6 +28,7 @@ from svcmesh.config.settings import (
     Origin,
     Ports,
 )
+from svcmesh.config.templates import expand
 from svcmesh.config.values import Value, problem_list
 from svcmesh.definitions import ServiceDefinition, check_metadata
 from svcmesh.errors import ConfigError
@@ -42,7 +44,7 @@ T = TypeVar("T", str, int, float, bool)
 class Resolver:
     """Turns merged values into a configuration. One use.
 
-    `private_addresses` and `host_name` are asked only when a setting needs them.
+    `host_addresses` and `host_name` are asked only when a setting needs them.
     """
 
     def __init__(
@@ -50,11 +52,11 @@ class Resolver:
         values: Mapping[str, Value],
         *,
         dev: bool,
-        private_addresses: Callable[[], list[str]],
+        host_addresses: Callable[[], list[InterfaceAddress]],
         host_name: Callable[[], str],
     ) -> None:
         self._values, self._dev = values, dev
-        self._private_addresses, self._host_name = private_addresses, host_name
+        self._host_addresses, self._host_name = host_addresses, host_name
         self._warnings: list[str] = []
 
     def resolve(
@@ -77,7 +79,7 @@ class Resolver:
         self._check_ranges()
         bind_addr = choose_bind_address(self._ip_addresses("bind_addr"))
         advertise_addr = choose_advertise_address(
-            self._ip_addresses("advertise_addr"), bind_addr, self._private_addresses
+            self._ip_addresses("advertise_addr"), bind_addr, self._host_addresses
         )
         ports = self._ports()
         client_addrs = self._ip_addresses("client_addr")
@@ -249,7 +251,11 @@ class Resolver:
     # -- where it is ------------------------------------------------------------------------
 
     def _ip_addresses(self, path: str) -> tuple[str, ...]:
-        return parse_ip_addresses(self._text(path), at=path)
+        text = self._text(path)
+        expanded = expand(text, self._host_addresses, at=path)
+        if text.strip() and not expanded.strip():
+            raise ConfigError(f"{path} cannot be empty: {text} finds no address on this host")
+        return parse_ip_addresses(expanded, at=path)
 
     def _join_addresses(self, path: str) -> tuple[str, ...]:
         addresses = self._values[path]
@@ -257,9 +263,11 @@ class Resolver:
         for address in addresses:
             if "provider=" in address:
                 raise ConfigError(f"{path}: cloud auto-join is not built yet: {address}")
-            if "{{" in address:
-                raise ConfigError(f"{path}: address templates are not built yet: {address}")
-        return addresses
+        return tuple(
+            one
+            for address in addresses
+            for one in expand(address, self._host_addresses, at=path).split()
+        )
 
     def _ports(self) -> Ports:
         names = ("dns", "http", "serf_lan", "serf_wan", "server")

@@ -8,6 +8,7 @@ import pytest
 
 from svcmesh.config import AgentConfig, load_config, load_services, reload_definitions
 from svcmesh.errors import ConfigError
+from tests.svcmesh.config.hosts import on_interface
 
 KEY = "pUqJrVyVRj5jsiYEkM/tFQYfWyJIv4s3XkvDwy7Cu5s="
 
@@ -32,7 +33,7 @@ def load(*files: Path, private: tuple[str, ...] = ("10.0.0.5",), **flags: object
     return load_config(
         {"data-dir": "/var/lib/svcmesh"} | {k.replace("_", "-"): v for k, v in flags.items()},
         files,
-        private_addresses=lambda: list(private),
+        addresses_of_host=lambda: [on_interface("eth0", f"{one}/24") for one in private],
         host_name=lambda: "host-1",
     )
 
@@ -304,7 +305,10 @@ def test_flags_of_what_is_not_built_are_judged_like_keys() -> None:
         ),
         # Ours.
         ({"serf_lan_port": "-1"}, "1 error occurred:\n\t* ports.serf_lan: invalid port: -1"),
-        ({"bind": '{{ GetInterfaceIP "lo" }}'}, "address templates are not built yet"),
+        (
+            {"bind": '{{ GetInterfaceIP "lo" }}'},
+            'bind_addr cannot be empty: {{ GetInterfaceIP "lo" }} finds no address on this host',
+        ),
         ({"client": "unix:///tmp/x"}, "Unix sockets are not built yet"),
         ({"retry_join": ("provider=aws tag_key=x",)}, "cloud auto-join is not built yet"),
         ({"encrypt": "A"}, "encrypt has invalid key: not base64"),
@@ -375,6 +379,17 @@ def test_several_client_addresses_serve_http_and_dns_unless_those_have_their_own
 def test_http_and_dns_can_be_turned_off() -> None:
     config = load(http_port="-1", dns_port="-1")
     assert (config.ports.http, config.ports.dns) == (-1, -1)
+
+
+def test_address_templates_are_filled_in_where_addresses_stand(write: Write) -> None:
+    config = load(
+        write("1.json", {"retry_join": ["{{ GetPrivateIP }}:8301"]}),
+        bind="{{ GetPrivateIP }}",
+        client='127.0.0.1 {{ GetInterfaceIP "eth0" }}',
+    )
+    assert config.bind_addr == "10.0.0.5"
+    assert config.client_addrs == ("127.0.0.1", "10.0.0.5")
+    assert config.retry_join == ("10.0.0.5:8301",)
 
 
 def test_this_host_can_be_asked_for_its_addresses() -> None:
