@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 INSTALLED := $(VENV)/installed
 
-.PHONY: cluster test quick lint types
+.PHONY: cluster test quick lint types docs
 
 cluster: $(INSTALLED) system-packages  ## Start three agents on 127.0.0.2-4 and show what to dig.
 	$(BIN)/python examples/local-cluster/cluster.py
@@ -26,6 +26,9 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+
+docs: $(INSTALLED)  ## Write what is generated from the code.
+	$(BIN)/python -m svcmesh.config.reference > docs/configuration.md
 
 $(INSTALLED): pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \

@@ -102,15 +102,19 @@ class Client:
             raise ApiError(f"the answer is not JSON: {error}") from None
         return Answer(value, index)
 
-    def put(self, path: str, query: Query = (), body: Mapping[str, object] | None = None) -> None:
-        """PUT, with a JSON body or none; the answer has none of interest.
+    def put(self, path: str, query: Query = (), body: Mapping[str, object] | None = None) -> Json:
+        """PUT, with a JSON body or none. The decoded answer, None when it is empty.
 
         Raises:
-            ApiError: No answer, or not 200.
+            ApiError: No answer, not 200, or not JSON.
         """
         encoded = json.dumps(body) if body is not None else None
         with self._exchange("PUT", path, query, encoded, TIMEOUT_S) as response:
-            response.read()
+            content = response.read()
+        try:
+            return json.loads(content) if content.strip() else None
+        except ValueError as error:
+            raise ApiError(f"the answer is not JSON: {error}") from None
 
     @contextmanager
     def stream(self, path: str, query: Query = (), *, timeout_s: float) -> Iterator["Stream"]:

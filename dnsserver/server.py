@@ -54,21 +54,32 @@ class DnsServer:
     ) -> None:
         """`rng` decides the order of answers; it is used by nobody else afterwards."""
         self.counters = DnsCounters()
-        self._limits = limits or ServerLimits()
-        self._responder = Responder(directory, config, self.counters, rng)
-        recursors = Recursors(config.recursors, self.counters, SystemRandom())
-        self._finisher = _Finisher(self._responder, recursors)
-        self._limiter: RateLimiter | None = None
-        if self._limits.responses_per_s:
-            self._limiter = RateLimiter(self._limits.responses_per_s, self._limits.slip)
+        self._directory, self._rng = directory, rng
+        self._finisher = _Finisher()
         self._udp: list[_UdpListener] = []
         self._tcp: list[asyncio.Server] = []
         self._connections: set[asyncio.Task[None]] = set()
+        self.reconfigure(config, limits or ServerLimits())
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """Where it listens, with the ports that were chosen for port 0."""
         return tuple(listener.address for listener in self._udp)
+
+    def reconfigure(self, config: DnsConfig, limits: ServerLimits) -> None:
+        """Answer by these settings from the next query on; kept answers are forgotten.
+
+        The domains stay those of the first configuration.
+        """
+        self._limits = limits
+        self._responder = Responder(self._directory, config, self.counters, self._rng)
+        recursors = Recursors(config.recursors, self.counters, SystemRandom())
+        self._finisher.use(self._responder, recursors)
+        self._limiter = (
+            RateLimiter(limits.responses_per_s, limits.slip) if limits.responses_per_s else None
+        )
+        for listener in self._udp:
+            listener.use(self._responder, limits, self._limiter)
 
     async def start(self, addresses: Sequence[Address]) -> None:
         """Listen on UDP and TCP at each (IP, port).
@@ -173,9 +184,12 @@ class DnsServer:
 class _Finisher:
     """Brings answers to an end for which recursors have to be asked, each in a task of its own."""
 
-    def __init__(self, responder: Responder, recursors: Recursors) -> None:
-        self._responder, self._recursors = responder, recursors
+    def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def use(self, responder: Responder, recursors: Recursors) -> None:
+        """Finish answers by these, also those that are under way. Called once before `finish`."""
+        self._responder, self._recursors = responder, recursors
 
     def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         """Run `work` until it ends or `close` is called."""
@@ -219,15 +233,18 @@ class _UdpListener:
         limits: ServerLimits,
         limiter: RateLimiter | None,
     ) -> None:
-        self._limiter = limiter
-        self._sock, self._responder, self._finisher = sock, responder, finisher
-        self._counters, self._limits = counters, limits
+        self._sock, self._finisher, self._counters = sock, finisher, counters
+        self.use(responder, limits, limiter)
         host, port = sock.getsockname()[:2]
         self.address: Address = (host, port)
         self._is_wildcard = ip_address(host).is_unspecified
         if self._is_wildcard:
             _ask_for_destination(sock)
         asyncio.get_running_loop().add_reader(sock, self._read_batch)
+
+    def use(self, responder: Responder, limits: ServerLimits, limiter: RateLimiter | None) -> None:
+        """Answer by these from the next batch on."""
+        self._responder, self._limits, self._limiter = responder, limits, limiter
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._sock)

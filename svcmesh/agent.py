@@ -56,7 +56,7 @@ from svcmesh.catalog.changes import (
 from svcmesh.catalog.records import Body, CheckRecord, Kind, NodeId, NodeRecord, ServiceRecord
 from svcmesh.checks.runner import most_probes
 from svcmesh.checks.table import CheckConfig
-from svcmesh.config import AgentConfig, reload_definitions
+from svcmesh.config import SETTINGS, AgentConfig
 from svcmesh.consistency import CatalogConsistency
 from svcmesh.coordinates import PICTURE_S, NodeCoordinates
 from svcmesh.directory import CatalogDirectory
@@ -71,7 +71,9 @@ from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.joining import RetriesExhaustedError, retry_join
 from svcmesh.runtime.kept import KeptState, load_kept
 from svcmesh.runtime.local import LocalState, ScriptPolicy
+from svcmesh.runtime.logs import set_log_level
 from svcmesh.runtime.nodes import CatalogNodes
+from svcmesh.runtime.reloading import Reloading, read_at_use
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import INDEX_BLOCK, DataDir
 
@@ -91,6 +93,18 @@ DEAD_NODE_RECLAIM_S: Final = 30.0
 CONFLICT_LOG_S: Final = 60.0
 """A name conflict is logged once in this time; gossip repeats it every few seconds."""
 
+DNS_SETTINGS: Final = (
+    "recursors",
+    *(one.path for one in SETTINGS if one.path.startswith("dns_config.")),
+)
+"""Settings whose change the DNS server is told of."""
+
+RETRY_JOIN: Final = ("retry_join", "retry_interval", "retry_max")
+"""Settings whose change starts joining anew."""
+
+READ_AT_USE: Final = ("leave_on_terminate", "skip_leave_on_interrupt")
+"""Settings that are looked up whenever they are needed."""
+
 
 class Agent:
     """One running agent; the HTTP API's facade.
@@ -105,7 +119,17 @@ class Agent:
         Raises:
             StorageError: The data directory refuses.
         """
-        self.config = config
+        self.reloading = Reloading(
+            config,
+            appliers={
+                "node_meta": lambda _: self._publish_own_node(),
+                **dict.fromkeys(RETRY_JOIN, lambda _: self._restart_retry_join()),
+                "log_level": lambda new: set_log_level(new.log_level),
+                **dict.fromkeys(DNS_SETTINGS, lambda _: self._reconfigure_dns()),
+                **dict.fromkeys(READ_AT_USE, read_at_use),
+            },
+            apply_definitions=lambda new: self.local.reconfigure(new.services, new.checks),
+        )
         self.version = __version__
         self.stopped = asyncio.Event()
         self.failure: str | None = None
@@ -142,8 +166,10 @@ class Agent:
         self._members_changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._leaving: asyncio.Task[None] | None = None
+        self._retrying: asyncio.Task[None] | None = None
         self._gossip: Gossip | None = None
         self._dns: DnsServer | None = None
+        self._directory: CatalogDirectory | None = None
         self._opened = AsyncExitStack()
         """What `close` has to undo, in reverse."""
         self._opened.callback(data_dir.close)
@@ -171,11 +197,15 @@ class Agent:
                 await self._join(self.config.start_join, replay=self._replays)
             except JoinError as error:
                 self._stop(f"join: {_on_one_line(error)}")
-        if self.config.retry_join:
-            self._spawn(self._retry_join())
+        self._restart_retry_join()
         self._spawn(self._keep_house())
         self._spawn(self._keep_coordinates())
         self._opened.push_async_callback(self._end_tasks)
+
+    @property
+    def config(self) -> AgentConfig:
+        """What is in force; a reload replaces it."""
+        return self.reloading.config
 
     def _start_catalog(self) -> None:
         config = self.config
@@ -265,20 +295,29 @@ class Agent:
         config = self.config
         if config.ports.dns <= 0:
             return
-        directory = CatalogDirectory(
+        self._directory = CatalogDirectory(
             self.view,
             is_ready=lambda: self.is_ready,
             rng=Random(),
             only_passing=config.dns.only_passing,
         )
         self._dns = DnsServer(
-            directory, config.dns_server_config(), rng=Random(), limits=config.dns_server_limits()
+            self._directory,
+            config.dns_server_config(),
+            rng=Random(),
+            limits=config.dns_server_limits(),
         )
         self._opened.push_async_callback(self._dns.close)
         await self._dns.start([(host, config.ports.dns) for host in config.dns_addrs])
         for host in config.dns_addrs:
             address = Address(host, config.ports.dns)
             logger.info("Started DNS server: address=%s network=udp,tcp", address)
+
+    def _reconfigure_dns(self) -> None:
+        if self._dns is not None and self._directory is not None:
+            config = self.config
+            self._directory.reconfigure(only_passing=config.dns.only_passing)
+            self._dns.reconfigure(config.dns_server_config(), config.dns_server_limits())
 
     async def _start_http(self) -> None:
         config = self.config
@@ -323,10 +362,11 @@ class Agent:
         self.failure = self.failure or failure
         self.stopped.set()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._end_task)
+        return task
 
     # -- configuration ----------------------------------------------------------------------
 
@@ -371,7 +411,7 @@ class Agent:
 
     # -- our own records --------------------------------------------------------------------
 
-    def _publish_own_records(self, kept: KeptState) -> None:
+    def _publish_own_node(self) -> None:
         config = self.config
         family = "ipv6" if ":" in config.advertise_addr else "ipv4"
         addresses = dict.fromkeys(
@@ -386,6 +426,10 @@ class Agent:
                 meta={**config.node_meta, "consul-network-segment": ""},
             )
         )
+
+    def _publish_own_records(self, kept: KeptState) -> None:
+        config = self.config
+        self._publish_own_node()
         if config.server:
             self._catalog.put_own(
                 ServiceRecord(
@@ -530,6 +574,12 @@ class Agent:
             logger.warning("%s", _on_one_line(error))
             return 0
 
+    def _restart_retry_join(self) -> None:
+        """Join by the addresses of `retry_join`, in place of what was tried so far."""
+        if self._retrying is not None:
+            self._retrying.cancel()
+        self._retrying = self._spawn(self._retry_join()) if self.config.retry_join else None
+
     async def _retry_join(self) -> None:
         try:
             await retry_join(
@@ -642,12 +692,6 @@ class Agent:
         self._check_identity()
         for kind, record_id in keys:
             self._catalog.delete_external(node_name, kind, record_id)
-
-    async def reload(self) -> None:
-        """Read the service definitions of the configuration files again."""
-        services, checks = reload_definitions(self.config)
-        self.local.reconfigure(services, checks)
-        logger.info("reloaded: %d configured services, %d checks", len(services), len(checks))
 
     def leader(self) -> str:
         """Address of the alive server with the lowest id, empty without one."""

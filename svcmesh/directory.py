@@ -99,6 +99,12 @@ class CatalogDirectory:
         """Of the nodes with instances in the pools, which share them."""
         view.listen(self._on_change)
 
+    def reconfigure(self, *, only_passing: bool) -> None:
+        """Choose anew what is left out. Answers made before must not be used any more."""
+        self._only_passing = only_passing
+        self._pools.clear()
+        self._unknown.clear()
+
     @property
     def is_ready(self) -> bool:
         """False until the first synchronisation."""

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from gossip.errors import GossipError
 from svcmesh import __version__
 from svcmesh.agent import Agent
 from svcmesh.config import AgentConfig
-from svcmesh.errors import SvcmeshError
+from svcmesh.errors import ConfigError, SvcmeshError
 from svcmesh.runtime.collector import CollectorWatch
 from svcmesh.runtime.logs import set_up_logging
 from svcmesh.storage import DataDir
@@ -85,12 +86,15 @@ class _Process:
             if number is None:
                 break
             if number is signal.SIGHUP:
-                await self._reload(agent)
+                # What comes of it is in the log.
+                with suppress(ConfigError):
+                    await agent.reloading.reload()
                 continue
+            config = agent.config
             leaves = (
-                not self._config.skip_leave_on_interrupt
+                not config.skip_leave_on_interrupt
                 if number is signal.SIGINT
-                else self._config.leave_on_terminate
+                else config.leave_on_terminate
             )
             logger.info("Caught: signal=%s", number.name)
             if not leaves:
@@ -119,12 +123,6 @@ class _Process:
             return got.result()
         got.cancel()
         return None
-
-    async def _reload(self, agent: Agent) -> None:
-        try:
-            await agent.reload()
-        except SvcmeshError as error:
-            logger.error("reload: %s; nothing has changed", error)
 
 
 def _log_failure(leaving: "asyncio.Future[None]") -> None:

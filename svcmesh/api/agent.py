@@ -105,12 +105,21 @@ async def leave(call: Call) -> web.Response:
 
 
 async def reload(call: Call) -> web.Response:
-    """Read the service definitions of the configuration again."""
+    """Read the configuration again; with `report` the answer says what came of it."""
     try:
-        await asyncio.shield(call.facade.reload())
+        found = await asyncio.shield(call.facade.reloading.reload())
     except ConfigError as error:
         raise ApiError(500, str(error)) from error
-    return empty_response()
+    if call.param("report") is None:
+        return empty_response()
+    return await json_response(
+        call,
+        {
+            "Applied": found.applied_lines(),
+            "NeedsRestart": found.restart_lines(),
+            "Warnings": list(found.config.warnings),
+        },
+    )
 
 
 def member_json(member: Member) -> dict[str, object]:
@@ -155,6 +164,7 @@ def stats(facade: AgentFacade) -> Groups:
             "nodes": len(view.nodes()),
             "ready": facade.is_ready,
         },
+        "config": {**facade.reloading.stats()},
         "consul": {
             "acl": "disabled",
             "known_datacenters": 1,

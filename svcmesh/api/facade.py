@@ -13,7 +13,7 @@ from svcmesh.catalog.records import Body, CheckRecord, HealthStatus, Kind
 from svcmesh.catalog.view import CatalogView
 from svcmesh.checks.definition import CheckDefinition
 from svcmesh.checks.table import CheckTable
-from svcmesh.config import AgentConfig
+from svcmesh.config import AgentConfig, Reload
 from svcmesh.consistency import Report
 from svcmesh.definitions import ServiceDefinition
 from svcmesh.doctor import Examination
@@ -172,11 +172,28 @@ class Explains(Protocol):
         """Every instance with this id; if there is none, those of the service of this name."""
 
 
+class ReloadingFacade(Protocol):
+    """Reading the configuration again."""
+
+    async def reload(self) -> Reload:
+        """Read the configuration's sources again and apply what can be applied.
+
+        Raises:
+            ConfigError: They are wrong. Nothing has changed.
+        """
+
+    def stats(self) -> Mapping[str, object]:
+        """How often that was done, and what awaits a restart: the `config` group of `info`."""
+
+
 class AgentFacade(Protocol):
     """One running agent, as its HTTP API sees it."""
 
     @property
     def config(self) -> AgentConfig: ...
+
+    @property
+    def reloading(self) -> ReloadingFacade: ...
 
     @property
     def view(self) -> CatalogView:
@@ -255,13 +272,6 @@ class AgentFacade(Protocol):
 
     async def leave(self) -> None:
         """Leave the cluster gracefully. Returns when that is done; the agent stops soon after."""
-
-    async def reload(self) -> None:
-        """Read the configuration's service definitions again.
-
-        Raises:
-            ConfigError: They are wrong. Nothing has changed.
-        """
 
     def leader(self) -> str:
         """`addr:port` of the alive server with the lowest id, empty without one."""

@@ -6,7 +6,8 @@ of features that are not built.
 """
 
 from svcmesh.config.foreign import FOREIGN, ForeignKey
-from svcmesh.config.loading import load_config, load_services, reload_definitions
+from svcmesh.config.loading import load_config, load_services
+from svcmesh.config.reloading import Change, DefinitionChanges, Reload, reload_config
 from svcmesh.config.setting import Setting
 from svcmesh.config.settings import (
     SETTINGS,
@@ -22,14 +23,17 @@ __all__ = [
     "FOREIGN",
     "SETTINGS",
     "AgentConfig",
+    "Change",
+    "DefinitionChanges",
     "DnsConfig",
     "ForeignKey",
     "GossipLanConfig",
     "Kind",
     "Ports",
+    "Reload",
     "Setting",
     "SoaConfig",
     "load_config",
     "load_services",
-    "reload_definitions",
+    "reload_config",
 ]

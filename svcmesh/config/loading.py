@@ -72,19 +72,6 @@ def load_services(files: Sequence[str | PathLike[str]]) -> tuple[ServiceDefiniti
     return tuple(service for source in sources for service in source.services)
 
 
-def reload_definitions(
-    config: AgentConfig,
-) -> tuple[tuple[ServiceDefinition, ...], tuple[CheckDefinition, ...]]:
-    """Read the definitions of services and checks of the configuration's files again.
-
-    Raises:
-        ConfigError: A file cannot be read or is wrong.
-    """
-    origin = config.origin
-    sources = read_files(origin.files, forced_format(origin.flags))
-    return _definitions(list(sources), [])
-
-
 def _flag_is_set(flags: Mapping[str, object], name: str) -> bool:
     raw = flags.get(name)
     if isinstance(raw, str):

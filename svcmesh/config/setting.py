@@ -9,10 +9,15 @@ configuration, a row of `docs/configuration.md` and, with `reloadable`, subject 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from svcmesh.config.values import Kind, Value, value_text
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+C = TypeVar("C", bound="DataclassInstance")
 
 _SETTING: Final = "setting"
 _GROUP: Final = "group"
@@ -101,7 +106,7 @@ class Setting:
         """Write a value for people; a secret stays one."""
         if value is None:
             return "not set"
-        return "(hidden)" if self.is_secret else value_text(value)
+        return "(hidden)" if self.is_secret else value_text(value) or "none"
 
 
 def setting(
@@ -155,3 +160,19 @@ def build(cls: type, values: Mapping[str, Value], known: Mapping[str, object]) -
         else:
             arguments[one.name] = build(one.metadata[_GROUP], values, known)
     return cls(**arguments)
+
+
+def merged(running: C, fresh: C) -> C:
+    """Make the configuration that a reload leads to: what can be reloaded is as in `fresh`.
+
+    Settings that cannot are as in `running`; what is no setting is fresh.
+    """
+    kept: dict[str, object] = {}
+    for one in fields(running):
+        declared: Setting | None = one.metadata.get(_SETTING)
+        before = getattr(running, one.name)
+        if declared and not declared.reloadable:
+            kept[one.name] = before
+        elif _GROUP in one.metadata:
+            kept[one.name] = merged(before, getattr(fresh, one.name))
+    return replace(fresh, **kept)

@@ -335,6 +335,8 @@ DEV_VALUES: Final[dict[str, Value]] = {
 """What `-dev` changes, besides keeping everything in memory."""
 
 BY_PATH: Final = {one.path: one for one in SETTINGS}
+BY_KEY: Final = {key: one for one in SETTINGS for key in (one.path, *one.aliases)}
+"""By every key that a file may have for it."""
 BY_FLAG: Final = {one.flag: one for one in SETTINGS if one.flag}
 GROUPS: Final = frozenset(
     path.rsplit(".", depth)[0] for path in BY_PATH for depth in range(1, path.count(".") + 1)

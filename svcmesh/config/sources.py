@@ -12,8 +12,9 @@ from svcmesh.checks.definition import CheckDefinition
 from svcmesh.checks.parsing import parse_check_definition
 from svcmesh.config.files import Document, Format, decode_hcl, read_documents
 from svcmesh.config.foreign import FOREIGN_BY_FLAG, FOREIGN_BY_PATH, ForeignKey
-from svcmesh.config.settings import BY_FLAG, BY_PATH, GROUPS
-from svcmesh.config.values import Value, problem_list, value_from_flag, value_from_json
+from svcmesh.config.setting import Setting
+from svcmesh.config.settings import BY_FLAG, BY_KEY, GROUPS
+from svcmesh.config.values import Kind, Value, problem_list, value_from_flag, value_from_json
 from svcmesh.definitions import (
     DefinitionError,
     ServiceDefinition,
@@ -145,13 +146,10 @@ class _FileReader:
         for key, raw in obj.items():
             path = f"{prefix}{key.lower()}"
             if raw is None:
-                if not (path in BY_PATH or path in GROUPS or path in FOREIGN_BY_PATH):
+                if not (path in BY_KEY or path in GROUPS or path in FOREIGN_BY_PATH):
                     self._unknown(prefix, key, path)
-            elif setting := BY_PATH.get(path):
-                try:
-                    self.source.values[path] = value_from_json(setting.kind, raw, at=path)
-                except ValueError as error:
-                    self.problems.append(str(error))
+            elif setting := BY_KEY.get(path):
+                self._setting(setting, raw, at=path)
             elif path in GROUPS:
                 if isinstance(raw, dict):
                     self.walk(raw, prefix=f"{path}.")
@@ -173,10 +171,24 @@ class _FileReader:
             else:
                 self._unknown(prefix, key, path)
 
+    def _setting(self, setting: Setting, raw: object, *, at: str) -> None:
+        if at != setting.path and setting.kind is Kind.STRINGS and isinstance(raw, str):
+            # The older name of a list, from when there could be one.
+            raw = [raw]
+        try:
+            value = value_from_json(setting.kind, raw, at=at)
+        except ValueError as error:
+            self.problems.append(str(error))
+            return
+        before = self.source.values.get(setting.path)
+        if isinstance(before, tuple) and isinstance(value, tuple):
+            value = (*before, *value)
+        self.source.values[setting.path] = value
+
     def _unknown(self, prefix: str, key: str, path: str) -> None:
         if path in DEFINITIONS:
             return
-        known = [*BY_PATH, *GROUPS, *FOREIGN_BY_PATH, *DEFINITIONS]
+        known = [*BY_KEY, *GROUPS, *FOREIGN_BY_PATH, *DEFINITIONS]
         close = get_close_matches(path, known, n=1, cutoff=0.8)
         hint = f" (did you mean {close[0]}?)" if close else ""
         self.problems.append(f"invalid config key {prefix}{key}{hint}")

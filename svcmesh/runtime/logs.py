@@ -42,6 +42,12 @@ def set_up_logging(level: str, stream: TextIO | None = None) -> None:
     handler.setFormatter(LineFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
+    set_log_level(level)
+
+
+def set_log_level(level: str) -> None:
+    """Log lines of at least `level` (a key of `LEVELS`) from now on."""
+    root = logging.getLogger()
     root.setLevel(LEVELS[level.upper()])
     # aiohttp and asyncio speak of single connections; an operator wants those at debug only.
     quiet = LEVELS["WARN"] if root.level > LEVELS["DEBUG"] else root.level

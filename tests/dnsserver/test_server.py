@@ -95,6 +95,19 @@ def test_udp_and_tcp_are_answered_on_the_same_port() -> None:
     run_with_server(scenario)
 
 
+def test_new_settings_are_in_force_from_the_next_query_on() -> None:
+    async def scenario(server: DnsServer, address: tuple[str, int]) -> None:
+        [(before, _)] = await ask_udp(address, WEB)
+        server.reconfigure(DnsConfig(service_ttl_s={"*": 9}), ServerLimits())
+        [(after, _)] = await ask_udp(address, WEB)
+        assert [decode(one).answer for one in (before, after)] == [
+            ["web.service.svcmesh. 0 IN A 10.0.0.1"],
+            ["web.service.svcmesh. 9 IN A 10.0.0.1"],
+        ]
+
+    run_with_server(scenario)
+
+
 def test_several_addresses_are_listened_on() -> None:
     async def main() -> None:
         server = DnsServer(web_directory(), DnsConfig(), rng=Random(1))

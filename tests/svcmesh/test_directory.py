@@ -66,6 +66,17 @@ def test_an_unknown_service_has_no_instances() -> None:
     assert not len(directory(view_with_web()).service("db", None))
 
 
+def test_what_is_left_out_can_be_chosen_anew() -> None:
+    view = view_with_web()
+    put(view, Kind.CHECK, "c", CheckRecord(id="c", name="c", status=HealthStatus.WARNING))
+    found = CatalogDirectory(view, is_ready=lambda: True, rng=Random(1))
+    assert len(found.service("web", None)) == 1
+    found.reconfigure(only_passing=True)
+    assert len(found.service("web", None)) == 0
+    found.reconfigure(only_passing=False)
+    assert len(found.service("web", None)) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "service_id", "only_passing", "weights"),
     [

@@ -18,7 +18,7 @@ from svcmesh.catalog.changes import ExternalNode, NodeBound, Owner, OwnNode, Rec
 from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecord
 from svcmesh.catalog.view import CatalogView
 from svcmesh.checks.table import CheckConfig
-from svcmesh.config import AgentConfig, load_config
+from svcmesh.config import AgentConfig, DefinitionChanges, Reload, load_config
 from svcmesh.consistency import PeerReport, Report
 from svcmesh.coordinates import NodeCoordinates
 from svcmesh.doctor import Examination
@@ -80,6 +80,26 @@ class FakeConsistency:
 
 
 @dataclass
+class FakeReloading:
+    """Reads nothing; says what it is told to say."""
+
+    found: Reload = field(
+        default_factory=lambda: Reload(config(), (), (), services=DefinitionChanges())
+    )
+    failure: Exception | None = None
+    reloads: int = 0
+
+    async def reload(self) -> Reload:
+        if self.failure is not None:
+            raise self.failure
+        self.reloads += 1
+        return self.found
+
+    def stats(self) -> Mapping[str, object]:
+        return {"reloads": self.reloads, "needs_restart": ""}
+
+
+@dataclass
 class FakeAgent:
     """Does at once what a real agent does by way of gossip and disk."""
 
@@ -92,8 +112,8 @@ class FakeAgent:
     table: list[Member] = field(default_factory=lambda: [member("n1", role="node")])
     joined: list[str] = field(default_factory=list)
     has_left: bool = False
-    reloads: int = 0
     event_time: int = 0
+    reloading: "FakeReloading" = field(default_factory=lambda: FakeReloading())
 
     def __post_init__(self) -> None:
         self.view = CatalogView(
@@ -214,11 +234,6 @@ class FakeAgent:
 
     async def leave(self) -> None:
         self.has_left = True
-
-    async def reload(self) -> None:
-        if self.failure is not None:
-            raise self.failure
-        self.reloads += 1
 
     def leader(self) -> str:
         return self.leader_address

@@ -5,6 +5,8 @@ import pytest
 from gossip.serf.events import MemberStatus
 from svcmesh.api import NameReservedError
 from svcmesh.catalog.records import TaggedAddress
+from svcmesh.config import Change, DefinitionChanges, Reload
+from svcmesh.config.settings import BY_PATH
 from svcmesh.errors import ConfigError, StorageError
 from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, config, member, run
 
@@ -340,9 +342,29 @@ def test_leaving_is_answered_when_it_is_done() -> None:
 
 def test_reloading_reports_a_broken_configuration() -> None:
     async def scenario(client: Client, agent: FakeAgent) -> None:
-        assert (await client.put("/v1/agent/reload")).status == 200
-        agent.failure = ConfigError("broken")
         answer = await client.put("/v1/agent/reload")
-        assert (answer.status, answer.text, agent.reloads) == (500, "broken", 1)
+        assert (answer.status, answer.body) == (200, b""), "as in Consul"
+        agent.reloading.failure = ConfigError("broken")
+        answer = await client.put("/v1/agent/reload")
+        assert (answer.status, answer.text, agent.reloading.reloads) == (500, "broken", 1)
+
+    run(scenario)
+
+
+def test_a_reload_says_what_it_did_when_asked() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        level, port = BY_PATH["log_level"], BY_PATH["ports.http"]
+        agent.reloading.found = Reload(
+            config(),
+            applied=(Change(level, "INFO", "DEBUG"),),
+            needs_restart=(Change(port, "8500", "8501"),),
+            services=DefinitionChanges(added=("web",), removed=("db",)),
+        )
+        answer = await client.put("/v1/agent/reload?report=1")
+        assert answer.json == {
+            "Applied": ["log_level: INFO -> DEBUG", "service web: added", "service db: removed"],
+            "NeedsRestart": ["ports.http: 8500 -> 8501"],
+            "Warnings": [],
+        }
 
     run(scenario)
