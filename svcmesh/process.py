@@ -53,10 +53,10 @@ class _Process:
     async def run(self) -> int:
         config = self._config
         print("==> Starting svcmesh agent...", flush=True)
+        set_up_logging(config)
         raise_descriptor_limit()
         agent = Agent(config, DataDir(config.data_dir))
         print(banner(agent), flush=True)
-        set_up_logging(config.log_level)
         for warning in config.warnings:
             logger.warning("%s", warning)
         if config.pid_file:

@@ -116,6 +116,7 @@ class Resolver:
             "dns_config.node_ttl": int(self._typed("dns_config.node_ttl", float)),
             "dns_config.service_ttl": self._service_ttl_s(),
             "log_level": self._log_level(),
+            "log_rotate_duration": self._typed("log_rotate_duration", float) or 86400.0,
             "pid_file": Path(pid_file) if (pid_file := self._text("pid_file")) else None,
             "services": services,
             "checks": checks,

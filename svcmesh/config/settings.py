@@ -27,6 +27,10 @@ S, INT, BOOL, DUR, STRINGS = (
 )  # fmt: skip
 
 LOG_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "ERROR")
+SYSLOG_FACILITIES: Final = (
+    "KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV",
+    "FTP", "LOCAL0", "LOCAL1", "LOCAL2", "LOCAL3", "LOCAL4", "LOCAL5", "LOCAL6", "LOCAL7",
+)  # fmt: skip
 SERF_WAN_PORT_DEFAULT: Final = 8302
 TTL_S_MAX: Final = 2**31 - 1
 """RFC 2181, 8."""
@@ -228,6 +232,24 @@ class AgentConfig:
     # -- the process ------------------------------------------------------------------------
     log_level: str = setting("log_level", S, "INFO", flag="log-level", reloadable=True,
         doc="TRACE, DEBUG, INFO, WARN or ERR.")
+    log_json: bool = setting("log_json", BOOL, False, flag="log-json",
+        doc="Log JSON objects, one a line.")
+    log_file: str = setting("log_file", S, "", flag="log-file",
+        doc="File to log to, besides standard output. The time is put into its name; a path that "
+            "ends in `/` is a folder.")
+    log_rotate_duration_s: float = setting("log_rotate_duration", DUR, 86400.0,
+        flag="log-rotate-duration", within=NOT_NEGATIVE,
+        doc="A log file is followed by a new one after this long; 0 is the default.")
+    log_rotate_bytes: int = setting("log_rotate_bytes", INT, 0,
+        flag="log-rotate-bytes", within=NOT_NEGATIVE,
+        doc="Size at which a log file is followed by a new one, bytes; 0 is no limit.")
+    log_rotate_max_files: int = setting("log_rotate_max_files", INT, 0,
+        flag="log-rotate-max-files",
+        doc="Older log files to keep; 0 keeps all, -1 none.")
+    enable_syslog: bool = setting("enable_syslog", BOOL, False, flag="syslog",
+        doc="Log to syslog, besides standard output.")
+    syslog_facility: str = setting("syslog_facility", S, "LOCAL0", choices=SYSLOG_FACILITIES,
+        doc="Facility of lines in syslog.")
     pid_file: Path | None = setting("pid_file", S, "", flag="pid-file",
         doc="File to write the process id to.")
 

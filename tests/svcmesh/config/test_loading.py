@@ -249,7 +249,6 @@ def test_harmless_keys_of_consuls_are_warnings_that_name_file_and_key(write: Wri
         {"watches": [{"type": "nodes"}]},
         {"connect": {"enabled": True}},
         {"retry_join_wan": ["x"]},
-        {"log_file": "/x"},
         {"disable_host_node_id": False},
     ],
     ids=lambda content: next(iter(content)),
