@@ -43,6 +43,7 @@ from gossip.wire.messages import Coordinate
 from svcmesh import __version__
 from svcmesh.api import HttpServer
 from svcmesh.api.facade import JoinError, NameReservedError
+from svcmesh.api.listeners import http_listeners
 from svcmesh.catalog import CatalogView, Replica, ReplicaConfig
 from svcmesh.catalog.changes import (
     BecameReady,
@@ -60,7 +61,7 @@ from svcmesh.config import SETTINGS, AgentConfig
 from svcmesh.consistency import CatalogConsistency
 from svcmesh.coordinates import PICTURE_S, NodeCoordinates
 from svcmesh.directory import CatalogDirectory
-from svcmesh.errors import StorageError
+from svcmesh.errors import ConfigError, StorageError
 from svcmesh.explaining import Explainer
 from svcmesh.healthlog import HealthLog
 from svcmesh.insight import PoolInsight
@@ -128,7 +129,7 @@ class Agent:
                 **dict.fromkeys(DNS_SETTINGS, lambda _: self._reconfigure_dns()),
                 **dict.fromkeys(READ_AT_USE, read_at_use),
             },
-            apply_definitions=lambda new: self.local.reconfigure(new.services, new.checks),
+            apply_files=self._apply_files,
         )
         self.version = __version__
         self.stopped = asyncio.Event()
@@ -170,6 +171,7 @@ class Agent:
         self._gossip: Gossip | None = None
         self._dns: DnsServer | None = None
         self._directory: CatalogDirectory | None = None
+        self._http: HttpServer | None = None
         self._opened = AsyncExitStack()
         """What `close` has to undo, in reverse."""
         self._opened.callback(data_dir.close)
@@ -206,6 +208,15 @@ class Agent:
     def config(self) -> AgentConfig:
         """What is in force; a reload replaces it."""
         return self.reloading.config
+
+    def _apply_files(self, config: AgentConfig) -> None:
+        """Take up what is in files and may be new there without a changed setting."""
+        self.local.reconfigure(config.services, config.checks)
+        if self._http is not None:
+            try:
+                self._http.renew_certificate()
+            except ConfigError as error:
+                logger.error("reload: %s; the certificate in use stays", error)
 
     def _start_catalog(self) -> None:
         config = self.config
@@ -320,14 +331,14 @@ class Agent:
             self._dns.reconfigure(config.dns_server_config(), config.dns_server_limits())
 
     async def _start_http(self) -> None:
-        config = self.config
-        if config.ports.http <= 0:
+        addresses = http_listeners(self.config)
+        if not addresses:
             return
-        http = HttpServer(self)
-        self._opened.push_async_callback(http.close)
-        await http.start([(host, config.ports.http) for host in config.http_addrs])
-        for host in config.http_addrs:
-            logger.info("Started HTTP server: address=%s", Address(host, config.ports.http))
+        self._http = HttpServer(self)
+        self._opened.push_async_callback(self._http.close)
+        await self._http.start(addresses)
+        for address in addresses:
+            logger.info("Started HTTP server: address=%s", address)
 
     async def leave(self) -> None:
         """Leave the cluster gracefully; `stopped` is set when the others have been told."""

@@ -35,6 +35,8 @@ INCARNATION_MAX: Final = 2**32 - 2**24
 INDEX_BLOCK: Final = 1 << 20
 """Catalog indexes reserved on disk at a time."""
 
+KEYRING: Final = "serf/local.keyring"
+
 REGISTRATIONS: Final = ("services/", "checks/", "ttl-states/")
 """Names that begin so are kept in the journal."""
 
@@ -187,12 +189,12 @@ class DataDir:
             except binascii.Error as error:
                 raise ValueError("expected a list of base64 keys") from error
 
-        return self._load("serf/local.keyring", parse) or []
+        return self._load(KEYRING, parse) or []
 
     def keyring_file(self, keys: Iterable[bytes]) -> dict[str, bytes | None]:
         """The plan that keeps the gossip keys, primary first."""
         encoded = [base64.b64encode(key).decode() for key in keys]
-        return {"serf/local.keyring": json.dumps(encoded).encode()}
+        return {KEYRING: json.dumps(encoded).encode()}
 
     # -- Lamport clocks ---------------------------------------------------------------------
 

@@ -47,7 +47,7 @@ class ConnectionBounds:
     def take(self, client: str) -> bool:
         """Count a new connection; False when there are too many already."""
         count = self._by_client.get(client, 0)
-        is_local = client != "" and ip_address(client).is_loopback
+        is_local = client == "" or ip_address(client).is_loopback
         if self._total >= self._total_max or (count >= self._per_client_max and not is_local):
             return False
         self._total += 1
@@ -99,7 +99,8 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it and hang up."""
         peer = transport.get_extra_info("peername")
-        client = str(peer[0]).partition("%")[0] if peer else ""
+        # A Unix socket's peer has no address.
+        client = str(peer[0]).partition("%")[0] if isinstance(peer, tuple) else ""
         if self._bounds.take(client):
             self._client = client
             super().connection_made(transport)

@@ -2,6 +2,7 @@
 
 from svcmesh.api.rows import definition_json
 from svcmesh.config import AgentConfig
+from svcmesh.config.network import UNIX
 from svcmesh.goformats import duration_string
 
 HIDDEN = "hidden"
@@ -16,7 +17,8 @@ def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str
         "BindAddr": config.bind_addr,
         "Bootstrap": config.bootstrap,
         "BootstrapExpect": config.bootstrap_expect,
-        "ClientAddrs": list(config.http_addrs),
+        "AllowWriteHTTPFrom": [str(one) for one in config.http_config.allow_write_http_from],
+        "ClientAddrs": list(config.client_addrs),
         "ConnectEnabled": False,
         "DNSARecordLimit": dns.a_record_limit,
         "DNSAddrs": [
@@ -51,10 +53,28 @@ def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str
         "GossipLANProbeTimeout": duration_string(gossip.probe_timeout_s),
         "GossipLANRetransmitMult": gossip.retransmit_mult,
         "GossipLANSuspicionMult": gossip.suspicion_mult,
-        "HTTPAddrs": [_url("tcp", host, ports.http) for host in config.http_addrs],
+        "HTTPAddrs": [
+            one if one.startswith(UNIX) else _url("tcp", one, ports.http)
+            for one in config.http_addrs
+        ],
+        "HTTPBlockEndpoints": list(config.http_config.block_endpoints),
         "HTTPPort": ports.http,
+        "HTTPResponseHeaders": config.http_config.response_headers,
+        "HTTPSAddrs": [_url("tcp", host, ports.https) for host in config.https_addrs]
+        if ports.https > 0
+        else [],
+        "HTTPSPort": ports.https,
         "LeaveOnTerm": config.leave_on_terminate,
-        "Logging": {"LogLevel": config.log_level},
+        "Logging": {
+            "EnableSyslog": config.enable_syslog,
+            "LogFilePath": config.log_file,
+            "LogJSON": config.log_json,
+            "LogLevel": config.log_level,
+            "LogRotateBytes": config.log_rotate_bytes,
+            "LogRotateDuration": duration_string(config.log_rotate_duration_s),
+            "LogRotateMaxFiles": config.log_rotate_max_files,
+            "SyslogFacility": config.syslog_facility,
+        },
         "NodeID": node_id,
         "NodeMeta": config.node_meta,
         "NodeName": config.node_name,

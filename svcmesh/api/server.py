@@ -6,8 +6,10 @@ header is ever sent: a web page of another origin cannot read answers, nor send 
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -31,16 +33,27 @@ from svcmesh.api import (
     status,
     unbuilt,
 )
+from svcmesh.api.access import AccessRules
 from svcmesh.api.answers import TEXT_HEADERS, ApiError, error_response
 from svcmesh.api.bodies import BODY_BYTES_MAX
 from svcmesh.api.connections import Connection, ConnectionBounds
 from svcmesh.api.facade import AgentFacade
 from svcmesh.api.hot import HotAnswers
+from svcmesh.api.listeners import (
+    Listen,
+    TcpAddress,
+    UnixAddress,
+    listening_unix_socket,
+    load_certificate,
+    server_context,
+)
 from svcmesh.api.reads import Endpoint, KeptAnswer, ReadService
 from svcmesh.api.routing import Call, Router, moved, split_target
+from svcmesh.errors import ConfigError
 
 logger = logging.getLogger("http")
 
+BACKLOG: Final = 512
 KEEP_ALIVE_S: Final = 120.0
 LINGER_S: Final = 1.0
 """How long the rest of a refused body is read."""
@@ -60,17 +73,21 @@ class HttpServer:
         self._server: web.Server | None = None
         self._listeners: list[asyncio.Server] = []
         self._bounds = bounds or ConnectionBounds()
+        self._rules = AccessRules(facade.config.http_config)
+        self._tls: ssl.SSLContext | None = None
+        self._unix_paths: list[Path] = []
 
     @property
     def hot_hits(self) -> int:
         """How many requests were answered without being parsed (`hot.py`)."""
         return self._hot.hits
 
-    async def start(self, addresses: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
-        """Listen on all addresses; returns them with the ports that were bound.
+    async def start(self, addresses: Iterable[Listen]) -> list[tuple[str, int]]:
+        """Listen on all addresses; returns those of TCP with the ports that were bound.
 
         Raises:
             OSError: An address cannot be bound; nothing listens then.
+            ConfigError: Certificate or Unix sockets are not as configured; likewise.
         """
         loop = asyncio.get_running_loop()
         self._server = web.Server(
@@ -81,20 +98,49 @@ class HttpServer:
         )
         bound: list[tuple[str, int]] = []
         try:
-            for host, port in addresses:
-                listener = await loop.create_server(self._accept, host, port, backlog=512)
+            for address in addresses:
+                listener = await self._listen(loop, address)
                 self._listeners.append(listener)
-                bound.append(listener.sockets[0].getsockname()[:2])
-        except OSError:
+                if isinstance(address, TcpAddress):
+                    bound.append(listener.sockets[0].getsockname()[:2])
+        except (OSError, ConfigError):
             await self.close()
             raise
         return bound
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop, address: Listen) -> asyncio.Server:
+        config = self._facade.config
+        if isinstance(address, UnixAddress):
+            made = listening_unix_socket(address, config.unix_sockets)
+            self._unix_paths.append(address.path)
+            return await loop.create_unix_server(self._accept, sock=made, backlog=BACKLOG)
+        if address.is_tls and self._tls is None:
+            self._tls = server_context(config.tls)
+        return await loop.create_server(
+            self._accept,
+            address.host,
+            address.port,
+            backlog=BACKLOG,
+            ssl=self._tls if address.is_tls else None,
+        )
+
+    def renew_certificate(self) -> None:
+        """Read the certificate's files again, for new connections.
+
+        Raises:
+            ConfigError: They cannot be used; the certificate in use stays.
+        """
+        if self._tls is not None:
+            load_certificate(self._tls, self._facade.config.tls)
 
     async def close(self) -> None:
         """Stop listening, answer what waits, and close all connections within `SHUTDOWN_S`."""
         for listener in self._listeners:
             listener.close()
         self._listeners.clear()
+        for path in self._unix_paths:
+            path.unlink(missing_ok=True)
+        self._unix_paths.clear()
         self._reads.close()
         if self._server is not None:
             await self._server.shutdown(SHUTDOWN_S)
@@ -109,6 +155,7 @@ class HttpServer:
     async def handle(self, request: web.BaseRequest) -> web.Response:
         """Answer one request."""
         response = await self._answer(request)
+        response.headers.update(self._rules.headers)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(
                 "%s %s from=%s status=%d",
@@ -129,6 +176,7 @@ class HttpServer:
                     return kept.response()
             path, query, params = split_target(request.raw_path)
             handler, rest = self._router.resolve(method, path, query)
+            self._rules.check(method, path, request.remote)
             return await handler(Call(self._facade, request, rest, params))
         except ApiError as error:
             return error_response(error)
@@ -149,7 +197,7 @@ class HttpServer:
                 connection.raw,
                 topics=kept.topics,
                 index=kept.index,
-                headers=kept.headers,
+                headers={**kept.headers, **self._rules.headers},
                 body=kept.body,
             )
 

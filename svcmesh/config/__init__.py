@@ -14,8 +14,11 @@ from svcmesh.config.settings import (
     AgentConfig,
     DnsConfig,
     GossipLanConfig,
+    HttpConfig,
     Ports,
     SoaConfig,
+    TlsConfig,
+    UnixSocketsConfig,
 )
 from svcmesh.config.values import Kind
 
@@ -28,11 +31,14 @@ __all__ = [
     "DnsConfig",
     "ForeignKey",
     "GossipLanConfig",
+    "HttpConfig",
     "Kind",
     "Ports",
     "Reload",
     "Setting",
     "SoaConfig",
+    "TlsConfig",
+    "UnixSocketsConfig",
     "load_config",
     "load_services",
     "reload_config",

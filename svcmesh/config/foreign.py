@@ -56,15 +56,6 @@ def _is_other_than(*harmless: str) -> Asks:
     return lambda value: not is_empty(value) and value not in harmless
 
 
-def _asks_http(value: object) -> bool:
-    """`http_config`: closed endpoints and required headers matter, caches and sizes do not."""
-    return isinstance(value, dict) and any(
-        not is_empty(inner)
-        for key, inner in value.items()
-        if key.lower() in {"block_endpoints", "allow_write_http_from", "response_headers"}
-    )
-
-
 def _harmless(about: str, *paths: str, flags: str = "", bools: str = "") -> list[ForeignKey]:
     return _entries(about, None, paths, flags, bools)
 
@@ -123,13 +114,15 @@ FOREIGN: Final = (
                "advertise_addr_wan", "advertise_addr_wan_ipv4", "advertise_addr_wan_ipv6",
                "translate_wan_addrs", "serf_wan",
                flags=". . retry-interval-wan retry-max-wan . . advertise-wan . . . serf-wan-bind"),
-    *_harmless("there are no Unix sockets", "unix_sockets"),
     *_harmless("the snapshot agent has its own program", "snapshot_agent"),
     *_harmless("there is nothing to license", "license_path"),
     *_harmless("there are no localities", "locality"),
     *_harmless("it concerns the reference only", "experiments", "version", "version_prerelease",
                "version_metadata", "revision", "segment_limit", "segment_name_limit"),
-    *_harmless("there is no TLS yet", "server_name"),
+    *_harmless("there are no calls between agents", "server_name"),
+    *_harmless("the client chooses among the ciphers", "tls_prefer_server_cipher_suites"),
+    *_harmless("answers are always kept as long as they are current", "http_config.use_cache"),
+    *_harmless("the bound is not configurable", "http_config.max_header_bytes"),
     *_harmless("paths with unprintable characters are refused",
                "disable_http_unprintable_char_filter"),
     # -- promises of security ---------------------------------------------------------------
@@ -138,19 +131,14 @@ FOREIGN: Final = (
               "acl_default_policy", "acl_disabled_ttl", "acl_down_policy",
               "acl_enable_key_list_policy", "acl_enforce_version_8", "acl_master_token",
               "acl_replication_token", "acl_token", "acl_ttl", "enable_acl_replication"),
-    *_refused("TLS", "tls", "ca_file", "ca_path", "cert_file", "key_file", "verify_incoming",
-              "verify_incoming_https", "verify_incoming_rpc", "verify_outgoing",
-              "verify_server_hostname", "tls_cipher_suites", "tls_min_version",
-              "tls_prefer_server_cipher_suites", "auto_encrypt", "addresses.https"),
-    *_refused("TLS", "ports.https", "ports.grpc_tls", asks=_is_port,
-              flags="https-port grpc-tls-port"),
+    *_refused("TLS in groups (use cert_file, key_file and their like)", "tls"),
+    *_refused("certificates from servers", "auto_encrypt"),
+    *_refused("choosing ciphers", "tls_cipher_suites"),
+    *_refused("TLS of gRPC", "ports.grpc_tls", asks=_is_port, flags="grpc-tls-port"),
     *_refused("automatic configuration", "auto_config", asks=_is_enabled),
     *_refused("audit logs", "audit", asks=_is_enabled),
     *_refused("lists of allowed networks", "serf_lan_allowed_cidrs", "serf_wan_allowed_cidrs",
               flags="serf-lan-allowed-cidrs serf-wan-allowed-cidrs"),
-    *_refused("closed endpoints and response headers", "http_config", asks=_asks_http),
-    *_refused("closed endpoints and response headers", "http_api_response_headers",
-              "allow_write_http_from", flags=". allow-write-http-from"),
     *_refused("a keyring in memory only", "disable_keyring_file", flags="disable-keyring-file",
               bools="disable-keyring-file"),
     *_refused("intentions", "default_intention_policy", asks=_is_other_than("allow")),

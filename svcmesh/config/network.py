@@ -5,33 +5,59 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from svcmesh.config.interfaces import InterfaceAddress
-from svcmesh.config.settings import Ports
+from svcmesh.config.settings import IpNetwork, Ports
 from svcmesh.config.values import problem_list
 from svcmesh.errors import ConfigError
 
 PORT_MAX: Final = 65535
+UNIX: Final = "unix://"
+"""What the path of a Unix socket begins with among addresses."""
 DNS_PORT: Final = 53
 
 _ANY: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 -- compared with, not bound
 _ALWAYS_ON: Final = frozenset({"serf_lan", "server"})
 
 
-def parse_ip_addresses(text: str, *, at: str) -> tuple[str, ...]:
+def parse_listen_addresses(text: str, *, at: str, allows_unix: bool) -> tuple[str, ...]:
     """Read IP addresses with spaces between them, in brackets or not.
+
+    Unless `allows_unix`, paths of Unix sockets are refused.
 
     Raises:
         ConfigError: One is none; the text names the setting `at`.
     """
     addresses = []
     for word in text.split():
-        if word.startswith("unix://"):
-            raise ConfigError(f"{at}: Unix sockets are not built yet: {word}")
+        if word.startswith(UNIX):
+            if not allows_unix:
+                raise ConfigError(f"{at}: cannot be a Unix socket: {word}")
+            if not word.removeprefix(UNIX).startswith("/"):
+                raise ConfigError(f"{at}: the path of a Unix socket begins with /: {word}")
+            addresses.append(word)
+            continue
         try:
             ip = ipaddress.ip_address(word.removeprefix("[").removesuffix("]"))
         except ValueError:
             raise ConfigError(f"{at}: invalid ip address: {word}") from None
         addresses.append(str(ip))
     return tuple(addresses)
+
+
+def parse_networks(texts: Sequence[str], *, at: str) -> tuple[IpNetwork, ...]:
+    """Read networks such as `10.0.0.0/8`.
+
+    Raises:
+        ConfigError: One is none; the text names the setting `at`.
+    """
+    networks = []
+    for text in texts:
+        try:
+            if "/" not in text:
+                raise ValueError
+            networks.append(ipaddress.ip_network(text, strict=False))
+        except ValueError:
+            raise ConfigError(problem_list([f"{at}: invalid cidr: {text}"])) from None
+    return tuple(networks)
 
 
 def parse_recursor(text: str, *, at: str) -> tuple[str, int]:
@@ -117,16 +143,16 @@ def resolve_ports(given: Mapping[str, int]) -> Ports:
 
 
 def check_listeners(
-    http_addrs: Sequence[str], dns_addrs: Sequence[str], advertise_addr: str, ports: Ports
+    addresses: Mapping[str, Sequence[str]], advertise_addr: str, ports: Ports
 ) -> None:
-    """Refuse two listeners on one TCP address and port.
+    """Refuse two listeners on one TCP address and port; `addresses` are by service.
 
     Raises:
         ConfigError: The text names both.
     """
+    by_service = {"DNS": ports.dns, "HTTP": ports.http, "HTTPS": ports.https}
     wanted = [
-        *(("DNS", address, ports.dns) for address in dns_addrs),
-        *(("HTTP", address, ports.http) for address in http_addrs),
+        *((name, one, by_service[name]) for name, found in addresses.items() for one in found),
         ("RPC Advertise", advertise_addr, ports.server),
         ("Serf Advertise LAN", advertise_addr, ports.serf_lan),
         ("Serf Advertise WAN", advertise_addr, ports.serf_wan),
@@ -135,7 +161,10 @@ def check_listeners(
     for name, address, port in wanted:
         if port < 0:
             continue
-        if other := taken.get((address, port)):
-            shown = f"[{address}]" if ":" in address else address
-            raise ConfigError(f"{name} address {shown}:{port} already configured for {other}")
-        taken[address, port] = name
+        is_unix = address.startswith(UNIX)
+        place = (address, 0 if is_unix else port)
+        if other := taken.get(place):
+            shown = f"[{address}]" if ":" in address and not is_unix else address
+            where = shown if is_unix else f"{shown}:{port}"
+            raise ConfigError(f"{name} address {where} already configured for {other}")
+        taken[place] = name

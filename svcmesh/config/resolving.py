@@ -11,10 +11,12 @@ from uuid import UUID
 from svcmesh.checks.definition import CheckDefinition
 from svcmesh.config.interfaces import InterfaceAddress
 from svcmesh.config.network import (
+    UNIX,
     check_listeners,
     choose_advertise_address,
     choose_bind_address,
-    parse_ip_addresses,
+    parse_listen_addresses,
+    parse_networks,
     parse_recursor,
     resolve_ports,
 )
@@ -25,6 +27,7 @@ from svcmesh.config.settings import (
     SERF_WAN_PORT_DEFAULT,
     TTL,
     AgentConfig,
+    IpNetwork,
     Origin,
     Ports,
 )
@@ -32,6 +35,12 @@ from svcmesh.config.templates import expand
 from svcmesh.config.values import Value, problem_list
 from svcmesh.definitions import ServiceDefinition, check_metadata
 from svcmesh.errors import ConfigError
+from svcmesh.storage import KEYRING
+
+_BETWEEN_AGENTS: Final = (
+    "verify_incoming", "verify_incoming_rpc", "verify_outgoing", "verify_server_hostname",
+)  # fmt: skip
+"""Settings that promise TLS between agents."""
 
 _KEY_BYTES: Final = (16, 24, 32)
 _DATACENTER: Final = re.compile(r"[a-z0-9_-]+")
@@ -77,15 +86,20 @@ class Resolver:
         server = self._bool("server")
         bootstrap, bootstrap_expect = self._bootstrap(server=server)
         self._check_ranges()
+        self._check_verification(data_dir)
         bind_addr = choose_bind_address(self._ip_addresses("bind_addr"))
         advertise_addr = choose_advertise_address(
             self._ip_addresses("advertise_addr"), bind_addr, self._host_addresses
         )
         ports = self._ports()
-        client_addrs = self._ip_addresses("client_addr")
-        http_addrs = self._ip_addresses("addresses.http") or client_addrs
-        dns_addrs = self._ip_addresses("addresses.dns") or client_addrs
-        check_listeners(http_addrs, dns_addrs, advertise_addr, ports)
+        client_addrs = self._ip_addresses("client_addr", allows_unix=True)
+        http_addrs = self._ip_addresses("addresses.http", allows_unix=True) or client_addrs
+        client_ips = tuple(one for one in client_addrs if not one.startswith(UNIX))
+        https_addrs = self._ip_addresses("addresses.https") or client_ips
+        dns_addrs = self._ip_addresses("addresses.dns") or client_ips
+        check_listeners(
+            {"DNS": dns_addrs, "HTTP": http_addrs, "HTTPS": https_addrs}, advertise_addr, ports
+        )
         domain, alt_domain = self._domain("domain"), self._domain("alt_domain")
         if not domain:
             raise ConfigError("domain cannot be empty")
@@ -102,7 +116,11 @@ class Resolver:
             "advertise_addr": advertise_addr,
             "client_addr": client_addrs,
             "addresses.http": http_addrs,
+            "addresses.https": https_addrs,
             "addresses.dns": dns_addrs,
+            "http_config.allow_write_http_from": self._allow_write_http_from(),
+            "unix_sockets.mode": self._unix_mode(),
+            "tls_min_version": self._text("tls_min_version").lower(),
             "ports": ports,
             "start_join": self._join_addresses("start_join"),
             "retry_join": self._join_addresses("retry_join"),
@@ -251,12 +269,12 @@ class Resolver:
 
     # -- where it is ------------------------------------------------------------------------
 
-    def _ip_addresses(self, path: str) -> tuple[str, ...]:
+    def _ip_addresses(self, path: str, *, allows_unix: bool = False) -> tuple[str, ...]:
         text = self._text(path)
         expanded = expand(text, self._host_addresses, at=path)
         if text.strip() and not expanded.strip():
             raise ConfigError(f"{path} cannot be empty: {text} finds no address on this host")
-        return parse_ip_addresses(expanded, at=path)
+        return parse_listen_addresses(expanded, at=path, allows_unix=allows_unix)
 
     def _join_addresses(self, path: str) -> tuple[str, ...]:
         addresses = self._values[path]
@@ -271,7 +289,7 @@ class Resolver:
         )
 
     def _ports(self) -> Ports:
-        names = ("dns", "http", "serf_lan", "serf_wan", "server")
+        names = ("dns", "http", "https", "serf_lan", "serf_wan", "server")
         ports = resolve_ports({name: self._typed(f"ports.{name}", int) for name in names})
         if ports.serf_wan not in (SERF_WAN_PORT_DEFAULT, -1):
             self._warnings.append("ports.serf_wan has no effect: WAN gossip is not built yet")
@@ -281,6 +299,32 @@ class Resolver:
         words = self._values["recursors"]
         assert isinstance(words, tuple)
         return tuple(dict.fromkeys(parse_recursor(word, at="recursors") for word in words))
+
+    # -- the HTTP API -----------------------------------------------------------------------
+
+    def _allow_write_http_from(self) -> tuple[IpNetwork, ...]:
+        texts = self._values["http_config.allow_write_http_from"]
+        assert isinstance(texts, tuple)
+        return parse_networks(texts, at="allow_write_http_from")
+
+    def _unix_mode(self) -> int | None:
+        text = self._text("unix_sockets.mode")
+        try:
+            mode = int(text, 8) if text else None
+        except ValueError:
+            mode = -1
+        if mode is not None and not 0 <= mode <= 0o777:
+            raise ConfigError(f'unix_sockets.mode: must be octal like 0700, got "{text}"')
+        return mode
+
+    def _check_verification(self, data_dir: Path | None) -> None:
+        """Refuse TLS between agents where nothing else protects what they say."""
+        asked = [path for path in _BETWEEN_AGENTS if self._bool(path)]
+        has_keyring = data_dir is not None and (data_dir / KEYRING).exists()
+        if asked and not (self._text("encrypt") or has_keyring):
+            raise ConfigError(
+                f"{asked[0]}: agents speak by gossip only, which TLS does not cover: set encrypt"
+            )
 
     # -- the parts --------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ says otherwise, defaults are Consul's. What must be worked out, or depends on ot
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 S, INT, BOOL, DUR, STRINGS = (
     Kind.STRING, Kind.INTEGER, Kind.BOOLEAN, Kind.DURATION, Kind.STRINGS,
 )  # fmt: skip
+
+IpNetwork = IPv4Network | IPv6Network
 
 LOG_LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERR", "ERROR")
 SYSLOG_FACILITIES: Final = (
@@ -54,6 +57,63 @@ class Ports:
         doc="Port of WAN gossip, which is not built yet: no effect but a warning.")
     server: int = setting("ports.server", INT, 8300, flag="server-port",
         doc="Port for agent-to-agent calls that a server announces.")
+    https: int = setting("ports.https", INT, -1, flag="https-port",
+        doc="Port of the HTTP API with TLS; -1 turns it off.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HttpConfig:
+    """What the HTTP API lets through, and adds."""
+
+    block_endpoints: tuple[str, ...] = setting("http_config.block_endpoints", STRINGS, (),
+        doc="Beginnings of paths that are answered with 403, such as `/v1/agent/service`.")
+    allow_write_http_from: tuple[IpNetwork, ...] = setting(
+        "http_config.allow_write_http_from", STRINGS, (), flag="allow-write-http-from",
+        doc="Networks such as `127.0.0.0/8` that may write by HTTP; none given: all may.")
+    response_headers: dict[str, str] = setting("http_config.response_headers", Kind.STRING_MAP, {},
+        aliases=("http_api_response_headers",),
+        doc="Headers for every answer of the HTTP API.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnixSocketsConfig:
+    """Who may use Unix sockets; they are made where `addresses.http` says `unix://PATH`."""
+
+    user: str = setting("unix_sockets.user", S, "",
+        doc="Owner of Unix sockets, name or number. Default: the agent's.")
+    group: str = setting("unix_sockets.group", S, "",
+        doc="Group of Unix sockets, name or number. Default: the agent's.")
+    mode: int | None = setting("unix_sockets.mode", S, "",
+        doc="Permissions of Unix sockets, octal. Default: 755.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TlsConfig:
+    """TLS of the HTTP API. Agents among themselves are protected by `encrypt`."""
+
+    cert_file: str = setting("cert_file", S, "",
+        doc="Certificate of the HTTP API in PEM, with those between it and its CA. Read again by "
+            "a reload.")
+    key_file: str = setting("key_file", S, "",
+        doc="Private key of the certificate in PEM. Read again by a reload.")
+    ca_file: str = setting("ca_file", S, "",
+        doc="Certificates in PEM that clients' certificates are checked with.")
+    ca_path: str = setting("ca_path", S, "",
+        doc="Folder of such certificates, by their hashes.")
+    verify_incoming: bool = setting("verify_incoming", BOOL, False,
+        doc="Clients of HTTPS must have a certificate. Needs `encrypt`: between agents, that is "
+            "what keeps strangers out.")
+    verify_incoming_https: bool = setting("verify_incoming_https", BOOL, False,
+        doc="Clients of HTTPS must have a certificate.")
+    verify_incoming_rpc: bool = setting("verify_incoming_rpc", BOOL, False,
+        doc="Agents speak by gossip only: needs `encrypt`, which is what protects it.")
+    verify_outgoing: bool = setting("verify_outgoing", BOOL, False,
+        doc="Agents speak by gossip only: needs `encrypt`, which is what protects it.")
+    verify_server_hostname: bool = setting("verify_server_hostname", BOOL, False,
+        doc="Agents speak by gossip only: needs `encrypt`, which is what protects it.")
+    tls_min_version: str = setting("tls_min_version", S, "tls12",
+        choices=("tls10", "tls11", "tls12", "tls13"),
+        doc="Oldest TLS that the HTTP API accepts.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,12 +221,17 @@ class AgentConfig:
         doc="IP address that others reach this agent at. Default: bind_addr, or the only private "
             "IPv4 address of the host.")
     client_addrs: tuple[str, ...] = setting("client_addr", S, "127.0.0.1", flag="client",
-        doc="IP addresses for HTTP and DNS, separated by spaces.")
+        doc="IP addresses for HTTP and DNS, separated by spaces; `unix://PATH` for HTTP.")
     http_addrs: tuple[str, ...] = setting("addresses.http", S, None,
-        doc="IP addresses for HTTP. Default: client_addr.")
+        doc="IP addresses for HTTP, and `unix://PATH` for Unix sockets. Default: client_addr.")
+    https_addrs: tuple[str, ...] = setting("addresses.https", S, None,
+        doc="Likewise for HTTPS. Default: client_addr.")
     dns_addrs: tuple[str, ...] = setting("addresses.dns", S, None,
         doc="IP addresses for DNS. Default: client_addr.")
     ports: Ports = group(Ports)
+    http_config: HttpConfig = group(HttpConfig)
+    unix_sockets: UnixSocketsConfig = group(UnixSocketsConfig)
+    tls: TlsConfig = group(TlsConfig)
 
     # -- whom it joins, and how it leaves ---------------------------------------------------
     start_join: tuple[str, ...] = setting("start_join", STRINGS, (), flag="join",

@@ -21,9 +21,8 @@ class Reloading:
     """Owns the configuration in force, and brings what reads it up to date.
 
     `appliers` has a function for every setting that can be reloaded, by its path; a function that
-    several changed settings share is called once. `apply_definitions` is called first and every
-    time: it also brings back configured services that were deregistered; it may refuse with a
-    ConfigError.
+    several changed settings share is called once. `apply_files` is called first and every
+    time: for services, checks and certificates; it may refuse with a ConfigError.
     """
 
     def __init__(
@@ -31,12 +30,12 @@ class Reloading:
         config: AgentConfig,
         *,
         appliers: Mapping[str, Apply],
-        apply_definitions: Apply,
+        apply_files: Apply,
         read: Callable[[AgentConfig], Reload] = reload_config,
     ) -> None:
         assert set(appliers) == {one.path for one in SETTINGS if one.reloadable}
         self.config = config
-        self._appliers, self._apply_definitions, self._read = appliers, apply_definitions, read
+        self._appliers, self._apply_files, self._read = appliers, apply_files, read
         self._reloads = self._failures = 0
         self._needs_restart: tuple[str, ...] = ()
 
@@ -49,7 +48,7 @@ class Reloading:
         try:
             # Files may be on slow disks, and large.
             found = await asyncio.to_thread(self._read, self.config)
-            self._apply_definitions(found.config)
+            self._apply_files(found.config)
         except ConfigError as error:
             self._failures += 1
             logger.error("reload: %s; nothing has changed", error)

@@ -65,9 +65,9 @@ def test_flags_of_what_is_not_built_are_warned_of_or_refused(
 ) -> None:
     assert run("agent", "-dev", "-ui", "-raft-protocol", "3").status == 7
     assert [warning.split()[0] for warning in started[0].warnings] == ["-ui", "-raft-protocol"]
-    result = run("agent", "-dev", "-log-file", "/x")
+    result = run("agent", "-dev", "-segment", "x")
     assert result.status == 1
-    assert result.err.startswith("==> -log-file: ")
+    assert result.err.startswith("==> -segment: ")
 
 
 @pytest.mark.parametrize(

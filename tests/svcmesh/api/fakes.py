@@ -14,6 +14,7 @@ from gossip import Coordinate, LamportTime, TooLargeError, UserEventReceived
 from gossip.serf.events import Member, MemberStatus
 from gossip.types import Address, Incarnation, MemberName
 from svcmesh.api import HttpServer, JoinError
+from svcmesh.api.listeners import TcpAddress
 from svcmesh.catalog.changes import ExternalNode, NodeBound, Owner, OwnNode, RecordChanged
 from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecord
 from svcmesh.catalog.view import CatalogView
@@ -298,7 +299,7 @@ class Client:
 @asynccontextmanager
 async def serving(agent: FakeAgent) -> AsyncIterator[Client]:
     server = HttpServer(agent)
-    ((host, port),) = await server.start([("127.0.0.1", 0)])
+    ((host, port),) = await server.start([TcpAddress("127.0.0.1", 0)])
     try:
         async with aiohttp.ClientSession() as session:
             yield Client(session, f"http://{host}:{port}")

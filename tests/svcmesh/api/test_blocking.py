@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from svcmesh.api import HttpServer
+from svcmesh.api.listeners import TcpAddress
 from svcmesh.catalog.changes import ExternalNode, NodeHealthChanged, OwnNode
 from svcmesh.catalog.records import CheckRecord, NodeId, NodeRecord, ServiceRecord
 from tests.svcmesh.api.fakes import NODE_ID, Answer, Client, FakeAgent, run
@@ -111,7 +112,7 @@ def test_an_older_index_returns_at_once() -> None:
 def test_closing_the_server_answers_waiting_queries() -> None:
     async def scenario(client: Client, agent: FakeAgent) -> None:
         server = HttpServer(agent)
-        ((host, port),) = await server.start([("127.0.0.1", 0)])
+        ((host, port),) = await server.start([TcpAddress("127.0.0.1", 0)])
         client.base = f"http://{host}:{port}"
         task = await waiting(client, "/v1/catalog/service/web")
         await server.close()

@@ -8,6 +8,7 @@ import pytest
 
 from svcmesh.api import HttpServer
 from svcmesh.api.hot import CACHE_BYTES_MAX, HotAnswers, RawRequest, whole_get_untrusted
+from svcmesh.api.listeners import TcpAddress
 from svcmesh.catalog.changes import ExternalNode
 from svcmesh.catalog.records import NodeRecord, ServiceRecord
 from svcmesh.catalog.topics import service_topic
@@ -208,7 +209,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 @asynccontextmanager
 async def wired(agent: FakeAgent) -> AsyncIterator[Wire]:
     server = HttpServer(agent)
-    ((host, port),) = await server.start([("127.0.0.1", 0)])
+    ((host, port),) = await server.start([TcpAddress("127.0.0.1", 0)])
     streams = await asyncio.open_connection(host, port)
     wire = Wire(agent, server, (host, port), streams)
     try:

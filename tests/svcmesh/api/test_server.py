@@ -9,6 +9,7 @@ import pytest
 
 from svcmesh.api import HttpServer
 from svcmesh.api.connections import ConnectionBounds
+from svcmesh.api.listeners import TcpAddress
 from svcmesh.api.reads import CACHE_BYTES_MAX, AnswerCache, KeptAnswer
 from svcmesh.catalog.changes import ExternalNode
 from svcmesh.catalog.records import NodeRecord, ServiceRecord
@@ -244,7 +245,7 @@ def test_an_address_in_use_leaves_nothing_listening() -> None:
         host, port = client.base.removeprefix("http://").split(":")
         other = HttpServer(agent)
         with pytest.raises(OSError, match="address already in use"):
-            await other.start([("127.0.0.1", 0), (host, int(port))])
+            await other.start([TcpAddress("127.0.0.1", 0), TcpAddress(host, int(port))])
         await other.close()
 
     run(scenario)
@@ -268,7 +269,7 @@ def test_connections_are_bounded_by_client_but_for_our_own_host() -> None:
 def test_a_refused_connection_is_told_so() -> None:
     async def main() -> None:
         server = HttpServer(FakeAgent(), bounds=ConnectionBounds(total_max=1))
-        ((host, port),) = await server.start([("127.0.0.1", 0)])
+        ((host, port),) = await server.start([TcpAddress("127.0.0.1", 0)])
         _, kept = await asyncio.open_connection(host, port)
         reader, writer = await asyncio.open_connection(host, port)
         assert (await reader.read()).startswith(b"HTTP/1.1 429 ")

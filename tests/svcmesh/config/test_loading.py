@@ -222,14 +222,14 @@ def test_harmless_keys_of_consuls_are_warnings_that_name_file_and_key(write: Wri
         "ui": True, "ui_config": {"enabled": True}, "telemetry": {"statsd_address": "x"},
         "performance": {"raft_multiplier": 1}, "disable_update_check": True,
         "connect": {"enabled": False}, "non_voting_server": False, "raft_protocol": 3,
-        "acl": {"enabled": False}, "verify_incoming": False, "watches": [],
-        "ports": {"grpc": 8502, "https": -1}, "dns_config": {"allow_stale": True},
+        "acl": {"enabled": False}, "auto_encrypt": {}, "watches": [],
+        "ports": {"grpc": 8502, "grpc_tls": -1}, "dns_config": {"allow_stale": True},
     }  # fmt: skip
     path = write("1.json", harmless)
     warnings = load(path).warnings
     named = [warning.removeprefix(f"{path}: ").split(" is ignored: ")[0] for warning in warnings]
     assert named == [
-        *list(harmless)[:11], "ports.grpc", "ports.https", "dns_config.allow_stale",
+        *list(harmless)[:11], "ports.grpc", "ports.grpc_tls", "dns_config.allow_stale",
     ]  # fmt: skip
 
 
@@ -238,14 +238,12 @@ def test_harmless_keys_of_consuls_are_warnings_that_name_file_and_key(write: Wri
     [
         {"acl": {"enabled": True}},
         {"acl_datacenter": "dc1"},
-        {"verify_incoming": True},
-        {"ca_file": "/ca.pem"},
+        {"auto_encrypt": {"tls": True}},
         {"tls": {"defaults": {"verify_outgoing": True}}},
         {"auto_encrypt": {"allow_tls": True}},
-        {"ports": {"https": 8501}},
+        {"ports": {"grpc_tls": 8503}},
         {"serf_lan_allowed_cidrs": ["10.0.0.0/8"]},
         {"default_intention_policy": "deny"},
-        {"http_config": {"block_endpoints": ["/v1/kv"]}},
         {"watches": [{"type": "nodes"}]},
         {"connect": {"enabled": True}},
         {"retry_join_wan": ["x"]},
@@ -266,7 +264,7 @@ def test_flags_of_what_is_not_built_are_judged_like_keys() -> None:
         "-ui is ignored: there is no web page yet",
         "-raft-protocol is ignored: there is no Raft to tune",
     )
-    assert refusal(log_file="/x").startswith("-log-file: ")
+    assert refusal(segment="x").startswith("-segment: ")
     assert refusal(bogus="1") == "flag provided but not defined: -bogus"  # Consul's
 
 
@@ -313,7 +311,14 @@ def test_flags_of_what_is_not_built_are_judged_like_keys() -> None:
             {"bind": '{{ GetInterfaceIP "lo" }}'},
             'bind_addr cannot be empty: {{ GetInterfaceIP "lo" }} finds no address on this host',
         ),
-        ({"client": "unix:///tmp/x"}, "Unix sockets are not built yet"),
+        ({"bind": "unix:///tmp/x"}, "bind_addr: cannot be a Unix socket: unix:///tmp/x"),
+        ({"client": "unix://x"}, "client_addr: the path of a Unix socket begins with /"),
+        (
+            {"allow_write_http_from": ("x",)},
+            "1 error occurred:\n\t* allow_write_http_from: invalid cidr: x",  # Consul's
+        ),
+        ({"hcl": ('unix_sockets { mode = "9" }',)}, "unix_sockets.mode: must be octal"),
+        ({"hcl": ("verify_outgoing = true",)}, "verify_outgoing: agents speak by gossip only"),
         ({"retry_join": ("provider=aws tag_key=x",)}, "cloud auto-join is not built yet"),
         ({"encrypt": "A"}, "encrypt has invalid key: not base64"),
         ({"encrypt": "AAAA"}, "encrypt has invalid key: key size must be 16, 24 or 32 bytes"),

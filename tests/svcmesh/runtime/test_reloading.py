@@ -32,7 +32,7 @@ class Told:
         self.reloading = Reloading(
             CONFIG,
             appliers={path: by_name[name] for path, name in names.items()},
-            apply_definitions=self._applier("definitions"),
+            apply_files=self._applier("definitions"),
             read=self._read,
         )
 
