@@ -159,11 +159,11 @@ class DnsConfig:
         reloadable=True, choices=("sequential", "random"),
         doc="Order in which recursors are asked: as given, or another one for each query.")
     response_rate_limit: int = setting("dns_config.response_rate_limit", INT, 0,
-        within=NOT_NEGATIVE,
+        reloadable=True, within=NOT_NEGATIVE,
         doc="UDP responses a second to one client network (IPv4 /24, IPv6 /56), against use of "
             "this agent to flood others; 0 is no limit. Consul has no such setting.")
     response_rate_slip: int = setting("dns_config.response_rate_slip", INT, 2,
-        within=NOT_NEGATIVE,
+        reloadable=True, within=NOT_NEGATIVE,
         doc="One in so many responses above response_rate_limit is a TC that sends real clients to "
             "TCP, the others are dropped; 0 drops all.")
     soa: SoaConfig = group(SoaConfig)

@@ -33,7 +33,8 @@ class Reloading:
         apply_files: Apply,
         read: Callable[[AgentConfig], Reload] = reload_config,
     ) -> None:
-        assert set(appliers) == {one.path for one in SETTINGS if one.reloadable}
+        unserved = set(appliers) ^ {one.path for one in SETTINGS if one.reloadable}
+        assert not unserved, f"declared reloadable, or applied, but not both: {unserved}"
         self.config = config
         self._appliers, self._apply_files, self._read = appliers, apply_files, read
         self._reloads = self._failures = 0
