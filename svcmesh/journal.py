@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 from zlib import crc32
 
+from svcmesh.durable import fsync_folder, replace_file, write_all
+
 HEADER: Final = b"svcmesh journal 1\n"
 _FORGOTTEN: Final = b"-"
 _CRC_DIGITS: Final = 8
@@ -79,7 +81,7 @@ class Journal:
         self._is_sound = False
         fd = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         try:
-            _write_all(fd, data)
+            write_all(fd, data)
             os.fdatasync(fd)
         except OSError:
             # What a failed write or fsync has left is unknown.
@@ -99,15 +101,8 @@ class Journal:
     def _rewrite(self) -> None:
         """Write what holds to a new file and put it in the old one's place."""
         values = self._sound_values()
-        beside = self._path.with_name(self._path.name + ".tmp")
         content = HEADER + b"".join(_line(name, value) for name, value in values.items())
-        fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            _write_all(fd, content)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        beside.replace(self._path)
+        replace_file(self._path, content)
         fsync_folder(self._path.parent)
         self._live = set(values)
         self._lines, self._size_bytes, self._is_sound = len(values) + 1, len(content), True
@@ -117,19 +112,6 @@ class Journal:
             return {}
         with self._path.open("rb") as file:
             return _parse(file.read(self._size_bytes))[0]
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable.
-
-    Raises:
-        OSError: The disk refused.
-    """
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _line(name: str, value: bytes | None) -> bytes:
@@ -157,10 +139,3 @@ def _parse(content: bytes) -> tuple[dict[str, bytes], int]:
         else:
             values[name.decode(errors="replace")] = value
     return values, damaged
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    """Write everything, also where the system takes it in parts."""
-    left = memoryview(data)
-    while left:
-        left = left[os.write(fd, left) :]

@@ -24,8 +24,9 @@ from uuid import UUID
 from gossip.serf.lamport import LamportTimes
 from gossip.types import Address, MemberName, Peer
 from svcmesh.catalog.records import HealthStatus
+from svcmesh.durable import fsync_folder, replace_file, write_all
 from svcmesh.errors import StorageError
-from svcmesh.journal import Journal, fsync_folder
+from svcmesh.journal import Journal
 
 T = TypeVar("T")
 
@@ -79,10 +80,11 @@ class DataDir:
         try:
             for folder in (root, root / "serf"):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock_fd = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock_fd = _locked(root / "lock")
         except BlockingIOError as error:
-            raise StorageError(f"data_dir {root}: in use by another agent") from error
+            holder = (root / "lock").read_text().strip()
+            by = f" (process {holder})" if holder else ""
+            raise StorageError(f"data_dir {root}: in use by another agent{by}") from error
         except OSError as error:
             raise StorageError(f"data_dir {root}: {error.strerror}") from error
         self._journal = Journal(root / "registrations.journal")
@@ -189,7 +191,19 @@ class DataDir:
             except binascii.Error as error:
                 raise ValueError("expected a list of base64 keys") from error
 
+        self._close_to_others(KEYRING)
         return self._load(KEYRING, parse) or []
+
+    def _close_to_others(self, name: str) -> None:
+        """Take away what a copy or an editor has given to other users."""
+        if self.root is None or not (path := self.root / name).exists():
+            return
+        try:
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+                self.warnings.append(f"{name} could be read by others; it is 0600 now")
+        except OSError as error:
+            raise StorageError(f"cannot protect {path}: {error.strerror}") from error
 
     def keyring_file(self, keys: Iterable[bytes]) -> dict[str, bytes | None]:
         """The plan that keeps the gossip keys, primary first."""
@@ -262,13 +276,7 @@ class DataDir:
                 if content is None:
                     target.unlink(missing_ok=True)
                     continue
-                beside = target.with_name(target.name + ".tmp")
-                fd = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-                with open(fd, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                beside.replace(target)
+                replace_file(target, content)
             for folder in sorted(folders):
                 fsync_folder(folder)
         except OSError as error:
@@ -360,3 +368,21 @@ def _ttl_state(value: object, where: str) -> TtlState:
             return TtlState(check_id, HealthStatus(status), output, float(expires_utc))
         case _:
             raise ValueError(f"{where}: expected the state of a check")
+
+
+def _locked(path: Path) -> int:
+    """Take the lock of a data directory and write our process id into it.
+
+    Raises:
+        BlockingIOError: Another process holds it.
+        OSError: The file cannot be written.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(fd, 0)
+        write_all(fd, b"%d\n" % os.getpid())
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
