@@ -70,6 +70,7 @@ from svcmesh.runtime.catalog import CatalogRuntime
 from svcmesh.runtime.doctor import Doctor
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.joining import RetriesExhaustedError, retry_join
+from svcmesh.runtime.keeping import StateKeeper
 from svcmesh.runtime.kept import KeptState, load_kept
 from svcmesh.runtime.local import LocalState, ScriptPolicy
 from svcmesh.runtime.logs import set_log_level
@@ -151,6 +152,8 @@ class Agent:
         self._rejoins = bool(self._saved_peers) and stays
         self.keyring = self._load_keyring()
         self._committer = GroupCommitter(data_dir)
+        self._keeper = StateKeeper(self._committer)
+        self._peers_file: dict[str, bytes | None] = {}
         self.view = CatalogView(
             local_node_id=NodeId(self.node_id),
             datacenter=config.datacenter,
@@ -547,7 +550,8 @@ class Agent:
                 catalog_logger.info("our node name and id are ours again: publishing")
             case EpochRaised():
                 catalog_logger.warning("a peer knew a later epoch of this node: raised ours")
-                self._spawn(self._save({"epoch": b"%d" % fact.epoch}))
+                self._epoch = fact.epoch
+                self._members_changed.set()
             case ClockDrift():
                 catalog_logger.warning("our clock is %+.1f s from our peers' median", fact.drift_s)
             case CatalogDropped():
@@ -626,37 +630,33 @@ class Agent:
                 yield member.name, where
 
     async def _save_changed_state(self) -> None:
+        """Bring what is on disk up to date; what it refuses is tried again the next time."""
         if self._gossip is None:
             return
-        plan: dict[str, bytes | None] = {}
-        incarnation = int(self._gossip.incarnation)
-        if incarnation != self._saved_incarnation:
-            self._saved_incarnation = incarnation
-            plan |= self._data_dir.incarnation_file(incarnation)
-        if (clocks := self._gossip.clocks) != self._saved_clocks:
-            self._saved_clocks = clocks
-            plan |= self._data_dir.clocks_file(clocks)
         peers = self._gossip.peers()
         if self.has_left or peers != self._saved_peers:
             self._saved_peers = peers
-            plan |= self._data_dir.peers_file(peers, left=self.has_left)
-        if self.view.index > self._index_reserved - INDEX_BLOCK // 2:
-            self._index_reserved += INDEX_BLOCK
-            plan |= self._data_dir.index_file(self._index_reserved)
-        if plan:
-            await self._save(plan)
+            self._peers_file = self._data_dir.peers_file(peers, left=self.has_left)
+        reserved = self._index_reserved
+        if self.view.index > reserved - INDEX_BLOCK // 2:
+            reserved += INDEX_BLOCK
+        is_kept = await self._keeper.keep(
+            {
+                **self._data_dir.epoch_file(self._epoch),
+                **self._data_dir.incarnation_file(int(self._gossip.incarnation)),
+                **self._data_dir.clocks_file(self._gossip.clocks),
+                **self._data_dir.index_file(reserved),
+                **self._peers_file,
+            }
+        )
+        if is_kept:
+            self._index_reserved = reserved
 
     async def _save_keys(self, keys: Sequence[bytes]) -> None:
         try:
             await self._committer.commit(self._data_dir.keyring_file(keys))
         except StorageError as error:
             raise OSError(str(error)) from error
-
-    async def _save(self, plan: Mapping[str, bytes | None]) -> None:
-        try:
-            await self._committer.commit(plan)
-        except StorageError as error:
-            logger.error("%s", error)
 
     # -- the API's facade -------------------------------------------------------------------
 

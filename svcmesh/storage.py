@@ -113,12 +113,12 @@ class DataDir:
     def next_epoch(self, *, wall_ms: int) -> int:
         """Reserve the epoch of this run: above every earlier one, at least the wall clock."""
         epoch = max(wall_ms, self._read_int("epoch") + 1)
-        self.save_epoch(epoch)
+        self.commit(self.epoch_file(epoch))
         return epoch
 
-    def save_epoch(self, epoch: int) -> None:
-        """Keep a raised epoch; it must be on disk before it is used."""
-        self.commit({"epoch": b"%d" % epoch})
+    def epoch_file(self, epoch: int) -> dict[str, bytes | None]:
+        """The plan that keeps the epoch in use."""
+        return {"epoch": b"%d" % epoch}
 
     def next_incarnation(self, *, wall_s: int) -> int:
         """Reserve the first incarnation of this run: above every earlier one."""
