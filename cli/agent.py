@@ -98,8 +98,11 @@ agent: Final = GoCommand(
     help="""Start an agent and run it until it is told to end.
 
     SIGINT and SIGTERM end it, a second one at once; whether it leaves the cluster first is up to
-    skip_leave_on_interrupt and leave_on_terminate. SIGHUP reads the service definitions of its
-    configuration files again.
+    skip_leave_on_interrupt and leave_on_terminate. SIGHUP reads its configuration again, as
+    `svcmesh reload` does.
+
+    Flags win over configuration files, -hcl fragments over flags; lists of all of them add up.
+    docs/configuration.md has every setting, flag or not.
 
     Consul's flags of features that are not built are known: harmless ones are warned of, the
     others refused.""",
