@@ -43,7 +43,7 @@ from gossip.wire.messages import Coordinate
 from svcmesh import __version__
 from svcmesh.api import HttpServer
 from svcmesh.api.facade import JoinError, NameReservedError
-from svcmesh.api.listeners import http_listeners
+from svcmesh.api.listeners import TcpAddress, http_listeners
 from svcmesh.catalog import CatalogView, Replica, ReplicaConfig
 from svcmesh.catalog.changes import (
     BecameReady,
@@ -341,7 +341,8 @@ class Agent:
         self._opened.push_async_callback(self._http.close)
         await self._http.start(addresses)
         for address in addresses:
-            logger.info("Started HTTP server: address=%s", address)
+            kind = "HTTPS" if isinstance(address, TcpAddress) and address.is_tls else "HTTP"
+            logger.info("Started %s server: address=%s", kind, address)
 
     async def leave(self) -> None:
         """Leave the cluster gracefully; `stopped` is set when the others have been told."""
