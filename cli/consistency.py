@@ -6,9 +6,12 @@ from cli.client import Json, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError
 from cli.flags import GoCommand, flag
 from cli.tables import pretty_json, print_table, wants_json
-from cli.times import age, since
+from cli.times import age, age_s, since
 
 DISAGREES_STATUS = 2
+UNDER_WAY_S = 10.0
+"""A difference that is younger is a write on its way, and no disagreement."""
+
 _ANSWERS = {True: "yes", False: "no", None: "-"}
 _HEADER = ("Peer", "Agrees", "For", "Compared", "Differs in")
 
@@ -19,8 +22,8 @@ _HEADER = ("Peer", "Agrees", "For", "Compared", "Differs in")
 def consistency(args: tuple[str, ...], format: str | None, **http: object) -> int:
     """Show whether the agents agree on the catalog, as one of them knows from comparing.
 
-    Each agent compares itself with another one about once a second. The exit status is 2 when it
-    differs from a peer, or has not been compared yet.
+    Each agent compares itself with another one about once a second. The exit status is 2 when a
+    difference is older than ten seconds, or nothing has been compared yet.
     """
     as_json = wants_json(format)
     try:
@@ -34,7 +37,14 @@ def consistency(args: tuple[str, ...], format: str | None, **http: object) -> in
         if found["Peers"]:
             click.echo()
             print_table(_HEADER, [_row(peer) for peer in found["Peers"]])
-    return 0 if found["Agrees"] else DISAGREES_STATUS
+    return 0 if found["Agrees"] or _is_under_way(found) else DISAGREES_STATUS
+
+
+def _is_under_way(found: dict[str, Json]) -> bool:
+    """Whether all that differs has been written a moment ago."""
+    differing = [peer for peer in found["Peers"] if peer["Agrees"] is False]
+    began = [one["Since"] for peer in differing for one in peer["Differences"] or [peer]]
+    return bool(began) and all(age_s(text) < UNDER_WAY_S for text in began)
 
 
 def _summary(found: dict[str, Json]) -> str:
@@ -53,7 +63,8 @@ def _summary(found: dict[str, Json]) -> str:
     differing = sum(not peer["Agrees"] for peer in compared)
     lag_s = found["LagSeconds"]
     lag = f"it has lacked something for {lag_s:g} s" if lag_s else "it lacks nothing itself"
-    return f"{node} differs from {differing} of {_peers(len(compared))}{waiting}; {lag}"
+    recently = " by what was written just now" if _is_under_way(found) else ""
+    return f"{node} differs from {differing} of {_peers(len(compared))}{recently}{waiting}; {lag}"
 
 
 def _peers(count: int) -> str:

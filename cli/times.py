@@ -10,10 +10,14 @@ def read_instant(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone()
 
 
+def age_s(text: str, *, now: datetime | None = None) -> float:
+    """How long ago that was, in seconds."""
+    return ((now or datetime.now(UTC)) - read_instant(text)) / timedelta(seconds=1)
+
+
 def age(text: str, *, now: datetime | None = None) -> str:
-    """How long ago that was, in its two largest units: `2m5s`, `3d`, `0s`."""
-    span = (now or datetime.now(UTC)) - read_instant(text)
-    left_s = max(int(span / timedelta(seconds=1)), 0)
+    """The same in its two largest units: `2m5s`, `3d`, `0s`."""
+    left_s = max(int(age_s(text, now=now)), 0)
     parts: list[str] = []
     for unit_s, letter in _UNITS:
         count, left_s = divmod(left_s, unit_s)

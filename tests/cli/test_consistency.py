@@ -56,15 +56,28 @@ def test_a_difference_says_whose_records_and_who_lacks_them(
 ) -> None:
     ours, theirs, we_lack, is_external = difference
     found = {
-        "Node": "n3", "External": is_external, "WeLack": we_lack, "Since": ago(5),
+        "Node": "n3", "External": is_external, "WeLack": we_lack, "Since": ago(15),
         "Ours": {"Epoch": ours[0], "Sequence": ours[1]},
         "Theirs": {"Epoch": theirs[0], "Sequence": theirs[1]},
     }  # fmt: skip
-    api.answer(PATH, report(False, peer("n2", False, Differences=[found]), lag_s=5.0))
+    api.answer(PATH, report(False, peer("n2", False, Differences=[found]), lag_s=15.0))
     result = run("consistency")
     assert result.status == 2
-    assert result.out.startswith("n1 differs from 1 of 1 peer; it has lacked something for 5 s\n")
+    assert result.out.startswith("n1 differs from 1 of 1 peer; it has lacked something for 15 s\n")
     assert text in result.out
+
+
+def test_what_is_being_written_is_no_disagreement(run: Run, api: StubApi) -> None:
+    found = {
+        "Node": "n3", "External": False, "WeLack": False, "Since": ago(1),
+        "Ours": {"Epoch": 1, "Sequence": 9}, "Theirs": {"Epoch": 1, "Sequence": 8},
+    }  # fmt: skip
+    api.answer(PATH, report(False, peer("n2", False, Differences=[found])))
+    result = run("consistency")
+    assert result.status == 0
+    assert result.out.startswith(
+        "n1 differs from 1 of 1 peer by what was written just now; it lacks nothing itself\n"
+    )
 
 
 def test_a_difference_of_unknown_content_is_counted(run: Run, api: StubApi) -> None:
