@@ -14,6 +14,12 @@ DEREGISTER_S_MIN: Final = 60.0
 OUTPUT_BYTES_MAX: Final = 4096
 """Of a result's output, unless the agent or the check asks for less or more."""
 
+SCRIPTS_DISABLED: Final = (
+    "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or "
+    "'enable_local_script_checks' to true"
+)
+"""Why a configured check that runs a command is refused, in Consul's words."""
+
 PROBE_TIMEOUT_S: Final = 10.0
 SCRIPT_TIMEOUT_S: Final = 30.0
 

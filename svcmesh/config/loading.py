@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TypeVar
 
-from svcmesh.checks.definition import CheckDefinition
+from svcmesh.checks.definition import SCRIPTS_DISABLED, CheckDefinition, ScriptProbe
 from svcmesh.config.interfaces import InterfaceAddress, host_addresses
 from svcmesh.config.resolving import Resolver
 from svcmesh.config.settings import BY_PATH, DEV_VALUES, SETTINGS, AgentConfig, Origin
@@ -54,12 +54,22 @@ def load_config(
     warnings = [warning for source in (given, *sources) for warning in source.warnings]
     services, checks = _definitions(sources, warnings)
     resolver = Resolver(values, dev=dev, host_addresses=addresses_of_host, host_name=host_name)
-    return resolver.resolve(
+    config = resolver.resolve(
         services=services,
         checks=checks,
         origin=Origin(flags=dict(flags), files=paths),
         warnings=warnings,
     )
+    if not (config.enable_script_checks or config.enable_local_script_checks):
+        _refuse_scripts(config)
+    return config
+
+
+def _refuse_scripts(config: AgentConfig) -> None:
+    of_services = [check for service in config.services for check in service.checks]
+    for check in (*config.checks, *of_services):
+        if isinstance(check.source, ScriptProbe):
+            raise ConfigError(f'Failed to register check "{check.id}": {SCRIPTS_DISABLED}')
 
 
 def load_services(files: Sequence[str | PathLike[str]]) -> tuple[ServiceDefinition, ...]:

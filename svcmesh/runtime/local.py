@@ -16,7 +16,13 @@ from typing import Final
 from svcmesh.catalog.codec import replication_problem
 from svcmesh.catalog.errors import CatalogFullError, RecordTooLargeError
 from svcmesh.catalog.records import Body, CheckRecord, HealthStatus, Kind
-from svcmesh.checks.definition import CheckDefinition, Maintenance, ScriptProbe, Ttl
+from svcmesh.checks.definition import (
+    SCRIPTS_DISABLED,
+    CheckDefinition,
+    Maintenance,
+    ScriptProbe,
+    Ttl,
+)
 from svcmesh.checks.maintenance import maintenance_check, maintenance_id
 from svcmesh.checks.runner import CheckRunner, Fact
 from svcmesh.checks.table import (
@@ -146,7 +152,7 @@ class LocalState:
             if check.service_id and check.service_id not in self._services:
                 logger.warning("check %s: its service is gone", check.id)
             elif isinstance(check.source, ScriptProbe) and not self._scripts.registered:
-                logger.error("check %s: not restored, %s", check.id, _scripts_disabled())
+                logger.error("check %s: not restored, %s", check.id, SCRIPTS_DISABLED)
             else:
                 self._put_check(check, _restored(states.get(check.id)))
         for service in self._services.values():
@@ -169,9 +175,7 @@ class LocalState:
         wanted_checks |= {check.id: check for check in checks}
         for check in wanted_checks.values():
             if isinstance(check.source, ScriptProbe) and not self._scripts.configured:
-                raise DefinitionError(
-                    f'Failed to register check "{check.id}": {_scripts_disabled()}'
-                )
+                raise DefinitionError(f'Failed to register check "{check.id}": {SCRIPTS_DISABLED}')
             is_known = check.service_id in wanted or (
                 check.service_id in self._services
                 and check.service_id not in self._configured_services
@@ -456,13 +460,6 @@ def _restored(kept: TtlState | None) -> ProbeResult | None:
     if kept is None or kept.expires_utc <= time.time():
         return None
     return ProbeResult(kept.status, kept.output)
-
-
-def _scripts_disabled() -> str:
-    return (
-        "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or "
-        "'enable_local_script_checks' to true"
-    )
 
 
 def _mark(marked: set[str], name: str, is_marked: bool) -> None:

@@ -488,7 +488,12 @@ def test_checks_in_hcl_blocks_are_the_same(write: Write) -> None:
           check { args = ["/bin/true"]  interval = "10s"  failures_before_critical = 3 }
         }
     """
-    config = load(write("1.hcl", text))
+    file = write("1.hcl", text)
+    # Consul's words.
+    assert refusal(file).startswith(
+        'Failed to register check "service:web": Scripts are disabled on this agent; to enable'
+    )
+    config = load(file, enable_local_script_checks="true")
     ((check,),) = [service.checks for service in config.services]
     assert [one.id for one in config.checks] == ["disk"]
     assert (check.id, check.type, check.failures_before_critical) == ("service:web", "script", 3)
