@@ -64,7 +64,7 @@ from svcmesh.directory import CatalogDirectory
 from svcmesh.errors import ConfigError, StorageError
 from svcmesh.explaining import Explainer
 from svcmesh.healthlog import HealthLog
-from svcmesh.insight import PoolInsight
+from svcmesh.insight import PoolInsight, sentence
 from svcmesh.membership import LanAdmission, alive_servers, local_tags, server_address
 from svcmesh.runtime.catalog import CatalogRuntime
 from svcmesh.runtime.doctor import Doctor
@@ -508,7 +508,7 @@ class Agent:
                         member.name, NodeId(str(node_id)), is_peer="svcmesh" in tags
                     )
             case MemberFailed():
-                serf_logger.info("member failed: %s", where)
+                serf_logger.info("member failed: %s, %s", where, self._verdict(member.name))
                 self._catalog.member_failed(member.name)
             case MemberLeft():
                 serf_logger.info("member left: %s", where)
@@ -516,6 +516,12 @@ class Agent:
             case MemberReaped():
                 serf_logger.info("member reaped: %s", where)
                 self._catalog.member_gone(member.name)
+
+    def _verdict(self, name: MemberName) -> str:
+        """By whom and why a member was declared failed."""
+        assert self._gossip is not None
+        steps = self._gossip.accusations(name)
+        return sentence(steps[-1][1]) if steps else "with too many others to remember why"
 
     def _on_name_conflict(self, conflict: NameConflict) -> None:
         now = asyncio.get_running_loop().time()

@@ -16,13 +16,13 @@ claims come from is decided in `machine.py`.
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final
 
 from gossip.config import SwimConfig
 from gossip.swim import drops, versions
 from gossip.swim.awareness import Awareness
 from gossip.swim.broadcasts import BroadcastQueue, RumorNo
 from gossip.swim.carrier import Carrier
+from gossip.swim.corrections import Corrections
 from gossip.swim.deadlines import Deadlines
 from gossip.swim.dialer import Dialer
 from gossip.swim.doubts import Doubts
@@ -30,7 +30,6 @@ from gossip.swim.effects import MessageDropped, NameConflict
 from gossip.swim.facts import Admit, Emit, NodeGone, NodeJoined, NodeUpdated
 from gossip.swim.graves import Graves
 from gossip.swim.history import History, Reason, Step
-from gossip.swim.ratelimit import TokenBucket
 from gossip.swim.table import GONE, Entry, MemberTable
 from gossip.types import Address, Incarnation, MemberName, MemberState
 from gossip.wire.codec import encode_message
@@ -38,11 +37,6 @@ from gossip.wire.limits import INCARNATION_MARGIN, META_BYTES_MAX, NAME_BYTES_MA
 from gossip.wire.messages import Alive, Dead, PushPullNode, Suspect
 
 U32_MAX = (1 << 32) - 1
-
-CORRECTIONS_PER_S: Final = 256.0
-CORRECTIONS_BURST: Final = 2048.0
-"""How many claims may be answered with newer ones: at once as many as half of a large pool has
-members, when a split has ended."""
 
 
 class Claims:
@@ -73,10 +67,8 @@ class Claims:
         self.local = local
         self.is_leaving = False
         self._config, self._table, self._graves = config, table, graves
-        self._rumors, self._carrier = rumors, carrier
-        self._corrections = TokenBucket(
-            rate_per_s=CORRECTIONS_PER_S, burst=CORRECTIONS_BURST, now=now
-        )
+        self._rumors = rumors
+        self._corrections = Corrections(lambda: self.local, carrier, now=now)
         self._rumor_bytes_max = rumor_bytes_max
         self._awareness, self._history = awareness, history
         self._emit, self._admit = emit, admit
@@ -162,7 +154,7 @@ class Claims:
         if entry is not None and is_old and not is_elsewhere and not is_us:
             # Whatever the hook says could not change this, so it is not asked about old claims.
             if alive.incarnation < entry.incarnation or entry.is_gone:
-                self._contradict(entry, source, now=now)
+                self._corrections.contradict(entry, source, now=now)
             elif entry.state == MemberState.ALIVE:
                 self._note_known(entry, source)
             return
@@ -204,7 +196,7 @@ class Claims:
         if entry is None:
             return
         if suspect.incarnation < entry.incarnation:
-            self._contradict(entry, source, now=now)
+            self._corrections.contradict(entry, source, now=now)
             return
         if len(suspect.from_node.encode(errors="surrogateescape")) > NAME_BYTES_MAX:
             self._emit(MessageDropped(drops.BAD_NAME, "accuser"))
@@ -246,7 +238,7 @@ class Claims:
         if entry is None:
             return None
         if dead.incarnation < entry.incarnation:
-            self._contradict(entry, source, now=now)
+            self._corrections.contradict(entry, source, now=now)
             return None
         if len(dead.from_node.encode(errors="surrogateescape")) > NAME_BYTES_MAX:
             self._emit(MessageDropped(drops.BAD_NAME, "accuser"))
@@ -355,31 +347,6 @@ class Claims:
         """What is known of a member, also of one that the table has forgotten."""
         return self._table.get(name) or self._graves.get(name)
 
-    def _contradict(self, entry: Entry, source: Address | None, *, now: float) -> None:
-        """Answer a claim that is older than what we know.
-
-        Differs from memberlist, which stays silent: a member that restarted with a low incarnation,
-        or came out of a long split, then never hears that it has to refute.
-        """
-        if entry.name == self.local.node:
-            self._correct(source, self.local, now=now)
-        elif entry.state == MemberState.LEFT:
-            left = Dead(entry.incarnation, entry.name, entry.name)
-            self._correct(source, left, now=now)
-            if source != entry.address:
-                self._correct(entry.address, left, now=now)
-        elif entry.state == MemberState.DEAD:
-            # To the accused, which refutes if it lives. Not to who believes in it: half a pool that
-            # returns from a split would be doubted everywhere, for want of a refutation.
-            suspect = Suspect(entry.incarnation, entry.name, self.local.node)
-            self._correct(entry.address, suspect, now=now)
-        else:
-            self._correct(source, _as_alive(entry), now=now)
-
-    def _correct(self, to: Address | None, claim: Alive | Suspect | Dead, *, now: float) -> None:
-        if to is not None and self._corrections.take(now=now):
-            self._carrier.send_claim(to, claim)
-
     def _refute(self, accused: Incarnation, source: Address | None, *, now: float) -> None:
         """Deny what is claimed of us at incarnation `accused` by a higher one (8.3).
 
@@ -402,7 +369,7 @@ class Claims:
             now=now,
         )
         self._spread(self.local, self.local.node, known_by=())
-        self._correct(source, self.local, now=now)
+        self._corrections.tell(source, self.local, now=now)
 
     def _declare_dead(self, entry: Entry, refused: bool, now: float) -> None:
         self.handle_dead(Dead(entry.incarnation, entry.name, self.local.node, refused), now=now)
@@ -426,10 +393,6 @@ class Claims:
         # That we leave goes before all that we hand on for others: there is only so much time.
         is_urgent = about == self.local.node and self.is_leaving
         return self._rumors.queue(body, name=about, known_by=known_by, is_urgent=is_urgent)
-
-
-def _as_alive(entry: Entry) -> Alive:
-    return Alive(entry.incarnation, entry.name, entry.addr, entry.port, entry.meta, entry.vsn)
 
 
 def _as_node(alive: Alive) -> PushPullNode:
