@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -27,6 +29,7 @@ class FakeAgent:
         """By check id."""
         self.index = 100
         self.requests: list[str] = []
+        self.tokens: list[str] = []
         self.refusals: dict[str, int] = {}
         """Status to answer with, by a part of the path."""
         self.coordinates: list[dict[str, Any]] = []
@@ -38,13 +41,18 @@ class FakeAgent:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    async def start(self) -> None:
-        """Listen, on the same port as before."""
+    async def start(self, *, tls: ssl.SSLContext | None = None, path: Path | None = None) -> None:
+        """Listen, on the same port as before, or on a Unix socket."""
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        if path is not None:
+            await web.UnixSite(self._runner, path).start()
+            return
+        site = web.TCPSite(
+            self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=tls
+        )
         await site.start()
         self.port = self._runner.addresses[0][1]
 
@@ -81,6 +89,8 @@ class FakeAgent:
     async def _answer(self, request: web.Request) -> web.Response:
         path = request.path
         self.requests.append(f"{request.method} {request.path_qs}")
+        if token := request.headers.get("X-Consul-Token"):
+            self.tokens.append(token)
         for part, status in self.refusals.items():
             if part in path:
                 return web.Response(status=status, text="refused")
