@@ -66,6 +66,7 @@ from svcmesh.explaining import Explainer
 from svcmesh.healthlog import HealthLog
 from svcmesh.insight import PoolInsight, sentence
 from svcmesh.membership import LanAdmission, alive_servers, local_tags, server_address
+from svcmesh.metrics import Metrics
 from svcmesh.runtime.catalog import CatalogRuntime
 from svcmesh.runtime.doctor import Doctor
 from svcmesh.runtime.events import EventRuntime
@@ -74,6 +75,7 @@ from svcmesh.runtime.keeping import StateKeeper
 from svcmesh.runtime.kept import KeptState, load_kept
 from svcmesh.runtime.local import LocalState, ScriptPolicy
 from svcmesh.runtime.logs import set_log_level
+from svcmesh.runtime.metrics import MetricsRuntime
 from svcmesh.runtime.nodes import CatalogNodes
 from svcmesh.runtime.reloading import Reloading, read_at_use
 from svcmesh.runtime.writer import GroupCommitter
@@ -165,6 +167,7 @@ class Agent:
             services=lambda: [each.record for each in self.local.services.values()],
             send=self._send_user_event,
         )
+        self.metrics = Metrics(self.counters, now_utc=time.time())
         self._reserved_by: str | None = None
         self._conflict_logged_at: dict[str, float] = {}
         self._members_changed = asyncio.Event()
@@ -197,6 +200,7 @@ class Agent:
         self.coordinates.refresh()
         await self._start_dns()
         await self._start_http()
+        self._start_metrics()
         if self.config.start_join:
             try:
                 await self._join(self.config.start_join, replay=self._replays)
@@ -343,6 +347,11 @@ class Agent:
         for address in addresses:
             kind = "HTTPS" if isinstance(address, TcpAddress) and address.is_tls else "HTTP"
             logger.info("Started %s server: address=%s", kind, address)
+
+    def _start_metrics(self) -> None:
+        runtime = MetricsRuntime(self.metrics)
+        runtime.start()
+        self._opened.callback(runtime.close)
 
     async def leave(self) -> None:
         """Leave the cluster gracefully; `stopped` is set when the others have been told."""
@@ -697,6 +706,7 @@ class Agent:
             "catalog": self._replica.metrics,
             "dns": {} if self._dns is None else self._dns.counters.totals(),
             "gossip": self._gossip.counters,
+            "http": {} if self._http is None else {"hot_answers": self._http.hot_hits},
         }
 
     async def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:

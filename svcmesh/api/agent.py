@@ -12,6 +12,7 @@ from svcmesh.api.answers import ApiError
 from svcmesh.api.coordinates import coordinate_json
 from svcmesh.api.debug_config import debug_config
 from svcmesh.api.facade import AgentFacade, JoinError
+from svcmesh.api.lists import Rows
 from svcmesh.api.query import check_namespace
 from svcmesh.api.responses import empty_response, json_response
 from svcmesh.api.routing import Call, Router
@@ -82,7 +83,7 @@ async def members(call: Call) -> web.Response:
         own["Port"] = config.ports.serf_wan
         return await json_response(call, [own])
     table = sorted(facade.members(), key=lambda member: member.name)
-    return await json_response(call, [member_json(member) for member in table])
+    return await json_response(call, Rows(table, member_json))
 
 
 async def join(call: Call) -> web.Response:

@@ -20,6 +20,7 @@ from svcmesh.doctor import Examination
 from svcmesh.errors import SvcmeshError
 from svcmesh.explaining import ExplainedInstance
 from svcmesh.insight import Standing
+from svcmesh.metrics import Metrics
 from svcmesh.userevents import UserEvent
 
 
@@ -215,6 +216,10 @@ class AgentFacade(Protocol):
     def insight(self) -> Insight: ...
 
     @property
+    def metrics(self) -> Metrics:
+        """What is measured of this agent."""
+
+    @property
     def is_ready(self) -> bool:
         """False until the catalog is in sync; what it does not know is an error till then."""
 
@@ -242,10 +247,7 @@ class AgentFacade(Protocol):
         """Whether gossip is encrypted."""
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
-        """Totals since the start, drops by reason among them, of `catalog`, `dns` and `gossip`.
-
-        They are, or are part of, the groups of `info` of these names.
-        """
+        """Totals since the start, drops by reason among them, by the groups that `info` shows."""
 
     async def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
         """Publish records of a node without an agent, in this order.

@@ -133,7 +133,7 @@ class ReadService:
         if options.is_cached:
             headers |= {"X-Cache": "HIT", "Age": "0"}
         body, headers = await dress(call, value, headers, self._fragments)
-        return KeptAnswer(read.topics, index, body, headers)
+        return KeptAnswer(read.topics, index, body, headers, call.route.metric)
 
     async def _wait(
         self, view: CatalogView, topics: tuple[Topic, ...], options: ReadOptions
@@ -196,6 +196,8 @@ class KeptAnswer:
     index: int
     body: bytes
     headers: dict[str, str]
+    metric: str
+    """What the request is measured as."""
 
     @property
     def size_bytes(self) -> int:

@@ -9,6 +9,7 @@ import html
 import posixpath
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qs, quote, unquote
 
@@ -25,16 +26,17 @@ _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 class Call:
     """One request on its way to a handler."""
 
-    __slots__ = ("facade", "params", "request", "rest")
+    __slots__ = ("facade", "params", "request", "rest", "route")
 
     def __init__(
         self,
         facade: AgentFacade,
         request: web.BaseRequest,
+        route: "Route",
         rest: str,
         params: Mapping[str, list[str]],
     ) -> None:
-        self.facade, self.request = facade, request
+        self.facade, self.request, self.route = facade, request, route
         self.rest = rest
         """What follows the prefix of the route, decoded."""
         self.params = params
@@ -48,33 +50,44 @@ class Call:
 Handler = Callable[[Call], Awaitable[web.Response]]
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Who answers one method of a path."""
+
+    handler: Handler
+    metric: str
+    """What its requests are measured as, by Consul's names: `http.GET.v1.health.service._`."""
+
+
 class Router:
     """Routes by path. Filled once, at the start."""
 
     def __init__(self) -> None:
-        self._exact: dict[str, dict[str, Handler]] = {}
-        self._prefixes: dict[str, dict[str, Handler]] = {}
+        self._exact: dict[str, dict[str, Route]] = {}
+        self._prefixes: dict[str, dict[str, Route]] = {}
 
     def add(self, method: str, path: str, handler: Handler) -> None:
         """Route one method of a path; one that ends in a slash is a prefix, but for the root."""
         table = self._prefixes if path.endswith("/") and path != "/" else self._exact
-        table.setdefault(path, {})[method] = handler
+        metric = ".".join(["http", method, *path.removeprefix("/").split("/")])
+        metric += "_" if path.endswith("/") else ""
+        table.setdefault(path, {})[method] = Route(handler, metric)
 
-    def resolve(self, method: str, path: str, query: str = "") -> tuple[Handler, str]:
-        """The handler for a decoded path, and the rest of the path behind its prefix.
+    def resolve(self, method: str, path: str, query: str = "") -> tuple[Route, str]:
+        """The route of a decoded path, and the rest of the path behind its prefix.
 
         Raises:
             ApiError: There is none: 301, 404 or 405, or 200 for OPTIONS.
         """
-        if (handlers := self._exact.get(path)) is not None:
-            return _by_method(handlers, method), ""
+        if (routes := self._exact.get(path)) is not None:
+            return _by_method(routes, method), ""
         if path + "/" in self._prefixes:
             raise moved(path + "/", query)
         end = path.rfind("/")
         while end >= 0:
             prefix = path[: end + 1]
-            if (handlers := self._prefixes.get(prefix)) is not None:
-                return _by_method(handlers, method), path[end + 1 :]
+            if (routes := self._prefixes.get(prefix)) is not None:
+                return _by_method(routes, method), path[end + 1 :]
             end = path.rfind("/", 0, end)
         raise ApiError(404, "")
 
@@ -117,11 +130,11 @@ def split_target(target: str) -> tuple[str, str, dict[str, list[str]]]:
     return path, query, params
 
 
-def _by_method(handlers: Mapping[str, Handler], method: str) -> Handler:
-    handler = handlers.get(method)
-    if handler is not None:
-        return handler
-    allow = {**BASE_HEADERS, "Allow": ",".join(["OPTIONS", *handlers])}
+def _by_method(routes: Mapping[str, Route], method: str) -> Route:
+    route = routes.get(method)
+    if route is not None:
+        return route
+    allow = {**BASE_HEADERS, "Allow": ",".join(["OPTIONS", *routes])}
     if method == "OPTIONS":
         raise ApiError(200, "", allow)
     raise ApiError(405, f"method {method} not allowed", allow)

@@ -28,8 +28,10 @@ from svcmesh.api import (
     events,
     explaining,
     health,
+    host,
     insight,
     internal,
+    metrics,
     status,
     unbuilt,
 )
@@ -57,6 +59,8 @@ BACKLOG: Final = 512
 KEEP_ALIVE_S: Final = 120.0
 LINGER_S: Final = 1.0
 """How long the rest of a refused body is read."""
+
+ERROR_STATUS_MIN: Final = 400
 
 SHUTDOWN_S: Final = 1.0
 """What a request that is being answered gets when the server closes."""
@@ -167,23 +171,33 @@ class HttpServer:
         return response
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
-        method = request.method
+        method, facade = request.method, self._facade
+        began_at = time.perf_counter()
+        metric = ""
         try:
             if method == "GET":
-                kept = self._reads.kept(self._facade.view, request)
+                kept = self._reads.kept(facade.view, request)
                 if kept is not None:
+                    metric = kept.metric
                     self._make_hot(request, kept)
                     return kept.response()
             path, query, params = split_target(request.raw_path)
-            handler, rest = self._router.resolve(method, path, query)
+            route, rest = self._router.resolve(method, path, query)
             self._rules.check(method, path, request.remote)
-            return await handler(Call(self._facade, request, rest, params))
+            metric = route.metric
+            return await route.handler(Call(facade, request, route, rest, params))
         except ApiError as error:
+            if error.status >= ERROR_STATUS_MIN:
+                facade.metrics.count("http.errors", (("status", str(error.status)),))
             return error_response(error)
         except Exception:
             # The last line of defence: one bad request must not take the API down.
             logger.exception("request failed: %s %s", method, request.raw_path)
+            facade.metrics.count("http.errors", (("status", "500"),))
             return web.Response(status=500, text="Internal error", headers=TEXT_HEADERS)
+        finally:
+            if metric:
+                facade.metrics.sample(metric, (time.perf_counter() - began_at) * 1000)
 
     def _make_hot(self, request: web.BaseRequest, kept: KeptAnswer) -> None:
         connection = request.protocol
@@ -223,7 +237,9 @@ class HttpServer:
         explaining.add_routes(router)
         insight.add_routes(router)
         health.add_routes(read)
+        host.add_routes(router)
         internal.add_routes(read)
+        metrics.add_routes(router)
         status.add_routes(router)
         unbuilt.add_routes(router)
         return router

@@ -26,6 +26,7 @@ from svcmesh.doctor import Examination
 from svcmesh.explaining import Explainer
 from svcmesh.healthlog import HealthLog
 from svcmesh.insight import Standing
+from svcmesh.metrics import Metrics
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.local import LocalState, ScriptPolicy
 from svcmesh.runtime.nodes import CatalogNodes
@@ -139,6 +140,7 @@ class FakeAgent:
             send=self._send_user_event,
         )
         self._local: LocalState | None = None
+        self.metrics = Metrics(self.counters, now_utc=0.0)
         self.change(
             OwnNode(NodeId(self.node_id)),
             NodeRecord(

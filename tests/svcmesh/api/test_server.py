@@ -288,7 +288,7 @@ def test_kept_answers_are_bounded() -> None:
     index = agent.view.topic_index([NODES])
     body = b"x" * 100_000
     for number in range(200):
-        cache.put((str(number), False), KeptAnswer((NODES,), index, body, {}))
+        cache.put((str(number), False), KeptAnswer((NODES,), index, body, {}, ""))
     kept = [n for n in range(200) if cache.get(agent.view, (str(n), False)) is not None]
     assert 0 < len(kept) * len(body) <= CACHE_BYTES_MAX
     assert kept[-1] == 199
