@@ -145,12 +145,14 @@ async def _chosen(value: Rows, slices: Slices) -> AsyncIterator[Any]:
 
 
 async def _sorted(value: Rows, distance: Callable[[Any], float], slices: Slices) -> Iterable[Any]:
-    placed: list[tuple[float, int, Any]] = []
+    rows: list[Any] = []
+    distances: list[float] = []
     async for row in _chosen(value, slices):
-        placed.append((distance(row), len(placed), row))
-    # By distance, then by place: rows themselves are never compared.
-    placed.sort(key=lambda entry: entry[:2])
-    return [row for _, _, row in placed]
+        rows.append(row)
+        distances.append(distance(row))
+    # By plain numbers, which is several times faster than by tuples. Stable: see `Rows`.
+    order = sorted(range(len(rows)), key=distances.__getitem__)
+    return [rows[place] for place in order]
 
 
 def _item_encoder(
@@ -175,25 +177,23 @@ def _item_encoder(
 
 
 def _assemble(value: Rows, items: list[bytes], *, pretty: bool) -> bytes:
-    opening, closing = (b"[", b"]") if value.key is None else (b"{", b"}")
-    if not pretty:
-        listed = opening + b",".join(items) + closing
-        if not value.name:
-            return listed
-        return b"%s%s:%s}" % (_open_head(value), json_bytes(value.name), listed)
-    outer = _INDENT if value.name else b""
-    if items:
-        listed = opening + b"\n" + b",\n".join(items) + b"\n" + outer + closing
-    else:
-        listed = opening + closing
-    if not value.name:
-        return listed + b"\n"
-    head = prettify(json_bytes(value.head))[: -len(b"\n}\n")] + b",\n" if value.head else b"{\n"
-    return b"%s%s%s: %s\n}\n" % (head, outer, json_bytes(value.name), listed)
-
-
-def _open_head(value: Rows) -> bytes:
-    return json_bytes(value.head)[:-1] + b"," if value.head else b"{"
+    """The items, and what stands around them, in one copy: a long list is many megabytes."""
+    opening, closing = ("[", "]") if value.key is None else ("{", "}")
+    between, end, colon, outer = (b",\n", "\n", ": ", "    ") if pretty else (b",", "", ":", "")
+    before, after = opening, closing
+    if pretty and items:
+        before, after = f"{opening}\n", f"\n{outer if value.name else ''}{closing}"
+    if value.name:
+        head = (prettify(json_bytes(value.head)) if pretty else json_bytes(value.head)).decode()
+        # Its closing brace goes, and the rows follow as one more field.
+        head = head.rstrip()[:-1].rstrip() + ("," if value.head else "") + end
+        before = f"{head}{outer}{json_bytes(value.name).decode()}{colon}{before}"
+        after = f"{after}{end}}}"
+    if not items:
+        return (before + after + end).encode()
+    items[0] = before.encode() + items[0]
+    items[-1] += (after + end).encode()
+    return between.join(items)
 
 
 def _indented(item: bytes, depth: int) -> bytes:

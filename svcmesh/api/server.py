@@ -50,6 +50,7 @@ from svcmesh.api.listeners import (
     server_context,
 )
 from svcmesh.api.reads import Endpoint, KeptAnswer, ReadService
+from svcmesh.api.responses import in_pieces
 from svcmesh.api.routing import Call, Router, moved, split_target
 from svcmesh.errors import ConfigError
 
@@ -156,7 +157,7 @@ class HttpServer:
             self._server, self._bounds, self._hot, keep_alive_s=KEEP_ALIVE_S, linger_s=LINGER_S
         )
 
-    async def handle(self, request: web.BaseRequest) -> web.Response:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         response = await self._answer(request)
         response.headers.update(self._rules.headers)
@@ -168,7 +169,7 @@ class HttpServer:
                 request.remote,
                 response.status,
             )
-        return response
+        return await in_pieces(request, response)
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
         method, facade = request.method, self._facade

@@ -281,7 +281,7 @@ class ShownRows:
         if record.address != old.address:
             self._services_by_address.discard(old.address, row)
             self._services_by_address.add(record.address, row)
-        self._groups[record.name.lower()].invalidate()
+        self._groups[record.name.lower()].invalidate_tags()
         row.modify_index = self.index
         self._touch_service(row)
         if (record.name, record.tags) != (old.name, old.tags):

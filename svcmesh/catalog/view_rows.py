@@ -137,8 +137,13 @@ class ServiceGroup:
         self._folded_tags: frozenset[str] | None = None
 
     def invalidate(self) -> None:
-        """Forget what was derived from the rows."""
-        self._sorted = self._tags_by_name = self._folded_tags = None
+        """Forget what was derived from the rows: there are more or fewer."""
+        self._sorted = None
+        self.invalidate_tags()
+
+    def invalidate_tags(self) -> None:
+        """Forget what was derived from the rows' records: one has another."""
+        self._tags_by_name = self._folded_tags = None
 
     def has_tag(self, tag: str) -> bool:
         """Whether any instance has this tag, which is in lower case."""
@@ -152,6 +157,8 @@ class ServiceGroup:
         """The rows by node name, then by service id."""
         if self._sorted is None:
             self._sorted = tuple(sorted(self.rows, key=lambda row: (row.node.key, row.record.id)))
+            # Nearly in order the next time: ten thousand rows then take a third as long.
+            self.rows = dict.fromkeys(self._sorted)
         return self._sorted
 
     def tags_by_name(self) -> dict[str, tuple[str, ...]]:
