@@ -6,7 +6,7 @@ only in what they waited for get the same one. A long answer is built once for a
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,6 +26,9 @@ from svcmesh.catalog.view import CatalogView
 CACHE_BYTES_MAX: Final = 8 * 1024 * 1024
 CACHE_BODY_BYTES_MAX: Final = 512 * 1024
 CACHE_ENTRY_OVERHEAD_BYTES: Final = 2048
+
+WAKE_BATCH: Final = 50
+"""Queries that are woken in one turn of the event loop: a few milliseconds' work."""
 
 ALONE_ROWS_MAX: Final = 50
 """A longer list is built once for all who ask for it meanwhile."""
@@ -55,7 +58,9 @@ class ReadService:
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting: set[asyncio.Future[bool]] = set()
+        self._woken: deque[asyncio.Future[bool]] = deque()
+        """What waits to be woken, in this turn of the event loop or a later one."""
         self._is_closed = False
         self._kept = AnswerCache()
         self._fragments = Fragments()
@@ -65,8 +70,8 @@ class ReadService:
     def close(self) -> None:
         """Answer all waiting queries now."""
         self._is_closed = True
-        for future in self._waiting:
-            _wake(future)
+        for waiting in self._waiting:
+            _end(waiting, has_changed=True)
 
     def kept(self, view: CatalogView, request: web.BaseRequest) -> "KeptAnswer | None":
         """The answer to the same request, if it still holds and the request does not block."""
@@ -163,18 +168,34 @@ class ReadService:
 
         What `watch` returns is called at the end, to cancel it.
         """
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        cancel = watch(partial(_wake, future))
-        self._waiting.add(future)
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[bool] = loop.create_future()
+        cancel = watch(partial(self._wake, waiting))
+        timer = loop.call_at(deadline_at, partial(_end, waiting, has_changed=False))
+        self._waiting.add(waiting)
         try:
-            async with asyncio.timeout_at(deadline_at):
-                await future
-        except TimeoutError:
-            return False
+            has_changed = await waiting
         finally:
-            self._waiting.discard(future)
+            timer.cancel()
+            self._waiting.discard(waiting)
             cancel()
-        return not self._is_closed
+        return has_changed and not self._is_closed
+
+    def _wake(self, waiting: "asyncio.Future[bool]") -> None:
+        """Let a query go on; many at once in batches, with turns for the event loop between.
+
+        What they do when they are woken is all done in one turn: thousands of them would keep
+        gossip waiting for a good part of a second.
+        """
+        if not self._woken:
+            asyncio.get_running_loop().call_soon(self._wake_some)
+        self._woken.append(waiting)
+
+    def _wake_some(self) -> None:
+        for _ in range(min(WAKE_BATCH, len(self._woken))):
+            _end(self._woken.popleft(), has_changed=True)
+        if self._woken:
+            asyncio.get_running_loop().call_soon(self._wake_some)
 
 
 def known(call: Call, rows: Sequence[Any]) -> Sequence[Any]:
@@ -250,6 +271,6 @@ def _key(request: web.BaseRequest) -> _Key:
     return path + mark + "&".join(asked) if asked else path, takes_gzip(request)
 
 
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+def _end(waiting: "asyncio.Future[bool]", *, has_changed: bool) -> None:
+    if not waiting.done():
+        waiting.set_result(has_changed)

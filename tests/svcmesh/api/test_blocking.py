@@ -1,13 +1,17 @@
 """Blocking queries, consistency modes, and answers that are kept."""
 
 import asyncio
+from itertools import pairwise
+from random import Random
 
 import pytest
 
 from svcmesh.api import HttpServer
 from svcmesh.api.listeners import TcpAddress
-from svcmesh.catalog.changes import ExternalNode, NodeHealthChanged, OwnNode
-from svcmesh.catalog.records import CheckRecord, NodeId, NodeRecord, ServiceRecord
+from svcmesh.api.reads import WAKE_BATCH, ReadService
+from svcmesh.catalog.changes import ExternalNode, NodeHealthChanged, OwnNode, RecordChanged
+from svcmesh.catalog.records import CheckRecord, Kind, NodeId, NodeRecord, ServiceRecord
+from svcmesh.catalog.topics import service_topic
 from tests.svcmesh.api.fakes import NODE_ID, Answer, Client, FakeAgent, run
 
 OWN = OwnNode(NodeId(NODE_ID))
@@ -239,5 +243,74 @@ def test_an_agent_service_waits_for_another_content_hash() -> None:
         await client.put("/v1/agent/service/register", {"Name": "web", "Port": 2})
         answer = await task
         assert (answer.json["Port"], answer.json["ContentHash"] != old_hash) == (2, True)
+
+    run(scenario)
+
+
+def test_the_loop_gets_its_turn_while_many_queries_are_woken() -> None:
+    async def main() -> None:
+        agent = with_services()
+        reads = ReadService(Random(1))
+        topics = (service_topic("web"),)
+        deadline_at = asyncio.get_running_loop().time() + 30
+        waiting = [
+            asyncio.create_task(reads.next_change(agent.view, topics, deadline_at))
+            for _ in range(4 * WAKE_BATCH)
+        ]
+        await asyncio.sleep(0)
+        agent.change(OWN, ServiceRecord(id="web", name="web", port=5))
+        woken_by_turn = []
+        while not all(task.done() for task in waiting):
+            await asyncio.sleep(0)
+            woken_by_turn.append(sum(task.done() for task in waiting))
+        steps = [later - now for now, later in pairwise([0, *woken_by_turn])]
+        assert max(steps) == WAKE_BATCH
+        assert all(task.result() for task in waiting)
+
+    asyncio.run(main())
+
+
+def test_queries_that_wait_for_one_change_share_one_answer() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        path = "/v1/health/service/web"
+        tasks = [await waiting(client, path) for _ in range(3)]
+        agent.change(OWN, ServiceRecord(id="web", name="web", port=5))
+        answers = [await task for task in tasks]
+        assert {answer.body for answer in answers} == {(await client.get(path)).body}
+        assert {answer.index for answer in answers} == {agent.view.index}
+
+    run(scenario, with_services())
+
+
+def test_a_long_list_that_is_being_made_is_not_given_to_who_asks_after_a_change() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        for number in range(3000):
+            agent.change(OWN, ServiceRecord(id=f"{number:04}", name="many"))
+        first = asyncio.create_task(client.get("/v1/catalog/service/many"))
+        await asyncio.sleep(0.005)
+        agent.change(OWN, ServiceRecord(id="last", name="many"))
+        second = await client.get("/v1/catalog/service/many")
+        assert len(second.json) == 3001
+        assert second.index == agent.view.index
+        assert (await first).index <= second.index
+        assert len((await client.get("/v1/catalog/service/many")).json) == 3001
+
+    run(scenario, with_services())
+
+
+def test_a_node_that_goes_while_its_list_is_made_is_left_out() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        for number in range(2000):
+            owner = ExternalNode(f"e{number:04}")
+            agent.change(owner, NodeRecord(name=owner.name, address="a", datacenter="dc1"))
+            agent.change(owner, ServiceRecord(id="m", name="many"))
+            agent.change(owner, CheckRecord(id="c", name="c", status="passing", service_id="m"))
+        paths = ["health/service/many", "catalog/nodes", "health/state/any", "health/checks/many"]
+        tasks = [asyncio.create_task(client.get(f"/v1/{path}")) for path in paths]
+        await asyncio.sleep(0.01)
+        for number in range(1000, 2000):
+            gone = ExternalNode(f"e{number:04}")
+            agent.view.apply(RecordChanged(gone, Kind.NODE, "", None, None))
+        assert [(await task).status for task in tasks] == [200] * 4
 
     run(scenario)
