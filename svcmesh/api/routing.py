@@ -67,11 +67,13 @@ class Router:
         self._prefixes: dict[str, dict[str, Route]] = {}
 
     def add(self, method: str, path: str, handler: Handler) -> None:
-        """Route one method of a path; one that ends in a slash is a prefix, but for the root."""
-        table = self._prefixes if path.endswith("/") and path != "/" else self._exact
+        """Route one method of a path; one that ends in a slash is a prefix."""
+        table = self._prefixes if path.endswith("/") else self._exact
         metric = ".".join(["http", method, *path.removeprefix("/").split("/")])
         metric += "_" if path.endswith("/") else ""
-        table.setdefault(path, {})[method] = Route(handler, metric)
+        routes = table.setdefault(path, {})
+        assert method not in routes, f"{method} {path} has a handler already"
+        routes[method] = Route(handler, metric)
 
     def resolve(self, method: str, path: str, query: str = "") -> tuple[Route, str]:
         """The route of a decoded path, and the rest of the path behind its prefix.
@@ -79,6 +81,8 @@ class Router:
         Raises:
             ApiError: There is none: 301, 404 or 405, or 200 for OPTIONS.
         """
+        if path == "/":
+            raise moved("/ui/", query)
         if (routes := self._exact.get(path)) is not None:
             return _by_method(routes, method), ""
         if path + "/" in self._prefixes:

@@ -51,7 +51,7 @@ from svcmesh.api.listeners import (
 )
 from svcmesh.api.reads import Endpoint, KeptAnswer, ReadService
 from svcmesh.api.responses import in_pieces
-from svcmesh.api.routing import Call, Router, moved, split_target
+from svcmesh.api.routing import Call, Router, split_target
 from svcmesh.errors import ConfigError
 
 logger = logging.getLogger("http")
@@ -225,7 +225,6 @@ class HttpServer:
 
             router.add("GET", path, handler)
 
-        router.add("GET", "/", _index)
         router.add("GET", "/ui/", _no_page)
         agent.add_routes(router)
         agent_services.add_routes(router, self._reads)
@@ -244,10 +243,6 @@ class HttpServer:
         status.add_routes(router)
         unbuilt.add_routes(router)
         return router
-
-
-async def _index(_: Call) -> web.Response:
-    raise moved("/ui/")
 
 
 async def _no_page(_: Call) -> web.Response:

@@ -46,6 +46,13 @@ AGENT_SERVICE = {
     "Weights": {"Passing": 1, "Warning": 1}, "EnableTagOverride": False,
     "TaggedAddresses": {"lan": {"Address": "10.0.0.3", "Port": 1}},
 }  # fmt: skip
+CHECK = {
+    "ID": "c", "Name": "c", "ServiceID": "web", "Notes": "n", "Status": "passing", "TTL": "10s",
+    "HTTP": "http://127.0.0.1:1/", "Header": {"a": ["b"]}, "Method": "GET", "Body": "b",
+    "Interval": "10s", "Timeout": "1s", "TLSSkipVerify": False, "TCP": "127.0.0.1:1",
+    "SuccessBeforePassing": 1, "FailuresBeforeCritical": 1, "OutputMaxSize": 4096,
+    "DeregisterCriticalServiceAfter": "1h", "AliasService": "web", "ScriptArgs": ["true"],
+}  # fmt: skip
 COORDINATE = {
     "Node": "fx", "Segment": "",
     "Coord": {"Vec": [0.0] * 8, "Error": 1.5, "Adjustment": 0.0, "Height": 0.1},
@@ -56,6 +63,14 @@ BODIES: list[tuple[str, object]] = [
     ("/v1/catalog/deregister", DEREGISTRATION),
     ("/v1/agent/service/register", AGENT_SERVICE),
     ("/v1/coordinate/update", COORDINATE),
+    ("/v1/event/fire/x", {"any": "thing"}),
+]
+
+WITH_CHECKS: list[tuple[str, object]] = [
+    ("/v1/agent/service/register", {**AGENT_SERVICE, "Check": CHECK, "Checks": [{"TTL": "5s"}]}),
+    ("/v1/agent/check/register", CHECK),
+    ("/v1/agent/check/register", {"Name": "t", "TTL": "10s"}),
+    ("/v1/agent/check/update/t", {"Status": "passing", "Output": "o"}),
 ]
 
 READS = [
@@ -104,8 +119,8 @@ def change(draw: st.DrawFn, value: object) -> object:
 
 
 @st.composite
-def changed_bodies(draw: st.DrawFn) -> tuple[str, bytes]:
-    path, seed = draw(st.sampled_from(BODIES))
+def changed_bodies(draw: st.DrawFn, seeds: list[tuple[str, object]]) -> tuple[str, bytes]:
+    path, seed = draw(st.sampled_from(seeds))
     body = json.dumps(change(draw, seed)).encode()
     if draw(st.integers(0, 9)) == 0:
         cut = draw(st.integers(0, len(body)))
@@ -169,7 +184,7 @@ CASES = 40
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(changed_bodies(), min_size=CASES, max_size=CASES))
+@given(st.lists(changed_bodies(BODIES), min_size=CASES, max_size=CASES))
 def test_a_body_is_taken_or_refused_and_a_refusal_changes_nothing(
     bodies: list[tuple[str, bytes]],
 ) -> None:
@@ -177,10 +192,28 @@ def test_a_body_is_taken_or_refused_and_a_refusal_changes_nothing(
         path, body = case
         before = agent.view.index
         answer = await client.put(path, data=body)
-        assert answer.status in (200, 400, 500), case
+        assert answer.status in (200, 400, 404, 500), case
         assert OUR_FAULT not in answer.text, case
         if answer.status != 200:
             assert agent.view.index == before, case
+
+    all_at_once(bodies, send)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(changed_bodies(WITH_CHECKS), min_size=CASES, max_size=CASES))
+def test_a_check_is_taken_or_refused_and_a_refusal_changes_nothing(
+    bodies: list[tuple[str, bytes]],
+) -> None:
+    async def send(client: Client, agent: FakeAgent, case: tuple[str, bytes]) -> None:
+        path, body = case
+        # Not the catalog's index: checks that were taken run, and change it when they like.
+        before = (dict(agent.local.services), set(agent.local.table))
+        answer = await client.put(path, data=body)
+        assert answer.status in (200, 400, 404, 500), case
+        assert OUR_FAULT not in answer.text, case
+        if answer.status != 200:
+            assert (dict(agent.local.services), set(agent.local.table)) == before, case
 
     all_at_once(bodies, send)
 

@@ -26,6 +26,7 @@ from tests.svcmesh.api.fakes import Client, FakeAgent, run
         ("GET", "/v1/agent/", 404, None),
         ("OPTIONS", "/v1/nothing", 404, None),
         ("GET", "/", 301, None),
+        ("HEAD", "/", 301, None),
         ("GET", "/ui/", 501, None),
         ("OPTIONS", "/v1/session/create", 200, "OPTIONS,PUT"),
         ("OPTIONS", "/v1/kv/a", 200, "OPTIONS,GET,PUT,DELETE"),
