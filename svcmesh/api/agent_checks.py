@@ -8,8 +8,9 @@ from svcmesh.api import selectors
 from svcmesh.api.answers import ApiError
 from svcmesh.api.bodies import read_json
 from svcmesh.api.facade import AgentFacade
+from svcmesh.api.lists import Rows
 from svcmesh.api.query import check_namespace, row_filter
-from svcmesh.api.responses import RowMap, empty_response, json_response
+from svcmesh.api.responses import empty_response, json_response
 from svcmesh.api.routing import Call, Handler, Router
 from svcmesh.api.rows import own_check_json
 from svcmesh.api.writes import write
@@ -54,9 +55,11 @@ async def checks(call: Call) -> web.Response:
     rows = [_Row(node, local.check_record(check_id)) for check_id in sorted(local.table)]
     return await json_response(
         call,
-        RowMap(
-            [(row.record.id, row) for row in rows if keep is None or keep(row)],
+        Rows(
+            rows,
             lambda row: own_check_json(row.node.name, row.record),
+            keep=keep,
+            key=lambda row: row.record.id,
         ),
     )
 

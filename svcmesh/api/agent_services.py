@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -10,6 +11,7 @@ from svcmesh.api import selectors
 from svcmesh.api.answers import JSON_HEADERS, ApiError, json_bytes
 from svcmesh.api.bodies import read_json
 from svcmesh.api.facade import AgentFacade
+from svcmesh.api.lists import Rows, RowTest
 from svcmesh.api.query import check_namespace, row_filter, wait_options
 from svcmesh.api.reads import ReadService
 from svcmesh.api.responses import dress, empty_response, json_response, takes_gzip
@@ -51,20 +53,25 @@ class ServiceList:
         keep = row_filter(call, selectors.AGENT_SERVICE)
         services = call.facade.local.services
         if keep is not None:
-            chosen = {name: services[name] for name in sorted(services) if keep(services[name])}
-            return await json_response(
-                call, {name: definition_json(chosen[name]) for name in chosen}
-            )
+            return await json_response(call, _by_id(services, keep))
         definitions = list(services.values())
         if definitions != self._definitions:
             self._definitions, self._answers = definitions, {}
         answers = self._answers
         key = ("pretty" in call.params, takes_gzip(call.request))
         if key not in answers:
-            value = {name: definition_json(services[name]) for name in sorted(services)}
-            answers[key] = await dress(call, value, JSON_HEADERS)
+            answers[key] = await dress(call, _by_id(services), JSON_HEADERS)
         body, headers = answers[key]
         return web.Response(body=body, headers=headers)
+
+
+def _by_id(services: Mapping[str, ServiceDefinition], keep: RowTest | None = None) -> Rows:
+    return Rows(
+        [services[service_id] for service_id in sorted(services)],
+        definition_json,
+        keep=keep,
+        key=lambda definition: definition.id,
+    )
 
 
 async def _service(call: Call, reads: ReadService) -> web.Response:

@@ -116,11 +116,12 @@ class ReadService:
         return await asyncio.shield(building)
 
     def _end_building(self, key: _Key, building: "asyncio.Task[KeptAnswer]") -> None:
-        _, newest = self._being_built[key]
+        is_done = not building.cancelled() and building.exception() is None
+        _, newest = self._being_built.get(key, (0, None))
         if newest is not building:
             return
         del self._being_built[key]
-        if not building.cancelled() and building.exception() is None:
+        if is_done:
             self._kept.put(key, building.result())
 
     async def _dress(

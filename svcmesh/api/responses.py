@@ -1,10 +1,8 @@
 """From a value to a response, indented or compressed as the client asks."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from aiohttp import web
 
@@ -25,18 +23,6 @@ PIECE_BYTES: Final = 512 * 1024
 
 COMPRESS_INLINE_BYTES_MAX: Final = 128 * 1024
 """Larger bodies are compressed on a thread."""
-
-
-SLICE_ROWS: Final = 200
-"""Entries of a `RowMap` that are encoded before the event loop gets its turn."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowMap:
-    """An object to send: rows by key, and how one of them looks as JSON."""
-
-    rows: Sequence[tuple[str, Any]]  # of one kind, the one that `render` takes
-    render: Callable[[Any], object]
 
 
 async def json_response(
@@ -87,26 +73,10 @@ async def encode(
     value: object, *, pretty: bool = False, fragments: Fragments | None = None
 ) -> bytes:
     """Encode an answer; a long list in slices, with turns for the event loop in between."""
-    match value:
-        case Rows():
-            return await encode_rows(value, pretty=pretty, fragments=fragments)
-        case RowMap():
-            body = await _encode_map(value)
-            return await asyncio.to_thread(prettify, body) if pretty else body
-        case _:
-            body = json_bytes(value)
-            return prettify(body) if pretty else body
-
-
-async def _encode_map(value: RowMap) -> bytes:
-    """Encode in slices, with turns for the event loop in between."""
-    parts = []
-    rows = iter(value.rows)
-    while part := list(islice(rows, SLICE_ROWS)):
-        # Each slice is an object of its own, whose braces go.
-        parts.append(json_bytes({key: value.render(row) for key, row in part})[1:-1])
-        await asyncio.sleep(0)
-    return b"{" + b",".join(parts) + b"}"
+    if isinstance(value, Rows):
+        return await encode_rows(value, pretty=pretty, fragments=fragments)
+    body = json_bytes(value)
+    return prettify(body) if pretty else body
 
 
 def takes_gzip(request: web.BaseRequest) -> bool:
