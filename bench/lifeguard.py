@@ -28,6 +28,7 @@ from svcmesh.simulate.running import Run, run
 from svcmesh.simulate.scenario import Action, Fault, Scenario
 
 MEMBERS = 128
+MODE = "block"
 LASTS_S = 120.0
 QUIET_S = 15.0
 SERVICE_S = 50e-6
@@ -92,7 +93,7 @@ class Totals:
 
 def scenario(config: SwimConfig, c: int, d_ms: int, i_ms: int, *, crash: bool) -> Scenario:
     block = Fault(
-        do=Action.PAUSE,
+        do=Action(MODE),
         at_s=QUIET_S,
         for_s=d_ms / 1000,
         every_s=(d_ms + i_ms) / 1000,

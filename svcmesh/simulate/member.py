@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 from gossip.config import GossipConfig
 from gossip.serf import Serf
 from gossip.serf.events import Effect, Event, Member, MemberStatus
-from gossip.swim.effects import OpenPushPull, OpenTcpPing, SendPacket
+from gossip.swim.effects import OpenPushPull, OpenTcpPing, SendPacket, ShellRequest
 from gossip.swim.versions import own_vsn
 from gossip.types import Address, Incarnation, MemberName, MemberState, Peer
 from gossip.wire.codec import decode_message_untrusted
@@ -68,6 +68,8 @@ class SimulatedMember:
         self._machine: Serf | None = None
         self._process: Process | None = None
         self._paused = False
+        self._unsent: list[ShellRequest] | None = None
+        """What waits to be sent while it is blocked."""
         self._incarnation = 0
         self._peers: list[Peer] = []
         self._wake_at = inf
@@ -156,6 +158,7 @@ class SimulatedMember:
 
     def crash(self, *, host_too: bool = False) -> None:
         """Stop without a word; the host refuses connections, or is silent if it goes too."""
+        self._unsent = None
         if self._machine is not None:
             self._incarnation = self._machine.incarnation
             self._peers = self._machine.peers()
@@ -169,9 +172,19 @@ class SimulatedMember:
         self._paused = True
         self._network.hold(self.address)
 
+    def block(self) -> None:
+        """Let messages wait before they are sent and after they have come; timers go on."""
+        self._paused = True
+        self._unsent = []
+        if self._process is not None:
+            self._process.block()
+
     def resume(self) -> None:
         """Let it go on: first what waits in its sockets, then its timers."""
         self._paused = False
+        unsent, self._unsent = self._unsent, None
+        if unsent:
+            self._perform(unsent)
         self._network.release(self.address)
 
     def set_service_s(self, service_s: float) -> None:
@@ -241,6 +254,8 @@ class SimulatedMember:
     def _perform(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
             match effect:
+                case SendPacket() | OpenPushPull() | OpenTcpPing() if self._unsent is not None:
+                    self._unsent.append(effect)
                 case SendPacket(to, parts):
                     if self.records_packets:
                         self.packets.append((self._clock.now, effect))

@@ -1,6 +1,7 @@
 """A process on a simulated host: it takes what arrives in order, unless it is held or busy.
 
-A held process is one that gets no processor: what comes for it waits in its sockets. A busy one
+A held process is one that gets no processor: what comes for it waits in its sockets. A blocked one
+does what is due of its own, but nothing that comes gets through to it. A busy one
 takes its time over every arrival. As the agent's event loop does, it reads what waits before it
 looks at its timers, but not more than a batch.
 """
@@ -30,6 +31,7 @@ class Process:
         "_batch_left",
         "_busy_until",
         "_clock",
+        "_is_blocked",
         "_is_draining",
         "_is_held",
         "_service_s",
@@ -56,7 +58,7 @@ class Process:
         """Arrivals that found the queue full."""
         self._clock, self._service_s = clock, service_s
         self._busy_until = 0.0
-        self._is_held = self._is_draining = False
+        self._is_held = self._is_blocked = self._is_draining = False
         self._turns: deque[_Work] = deque()
         self._batch_left = BATCH_MAX
         if service_s:
@@ -98,9 +100,15 @@ class Process:
         if self.queue is None:
             self.queue = deque()
 
+    def block(self) -> None:
+        """Let arrivals wait, but not its own doings."""
+        self._is_blocked = True
+        if self.queue is None:
+            self.queue = deque()
+
     def release(self) -> None:
         """Go on with what waits; without a service time all of it now."""
-        self._is_held = False
+        self._is_held = self._is_blocked = False
         self._busy_until = self._clock.now
         self._drain()
 
@@ -113,13 +121,16 @@ class Process:
     def _drain(self) -> None:
         """Work off what waits, until that takes time or is done."""
         clock, queue = self._clock, self.queue
-        while queue is not None and not self._is_held and (queue or self._turns):
+        while queue is not None and not self._is_held:
+            can_read = bool(queue) and not self._is_blocked
+            if not can_read and not self._turns:
+                break
             if clock.now < self._busy_until:
                 if not self._is_draining:
                     self._is_draining = True
                     clock.post_at(self._busy_until, self._drain_next)
                 return
-            if self._turns and (not queue or not self._batch_left):
+            if self._turns and (not can_read or not self._batch_left):
                 self._batch_left = BATCH_MAX
                 action, arguments = self._turns.popleft()
             else:
@@ -128,7 +139,7 @@ class Process:
             self._busy_until = clock.now + self._service_s
             action(*arguments)
             queue = self.queue
-        if not self._service_s and not self._is_held:
+        if not self._service_s and not self._is_held and not self._is_blocked:
             self.queue = None
 
     def _drain_next(self) -> None:

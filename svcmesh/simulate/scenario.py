@@ -38,6 +38,8 @@ class Action(StrEnum):
     """New members come. At the end they leave."""
     PAUSE = "pause"
     """The process gets no processor: what arrives waits, no timer runs, the clock goes on."""
+    BLOCK = "block"
+    """Messages wait before they are sent and after they have come; timers and the clock go on."""
     SLOW = "slow"
     """The process works `service_ms` on everything that arrives."""
     LINK = "link"

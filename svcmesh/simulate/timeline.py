@@ -110,6 +110,9 @@ class Timeline:
             case Action.PAUSE:
                 self._recorder.begin_outage(victim, fault.do)
                 member.pause()
+            case Action.BLOCK:
+                self._recorder.begin_outage(victim, fault.do)
+                member.block()
             case Action.SLOW:
                 member.set_service_s(fault.service_s)
             case Action.LINK:
@@ -141,7 +144,7 @@ class Timeline:
             case Action.JOIN:
                 if member.is_running and self._views.running >> victim & 1:
                     self._leave(victim)
-            case Action.PAUSE:
+            case Action.PAUSE | Action.BLOCK:
                 if member.is_paused:
                     member.resume()
             case Action.SLOW:

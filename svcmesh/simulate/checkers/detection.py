@@ -18,7 +18,7 @@ class Detection:
             f"{outage.subject} went at {outage.began_at:.1f} s and not all know "
             f"{self._within_s:g} s later"
             for outage in record.outages
-            if outage.cause != "pause"
+            if outage.cause not in ("pause", "block")
             and (outage.ended_at or end) - outage.began_at >= self._within_s
             and (outage.all_at is None or outage.all_at - outage.began_at > self._within_s)
         ]
