@@ -102,6 +102,11 @@ class Members:
     def get(self, name: MemberName) -> Record | None:
         return self._records.get(name)
 
+    def status_ltime(self, name: MemberName) -> LamportTime:
+        """The time of the newest intent that counted for a member; -1 for an unknown one."""
+        record = self._records.get(name)
+        return LamportTime(-1) if record is None else record.status_ltime
+
     def handle_joined(self, node: PushPullNode, *, now: float) -> bool:
         """SWIM sees a member alive that was unknown or gone; True if it was missed."""
         record = self._records.get(node.name)

@@ -127,6 +127,12 @@ class Claims:
 
     def handle_node(self, node: PushPullNode, *, now: float, source: Address | None = None) -> None:
         """Apply one entry of a push/pull (6.1 step 3); `source` is where its sender listens."""
+        entry = self._table.get(node.name)
+        if entry is not None and entry.says_as_much(node) and node.name != self.local.node:
+            # Most of every exchange is what both sides know.
+            if len(self._rumors):
+                self._note_known(entry, source)
+            return
         match MemberState(node.state):
             case MemberState.ALIVE:
                 self.handle_alive(

@@ -46,6 +46,15 @@ class Entry:
         self.tcp_reached = False
         self.address = Address.from_packed(addr, port)
 
+    def says_as_much(self, node: PushPullNode) -> bool:
+        """Whether a peer's entry, of a member that lives, is no news."""
+        return (
+            node.state == self.state == MemberState.ALIVE
+            and node.incarnation == self.incarnation
+            and node.addr == self.addr
+            and node.port == self.port
+        )
+
     def as_node(self) -> PushPullNode:
         """The entry as a push/pull carries it (6.1)."""
         return PushPullNode(

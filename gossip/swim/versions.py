@@ -58,21 +58,19 @@ def merge_obstacle(local: Iterable[Speaker], remote: Iterable[Speaker]) -> str |
     Everybody's current versions, dead ones' too, have to be understood by everybody alive.
     """
     # Large pools hold few different versions, so the members are gone through once only.
-    somebody: dict[bytes, MemberName] = {}
-    speaking: set[bytes] = set()
-    for member in chain(local, remote):
-        vsn = member.vsn
-        somebody[vsn] = member.name
-        if member.state == MemberState.ALIVE and len(vsn) >= VSN_BYTES - 1:
-            speaking.add(vsn)
+    local, remote = list(local), list(remote)
+    kinds = {(member.vsn, member.state == MemberState.ALIVE) for member in chain(local, remote)}
+    speaking = {vsn for vsn, is_alive in kinds if is_alive and len(vsn) >= VSN_BYTES - 1}
     p_low = max((vsn[0] for vsn in speaking), default=0)
     p_high = min((vsn[1] for vsn in speaking), default=255)
     d_low = max((vsn[3] for vsn in speaking), default=0)
     d_high = min((vsn[4] for vsn in speaking), default=255)
-    for vsn, name in somebody.items():
+    for vsn in sorted({vsn for vsn, _ in kinds}):
         p_cur, d_cur = (vsn[2], vsn[5]) if len(vsn) >= VSN_BYTES else (0, 0)
+        if p_low <= p_cur <= p_high and d_low <= d_cur <= d_high:
+            continue
+        name = next(member.name for member in chain(local, remote) if member.vsn == vsn)
         if not p_low <= p_cur <= p_high:
             return f"{name!r} speaks protocol {p_cur}, allowed are {p_low} to {p_high}"
-        if not d_low <= d_cur <= d_high:
-            return f"{name!r} speaks delegate {d_cur}, allowed are {d_low} to {d_high}"
+        return f"{name!r} speaks delegate {d_cur}, allowed are {d_low} to {d_high}"
     return None

@@ -13,6 +13,7 @@ from gossip.errors import DecodeError
 from gossip.types import LamportTime, MemberName
 from gossip.wire import limits, reasons
 from gossip.wire.body import blob, fields_untrusted, items, new_unpacker, pack, text, u64
+from gossip.wire.codec import member_name
 from gossip.wire.messages import SerfState, UserEventEntry, UserEventSlot
 
 T = TypeVar("T")
@@ -122,7 +123,7 @@ class _StateReader:
         for _ in range(self._bounded(self._unpacker.read_map_header())):
             name, ltime = unpack(), u64(unpack())
             if not _is_too_long(name):
-                ltimes[MemberName(text(name))] = LamportTime(ltime)
+                ltimes[member_name(name)] = LamportTime(ltime)
         return ltimes
 
     def _read_left_members(self) -> tuple[MemberName, ...]:
