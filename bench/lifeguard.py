@@ -61,7 +61,9 @@ def ours(alpha: int) -> SwimConfig:
 def _plain() -> dict[str, bool]:
     """Without what we have beyond Lifeguard's paper, as far as it is built."""
     return {
-        name: False for name in ("crash_evidence", "own_stalls") if name in SwimConfig.__slots__
+        name: False
+        for name in ("crash_evidence", "own_stalls", "fair_hearing")
+        if name in SwimConfig.__slots__
     }
 
 

@@ -58,6 +58,9 @@ class SwimConfig:
     push_pull_interval_s: float = 30.0
     """0 turns the periodic exchange off."""
     tcp_timeout_s: float = 10.0
+    fair_hearing: bool = True
+    """Time in which we heard nobody does not count against a suspect, while it lasts the longest
+    suspicion holds, and after a confirmation a suspect always has one probe interval to refute."""
     crash_evidence: bool = True
     """Refused connections, seen by two members, shorten a suspicion; silence never does."""
     crash_floor_s: float = 1.5

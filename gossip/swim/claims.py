@@ -29,6 +29,7 @@ from gossip.swim.doubts import Doubts
 from gossip.swim.effects import MessageDropped, NameConflict
 from gossip.swim.facts import Admit, Emit, NodeGone, NodeJoined, NodeUpdated
 from gossip.swim.graves import Graves
+from gossip.swim.hearing import Hearing
 from gossip.swim.history import History, Reason, Step
 from gossip.swim.table import GONE, Entry, MemberTable
 from gossip.types import Address, Incarnation, MemberName, MemberState
@@ -58,6 +59,7 @@ class Claims:
         carrier: Carrier,
         dialer: Dialer,
         history: History,
+        hearing: Hearing,
         deadlines: Deadlines,
         emit: Emit,
         admit: Admit | None,
@@ -79,6 +81,7 @@ class Claims:
             carrier=carrier,
             dialer=dialer,
             history=history,
+            hearing=hearing,
             deadlines=deadlines,
             accuse=lambda suspect, now: self.handle_suspect(suspect, now=now),
             declare=self._declare_dead,
@@ -225,6 +228,10 @@ class Claims:
         entry.incarnation = suspect.incarnation
         self._table.set_state(entry, MemberState.SUSPECT, now=now)
         self._doubts.begin(entry, suspect, now=now)
+
+    def handle_silence(self, lasted_s: float, *, now: float) -> None:
+        """We have heard nobody for so long, until now."""
+        self._doubts.grant(lasted_s, now=now)
 
     def handle_stall(self, *, now: float) -> None:
         """Our own process did not run: what it missed may have been refutations."""

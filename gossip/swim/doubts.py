@@ -18,6 +18,7 @@ from gossip.config import SwimConfig
 from gossip.swim.carrier import Carrier
 from gossip.swim.deadlines import Deadline, Deadlines
 from gossip.swim.dialer import Dialer
+from gossip.swim.hearing import Hearing
 from gossip.swim.history import History, Step
 from gossip.swim.refusals import Refusals, choose_witnesses
 from gossip.swim.suspicion import Suspicion, confirmations_wanted, suspicion_s_min
@@ -31,14 +32,15 @@ class _Doubt:
     entry: Entry
     suspicion: Suspicion
     refusals: Refusals
-    timeout: Deadline
+    timeout: Deadline | None = None
     verdict: Deadline | None = None
     """Armed once the evidence is complete."""
     silent_until: float = 0.0
     """Its silence counts for nothing before: we did not listen."""
 
     def cancel(self) -> None:
-        self.timeout.cancel()
+        if self.timeout is not None:
+            self.timeout.cancel()
         if self.verdict is not None:
             self.verdict.cancel()
 
@@ -59,13 +61,15 @@ class Doubts:
         carrier: Carrier,
         dialer: Dialer,
         history: History,
+        hearing: Hearing,
         deadlines: Deadlines,
         accuse: Callable[[Suspect, float], None],
         declare: Callable[[Entry, bool, float], None],
     ) -> None:
         self._config, self._own_name, self._table = config, own_name, table
         self._carrier, self._dialer, self._deadlines = carrier, dialer, deadlines
-        self._history, self._accuse, self._declare = history, accuse, declare
+        self._history, self._hearing = history, hearing
+        self._accuse, self._declare = accuse, declare
         self._doubts: dict[MemberName, _Doubt] = {}
         self._resting: set[MemberName] = set()
 
@@ -76,8 +80,8 @@ class Doubts:
         """Doubt a member on this accusation."""
         suspicion = self._new_suspicion(suspect.from_node, now=now)
         refusals = Refusals(self._own_name, floor_s=self._config.crash_floor_s)
-        timeout = self._arm_timeout(entry, suspicion.deadline_at)
-        self._doubts[entry.name] = doubt = _Doubt(entry, suspicion, refusals, timeout)
+        self._doubts[entry.name] = doubt = _Doubt(entry, suspicion, refusals)
+        self._arm_timeout(doubt, suspicion.deadline_at)
         self._hear_refusal(doubt, suspect, now=now)
 
     def hear(self, suspect: Suspect, *, now: float) -> bool:
@@ -85,17 +89,25 @@ class Doubts:
         doubt = self._doubts[suspect.node]
         confirms = doubt.suspicion.confirm(suspect.from_node)
         if confirms:
-            doubt.timeout.cancel()
             at = max(doubt.suspicion.deadline_at, doubt.silent_until)
-            doubt.timeout = self._arm_timeout(doubt.entry, at)
+            if self._config.fair_hearing:
+                # Differs from memberlist, which declares at once what it has doubted for long:
+                # members that were cut off together agree before the suspect has heard of it.
+                at = max(at, now + self._config.probe_interval_s)
+            self._arm_timeout(doubt, at)
         return self._hear_refusal(doubt, suspect, now=now) or confirms
+
+    def grant(self, lost_s: float, *, now: float) -> None:
+        """Give every suspect back time in which we would not have heard it."""
+        for doubt in self._doubts.values():
+            doubt.suspicion.grant(lost_s, now=now)
+            self._arm_timeout(doubt, max(doubt.suspicion.deadline_at, doubt.silent_until))
 
     def postpone(self, *, until: float) -> None:
         """Declare nobody dead for silence before `until`."""
         for doubt in self._doubts.values():
-            if doubt.timeout.at < until:
-                doubt.timeout.cancel()
-                doubt.timeout = self._arm_timeout(doubt.entry, until)
+            if doubt.timeout is not None and doubt.timeout.at < until:
+                self._arm_timeout(doubt, until)
             doubt.silent_until = until
 
     def end(self, name: MemberName) -> None:
@@ -191,5 +203,16 @@ class Doubts:
             now=now,
         )
 
-    def _arm_timeout(self, entry: Entry, at: float) -> Deadline:
-        return self._deadlines.arm(at, lambda now: self._declare(entry, False, now))
+    def _arm_timeout(self, doubt: _Doubt, at: float) -> None:
+        if doubt.timeout is not None:
+            doubt.timeout.cancel()
+
+        def expire(now: float) -> None:
+            # Beyond Lifeguard: confirmations shorten the wait of those who would hear a refutation.
+            is_unfair = self._config.fair_hearing and self._hearing.is_deaf(now)
+            if is_unfair and at < doubt.suspicion.latest_at:
+                self._arm_timeout(doubt, doubt.suspicion.latest_at)
+            else:
+                self._declare(doubt.entry, False, now)
+
+        doubt.timeout = self._deadlines.arm(at, expire)

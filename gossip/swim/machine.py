@@ -21,6 +21,7 @@ from gossip.swim.effects import MessageDropped, StallNoticed
 from gossip.swim.exchange import Exchanges, Expects
 from gossip.swim.facts import Admit, SwimEffect, UserMessageReceived
 from gossip.swim.graves import Graves
+from gossip.swim.hearing import Hearing
 from gossip.swim.history import History
 from gossip.swim.prober import Prober
 from gossip.swim.ratelimit import TokenBucket
@@ -92,6 +93,7 @@ class Swim:
         self._ack_payload = ack_payload
         self._effects: list[SwimEffect] = []
         self._emit = self._effects.append
+        self._hearing = Hearing(config.swim.probe_interval_s, now=now)
         self._deadlines, self._freight = deadlines, user_rumors.freight
         # Plain SWIM takes itself for healthy, whatever happens.
         self._awareness = Awareness(config.swim.awareness_max if config.swim.lifeguard else 1)
@@ -142,6 +144,7 @@ class Swim:
             carrier=self._carrier,
             dialer=self._dialer,
             history=history,
+            hearing=self._hearing,
             deadlines=self._deadlines,
             emit=self._emit,
             admit=admit,
@@ -250,6 +253,7 @@ class Swim:
         self, message: PacketMessage, *, source: Address, now: float
     ) -> list[SwimEffect]:
         """Take one message of a datagram that came from `source`."""
+        self._hear(now)
         match message:
             case Ping():
                 self._handle_ping(message, source=source, now=now)
@@ -277,6 +281,7 @@ class Swim:
 
     def handle_tcp_ack(self, stream_id: int, ack: Ack, *, now: float) -> list[SwimEffect]:
         """The answer to an `OpenTcpPing`."""
+        self._hear(now)
         self._prober.handle_tcp_ack(stream_id, ack)
         self._dialer.handle_ack(stream_id, ack, now=now)
         return self._take_effects()
@@ -290,6 +295,7 @@ class Swim:
         self, request: PushPull, *, source: Address, now: float
     ) -> tuple[PushPull | ErrorReply, list[SwimEffect]]:
         """Answer a push/pull with our state from before merging it (6.1), or why it is refused."""
+        self._hear(now)
         reply = self._exchanges.handle_request(request, source=source, now=now)
         return reply, self._take_effects()
 
@@ -297,6 +303,7 @@ class Swim:
         self, stream_id: int, reply: PushPull, *, now: float
     ) -> list[SwimEffect]:
         """Merge the answer to an `OpenPushPull`."""
+        self._hear(now)
         self._exchanges.handle_reply(stream_id, reply, now=now)
         return self._take_effects()
 
@@ -342,6 +349,11 @@ class Swim:
         self._prober.handle_stall(now=now)
         self._claims.handle_stall(now=now)
         self._emit(StallNoticed(stalled_s))
+
+    def _hear(self, now: float) -> None:
+        silence_s = self._hearing.hear(now)
+        if silence_s and self._config.fair_hearing:
+            self._claims.handle_silence(silence_s, now=now)
 
     def _gossip(self, *, now: float) -> None:
         dead_since = now - self._config.gossip_to_the_dead_s

@@ -35,7 +35,7 @@ class Suspicion:
     """One running doubt about one member. Every doubt is a new object: nothing is reset.
 
     Invariants: at most `wanted` confirmations are counted, from distinct members, none of them
-    the one that raised the doubt; `deadline_at` never moves later.
+    the one that raised the doubt; only `grant` moves `deadline_at` later.
     """
 
     __slots__ = ("_confirmers", "_s_max", "_s_min", "_started_at", "_wanted", "deadline_at")
@@ -47,6 +47,17 @@ class Suspicion:
         self._wanted, self._s_min, self._s_max = wanted, s_min, s_max
         self._started_at = now
         self.deadline_at = now + self._timeout_s()
+
+    @property
+    def latest_at(self) -> float:
+        """The deadline that it has, or had, without confirmations."""
+        return self._started_at + (self._s_max if self._wanted else self._s_min)
+
+    def grant(self, lost_s: float, *, now: float) -> None:
+        """Give back time in which the suspect could not refute, as far as it was doubted then."""
+        lost_s = min(lost_s, now - self._started_at)
+        self._started_at += lost_s
+        self.deadline_at += lost_s
 
     def confirm(self, witness: MemberName) -> bool:
         """Count `witness` unless it is known already or enough were heard; True if it counted."""

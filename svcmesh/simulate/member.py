@@ -171,6 +171,9 @@ class SimulatedMember:
         """Freeze the process: nothing is read, no timer runs."""
         self._paused = True
         self._network.hold(self.address)
+        if self._process is not None:
+            # As the agent's loop: what waits in the sockets is read before a timer finds it late.
+            self._process.turn(self._report_stall, self._machine, self._clock.now)
 
     def block(self) -> None:
         """Let messages wait before they are sent and after they have come; timers go on."""
@@ -292,6 +295,11 @@ class SimulatedMember:
 
         timeout_s = deadline_at - self._clock.now
         self._network.exchange(self.address, to, request, timeout_s=timeout_s, done=done)
+
+    def _report_stall(self, machine: Serf, began_at: float) -> None:
+        if self._machine is machine:
+            now = self._clock.now
+            self._act(machine.handle_stall(now - began_at, now=now))
 
     def _rearm(self) -> None:
         if self._machine is None:

@@ -81,7 +81,7 @@ def test_a_suspicion_that_ended_while_we_did_not_run_waits_for_what_we_missed() 
 
 
 def test_whoever_stays_silent_after_our_stall_fails_an_interval_later() -> None:
-    bench = Bench(members=3)
+    bench = Bench(members=3, swim=replace(lan(), fair_hearing=False))
     bench.run_for(5)
     bench.take(suspect(name(1), 1, "m2"))
     stalled(bench, 60.0)
