@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 INSTALLED := $(VENV)/installed
 
-.PHONY: cluster test quick lint types docs
+.PHONY: cluster test quick simulations lint types docs
 
 cluster: $(INSTALLED) system-packages  ## Start three agents on 127.0.0.2-4 and show what to dig.
 	$(BIN)/python examples/local-cluster/cluster.py
@@ -18,6 +18,9 @@ test: $(INSTALLED) system-packages lint types  ## Every check, real counterparts
 
 quick: $(INSTALLED)  ## The tests that take seconds.
 	$(BIN)/pytest -n 2
+
+simulations: $(INSTALLED)  ## Pools of up to 5,000 members in virtual time; an hour, 8 GB.
+	$(BIN)/python bench/simulations.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
