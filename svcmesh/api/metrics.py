@@ -66,6 +66,7 @@ def gauges(facade: AgentFacade) -> dict[Series, float]:
     nodes = view.nodes()
     values: dict[str, float] = {
         "catalog.index": view.index,
+        "catalog.lag_s": facade.consistency.lag_s,
         "catalog.ready": int(facade.is_ready),
         "http.blocking_queries": view.watch_count,
         "runtime.alloc_bytes": _resident_bytes(),

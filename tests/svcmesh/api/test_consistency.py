@@ -46,3 +46,13 @@ def test_statistics_say_whether_agents_agree_and_the_lag() -> None:
         assert (catalog["agrees"], catalog["lag_ms"]) == ("unknown", "1500")
 
     run(scenario)
+
+
+def test_the_lag_is_a_metric() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.consistency.lag_s = 2.5
+        gauges = (await client.get("/v1/agent/metrics")).json["Gauges"]
+        (lag,) = [one["Value"] for one in gauges if one["Name"].endswith("catalog.lag_s")]
+        assert lag == 2.5
+
+    run(scenario)
