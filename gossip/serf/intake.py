@@ -61,6 +61,7 @@ class Intake:
         self.event_clock = LamportClock()
         self.query_clock = LamportClock()
         self.is_leaving = False
+        self._has_met_others = False
         self._config, self._own_name = config, own_name
         self._members, self._rumors, self._deadlines = members, rumors, deadlines
         self._asker, self._answerer = asker, answerer
@@ -84,6 +85,7 @@ class Intake:
 
     def resume(self, clocks: LamportTimes) -> None:
         """Go on from the times of an earlier life: nothing up to them is told again (10.14)."""
+        self._has_met_others = True
         self.member_clock.resume(clocks.member)
         self.event_clock.resume(clocks.event)
         self.query_clock.resume(clocks.query)
@@ -140,7 +142,8 @@ class Intake:
     def merge_state(self, payload: bytes, *, ignore_old: bool, now: float) -> None:
         """Merge a peer's part of a push/pull (10.8). Nothing of it is handed on.
 
-        With `ignore_old` events from before now are never told.
+        With `ignore_old` events from before now are never told. Nor are they on the first contact
+        with others: whoever is new may hear of a pool before its own join is through.
         """
         try:
             state = decode_serf_untrusted(payload)
@@ -167,7 +170,8 @@ class Intake:
             # exchange, so it is passed over quickly.
             if name not in left and ltime > known_ltime(name):
                 self._handle_join_intent(JoinIntent(ltime, name), now=now)
-        if ignore_old and self.event_clock.allows(state.event_ltime):
+        is_first, self._has_met_others = not self._has_met_others, True
+        if (ignore_old or is_first) and self.event_clock.allows(state.event_ltime):
             self._events.ignore_before(state.event_ltime)
         for slot in state.events:
             if not self._witness(self.event_clock, slot.ltime):

@@ -80,6 +80,7 @@ class TestUserEvents:
     def test_events_of_a_peers_state_are_remembered_but_not_handed_on(self) -> None:
         bench = quiet_bench()
         slot = UserEventSlot(LamportTime(5), (UserEventEntry("deploy", b"v1"),))
+        give_state(bench, state_of(quiet_bench()))
         give_state(
             bench, SerfState(LamportTime(1), {}, (), LamportTime(6), (slot,), LamportTime(1))
         )

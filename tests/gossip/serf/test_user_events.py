@@ -77,9 +77,19 @@ class TestTelling:
 
     def test_an_event_that_only_a_push_pull_brings_is_told(self) -> None:
         bench, other = quiet_bench(), quiet_bench()
+        give_state(bench, state_of(other))
         other.take(user(event(3)))
         give_state(bench, state_of(other))
         assert [(e.name, e.ltime) for e in told(bench)] == [("deploy", 3)]
+
+    def test_what_was_before_the_first_contact_is_not(self) -> None:
+        bench, other = quiet_bench(), quiet_bench()
+        other.take(user(event(3)))
+        give_state(bench, state_of(other))
+        assert told(bench) == []
+        other.take(user(event(4)))
+        give_state(bench, state_of(other))
+        assert [(e.name, e.ltime) for e in told(bench)] == [("deploy", 4)]
 
 
 class TestCoalescing:
