@@ -116,6 +116,22 @@ class Client:
         except ValueError as error:
             raise ApiError(f"the answer is not JSON: {error}") from None
 
+    def send(
+        self, method: str, path: str, query: Query = (), body: Mapping[str, object] | str = ""
+    ) -> Json:
+        """Send a JSON body or a text; the answer as JSON, None when it is empty.
+
+        Raises:
+            ApiError: No answer, or not 200.
+        """
+        encoded = body if isinstance(body, str) else json.dumps(body)
+        with self._exchange(method, path, query, encoded, TIMEOUT_S) as response:
+            content = response.read()
+        try:
+            return json.loads(content) if content.strip() else None
+        except ValueError as error:
+            raise ApiError(f"the answer is not JSON: {error}") from None
+
     @contextmanager
     def stream(self, path: str, query: Query = (), *, timeout_s: float) -> Iterator["Stream"]:
         """GET an answer that goes on, to be read as it comes.

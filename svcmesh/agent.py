@@ -74,9 +74,10 @@ from svcmesh.runtime.joining import RetriesExhaustedError, retry_join
 from svcmesh.runtime.keeping import StateKeeper
 from svcmesh.runtime.kept import KeptState, load_kept
 from svcmesh.runtime.local import LocalState, ScriptPolicy
-from svcmesh.runtime.logs import set_log_level
+from svcmesh.runtime.logstream import LogStreams
 from svcmesh.runtime.metrics import MetricsRuntime
 from svcmesh.runtime.nodes import CatalogNodes
+from svcmesh.runtime.pool import PoolOperations
 from svcmesh.runtime.reloading import Reloading, read_at_use
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import INDEX_BLOCK, DataDir
@@ -128,7 +129,7 @@ class Agent:
             appliers={
                 "node_meta": lambda _: self._publish_own_node(),
                 **dict.fromkeys(RETRY_JOIN, lambda _: self._restart_retry_join()),
-                "log_level": lambda new: set_log_level(new.log_level),
+                "log_level": lambda new: self.logs.set_own_level(new.log_level),
                 **dict.fromkeys(DNS_SETTINGS, lambda _: self._reconfigure_dns()),
                 **dict.fromkeys(READ_AT_USE, read_at_use),
             },
@@ -162,6 +163,8 @@ class Agent:
             index_start=self._index_reserved - INDEX_BLOCK,
         )
         self.coordinates = NodeCoordinates(self.view, agents=self._agent_coordinates)
+        self.pool = PoolOperations(self._running_gossip)
+        self.logs = LogStreams()
         self.events = EventRuntime(
             node=config.node_name,
             services=lambda: [each.record for each in self.local.services.values()],
@@ -473,9 +476,12 @@ class Agent:
         if self._gossip is not None:
             self._gossip.send_payload(to, payload)
 
-    def _send_user_event(self, name: str, payload: bytes) -> int:
+    def _running_gossip(self) -> Gossip:
         assert self._gossip is not None
-        return self._gossip.user_event(name, payload)
+        return self._gossip
+
+    def _send_user_event(self, name: str, payload: bytes) -> int:
+        return self._running_gossip().user_event(name, payload)
 
     def _on_gossip_event(self, event: Event) -> None:
         match event:

@@ -35,3 +35,11 @@ class UnknownCheckError(SvcmeshError):
 
 class ScriptsDisabledError(SvcmeshError):
     """A check would run a command, which the configuration does not allow."""
+
+
+class UnknownMemberError(SvcmeshError):
+    """The gossip pool has no member of this name. Nothing has changed."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"agent: No node found with name '{name}'")
+        self.name = name

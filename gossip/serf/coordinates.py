@@ -31,7 +31,8 @@ class Coordinates:
         self._emit = emit
         self._cached: dict[MemberName, Coordinate] = {}
         self._latencies: dict[MemberName, deque[float]] = {}
-        self._payload = encode_coordinate(self._vivaldi.coordinate)
+        self._payload: bytes | None = None
+        """Our coordinate encoded, until we move."""
 
     @property
     def own(self) -> Coordinate:
@@ -46,6 +47,8 @@ class Coordinates:
     @property
     def ack_payload(self) -> bytes:
         """Our coordinate as our acks carry it."""
+        if self._payload is None:
+            self._payload = encode_coordinate(self._vivaldi.coordinate)
         return self._payload
 
     def cached(self, name: MemberName) -> Coordinate | None:
@@ -67,7 +70,7 @@ class Coordinates:
             self._emit(MessageDropped(drops.ABSURD_RTT, name))
             return
         self._vivaldi.update(coordinate, self._filtered(name, rtt_s))
-        self._payload = encode_coordinate(self._vivaldi.coordinate)
+        self._payload = None
 
     def forget(self, name: MemberName) -> None:
         """A member was forgotten."""

@@ -5,8 +5,7 @@ coordinates are kept, and what of them is believed, is decided in `coordinates.p
 """
 
 from collections import deque
-from dataclasses import replace
-from math import dist, hypot, sqrt
+from math import dist, hypot, isnan
 from random import Random
 from typing import Final
 
@@ -51,13 +50,15 @@ def is_believable(coordinate: Coordinate) -> bool:
     Differs from Serf, which takes any finite numbers: one of 1e300 would fling us away, and a
     negative error or height break the arithmetic.
     """
-    numbers = (*coordinate.vec, coordinate.adjustment, coordinate.height, coordinate.error)
+    # Comparisons with NaN are false, but `max` and `min` may pass one over.
     return (
         len(coordinate.vec) == DIMENSIONS
-        # False for NaN as well.
-        and all(abs(number) <= COMPONENT_S_MAX for number in numbers)
-        and coordinate.error >= 0.0
-        and coordinate.height >= 0.0
+        and not any(map(isnan, coordinate.vec))
+        and max(coordinate.vec) <= COMPONENT_S_MAX
+        and min(coordinate.vec) >= -COMPONENT_S_MAX
+        and abs(coordinate.adjustment) <= COMPONENT_S_MAX
+        and 0.0 <= coordinate.error <= COMPONENT_S_MAX
+        and 0.0 <= coordinate.height <= COMPONENT_S_MAX
     )
 
 
@@ -69,48 +70,49 @@ class Vivaldi:
     """
 
     def __init__(self, *, rng: Random) -> None:
-        self.coordinate = ORIGIN
         self.resets = 0
         self._rng = rng
+        self._vec = ORIGIN.vec
+        self._error, self._adjustment, self._height = ERROR_MAX, 0.0, HEIGHT_MIN
         self._adjustments: deque[float] = deque([0.0] * _ADJUSTMENT_SAMPLES, _ADJUSTMENT_SAMPLES)
+
+    @property
+    def coordinate(self) -> Coordinate:
+        """Where we are."""
+        return Coordinate(self._vec, self._error, self._adjustment, self._height)
 
     def update(self, peer: Coordinate, rtt_s: float) -> None:
         """Move by one round trip, filtered and in range, to a peer whose coordinate we believe."""
-        own = self._spring(self.coordinate, peer, max(rtt_s, _ZERO))
-        self._adjustments.append(rtt_s - raw_distance_s(own, peer))
-        adjustment = sum(self._adjustments) / (2.0 * _ADJUSTMENT_SAMPLES)
-        own = replace(own, adjustment=adjustment)
-        pull = -((distance_s(ORIGIN, own) / _GRAVITY_RHO) ** 2)
-        own = self._apply(own, pull, ORIGIN)
-        if is_believable(own):
-            self.coordinate = own
-        else:
-            self.coordinate = ORIGIN
+        self._spring(peer, max(rtt_s, _ZERO))
+        self._adjustments.append(rtt_s - raw_distance_s(self.coordinate, peer))
+        self._adjustment = sum(self._adjustments) / (2.0 * _ADJUSTMENT_SAMPLES)
+        # Gravity: what drifts away together is pulled back, the harder the further it is.
+        self._push(-((distance_s(ORIGIN, self.coordinate) / _GRAVITY_RHO) ** 2), ORIGIN)
+        if not is_believable(self.coordinate):
+            self._return_to_origin()
             self.resets += 1
-            self._adjustments.extend([0.0] * _ADJUSTMENT_SAMPLES)
 
-    def _spring(self, own: Coordinate, peer: Coordinate, rtt_s: float) -> Coordinate:
+    def _spring(self, peer: Coordinate, rtt_s: float) -> None:
         """Vivaldi's step: the pair is a spring whose rest length is the round trip."""
-        distance = distance_s(own, peer)
+        distance = distance_s(self.coordinate, peer)
         wrongness = abs(distance - rtt_s) / rtt_s
-        confidence = own.error / max(own.error + peer.error, _ZERO)
+        confidence = self._error / max(self._error + peer.error, _ZERO)
         weight = _ERROR_WEIGHT * confidence
-        error = min(ERROR_MAX, weight * wrongness + own.error * (1.0 - weight))
-        force = _FORCE_WEIGHT * confidence * (rtt_s - distance)
-        return self._apply(replace(own, error=error), force, peer)
+        self._error = min(ERROR_MAX, weight * wrongness + self._error * (1.0 - weight))
+        self._push(_FORCE_WEIGHT * confidence * (rtt_s - distance), peer)
 
-    def _apply(self, own: Coordinate, force: float, other: Coordinate) -> Coordinate:
-        """Push `own` away from `other`, or pull it there with a negative force."""
-        apart = [a - b for a, b in zip(own.vec, other.vec, strict=True)]
-        length = sqrt(sum(x * x for x in apart))
-        height = own.height
+    def _push(self, force: float, other: Coordinate) -> None:
+        """Go `force` away from `other`, or towards it with a negative one."""
+        length = dist(self._vec, other.vec)
         if length > _ZERO:
-            height = max(HEIGHT_MIN, (own.height + other.height) * force / length + own.height)
-            unit = [x / length for x in apart]
+            share = force / length
+            self._vec = tuple(
+                [x + (x - y) * share for x, y in zip(self._vec, other.vec, strict=True)]
+            )
+            self._height = max(HEIGHT_MIN, (self._height + other.height) * share + self._height)
         else:
             unit = self._any_direction()
-        vec = tuple(x + u * force for x, u in zip(own.vec, unit, strict=True))
-        return replace(own, vec=vec, height=height)
+            self._vec = tuple([x + u * force for x, u in zip(self._vec, unit, strict=True)])
 
     def _any_direction(self) -> list[float]:
         drawn = [self._rng.random() - 0.5 for _ in range(DIMENSIONS)]
@@ -118,3 +120,8 @@ class Vivaldi:
         if length > _ZERO:
             return [x / length for x in drawn]
         return [1.0] + [0.0] * (DIMENSIONS - 1)
+
+    def _return_to_origin(self) -> None:
+        self._vec = ORIGIN.vec
+        self._error, self._adjustment, self._height = ERROR_MAX, 0.0, HEIGHT_MIN
+        self._adjustments.extend([0.0] * _ADJUSTMENT_SAMPLES)

@@ -7,6 +7,7 @@ once, except the `async` methods, which return when the agent has done what they
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from gossip import KeyOperation, KeyReport
 from gossip.serf.events import Member
 from gossip.wire.messages import Coordinate
 from svcmesh.catalog.records import Body, CheckRecord, HealthStatus, Kind
@@ -71,6 +72,48 @@ class Events(Protocol):
 
     def watch(self, on_event: Callable[[], None]) -> Callable[[], object]:
         """Call `on_event` at every event; what is returned ends that."""
+
+
+class Pool(Protocol):
+    """What an operator does to the whole gossip pool."""
+
+    async def change_keys(
+        self, operation: KeyOperation, key: bytes = b"", *, relay_factor: int = 0
+    ) -> KeyReport:
+        """Have every member change or list its keys.
+
+        Raises:
+            StateError: We are leaving, or too many such operations are under way.
+        """
+
+    def force_leave(self, name: str, *, prune: bool) -> None:
+        """Have a failed member listed as left, or with `prune` forgotten, everywhere.
+
+        Raises:
+            UnknownMemberError: There is none of that name.
+            StateError: We are leaving.
+        """
+
+
+class LogLines(Protocol):
+    """A stream of log lines; it holds a bounded number for a reader that is slow."""
+
+    async def lines(self) -> list[str]:
+        """Wait for lines, and take all there are."""
+
+    def close(self) -> None:
+        """End the stream."""
+
+
+class Logs(Protocol):
+    """The agent's log as it is written."""
+
+    def open(self, level: str, *, as_json: bool, on_overflow: Callable[[], None]) -> LogLines:
+        """Stream the log from now on; `on_overflow` is called if the reader does not keep up.
+
+        Raises:
+            KeyError: There is no such level.
+        """
 
 
 class Insight(Protocol):
@@ -205,6 +248,12 @@ class AgentFacade(Protocol):
 
     @property
     def events(self) -> Events: ...
+
+    @property
+    def pool(self) -> Pool: ...
+
+    @property
+    def logs(self) -> Logs: ...
 
     @property
     def consistency(self) -> Consistency: ...

@@ -33,9 +33,9 @@ async def json_response(
     return web.Response(body=body, headers=dressed)
 
 
-async def in_pieces(request: web.BaseRequest, response: web.Response) -> web.StreamResponse:
+async def in_pieces(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
     """`response`; a large one is written here, in pieces and as fast as the client reads it."""
-    body = response.body
+    body = response.body if isinstance(response, web.Response) else None
     if not isinstance(body, bytes) or len(body) <= PIECE_BYTES:
         return response
     stream = web.StreamResponse(status=response.status, headers=response.headers)

@@ -32,6 +32,8 @@ from svcmesh.api import (
     insight,
     internal,
     metrics,
+    monitor,
+    pool,
     status,
     unbuilt,
 )
@@ -171,7 +173,7 @@ class HttpServer:
             )
         return await in_pieces(request, response)
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         method, facade = request.method, self._facade
         began_at = time.perf_counter()
         metric = ""
@@ -240,6 +242,8 @@ class HttpServer:
         host.add_routes(router)
         internal.add_routes(read)
         metrics.add_routes(router)
+        monitor.add_routes(router)
+        pool.add_routes(router)
         status.add_routes(router)
         unbuilt.add_routes(router)
         return router

@@ -31,7 +31,6 @@ UNBUILT: Final = {
     "/v1/operator/raft/peer": ("DELETE", f"{NOT_YET}: Raft"),
     "/v1/operator/autopilot/configuration": ("GET PUT", f"{NOT_YET}: Raft"),
     "/v1/operator/autopilot/health": ("GET", f"{NOT_YET}: Raft"),
-    "/v1/operator/keyring": ("GET POST PUT DELETE", f"{NOT_YET}: key management"),
     "/v1/config": ("PUT", f"{NO_MESH}: there are no configuration entries"),
     "/v1/config/": ("GET DELETE", f"{NO_MESH}: there are no configuration entries"),
     "/v1/connect/ca/configuration": ("GET PUT", f"{NO_MESH}: there is no certificate authority"),
@@ -45,8 +44,6 @@ UNBUILT: Final = {
     "/v1/agent/connect/authorize": ("POST", f"{NO_MESH}: there are no intentions"),
     "/v1/agent/connect/ca/roots": ("GET", f"{NO_MESH}: there is no certificate authority"),
     "/v1/agent/connect/ca/leaf/": ("GET", f"{NO_MESH}: there is no certificate authority"),
-    "/v1/agent/force-leave/": ("PUT", f"{NOT_YET}: force-leave"),
-    "/v1/agent/monitor": ("GET", f"{NOT_YET}: log streaming"),
 }
 """By path, or prefix that ends in a slash: the methods that Consul knows, and why we refuse."""
 

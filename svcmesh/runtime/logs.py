@@ -36,19 +36,28 @@ _SEVERITIES: Final = {
 }  # fmt: skip
 
 
+def level_name(number: int) -> str:
+    """What a level is called in the log."""
+    return _SHOWN.get(number, logging.getLevelName(number))
+
+
 class LineFormatter(logging.Formatter):
     """`    2026-11-21T03:07:09.952Z [INFO]  agent: message`, time in UTC."""
+
+    def __init__(self, *, indent: str = "    ") -> None:
+        super().__init__()
+        self._indent = indent
 
     def format(self, record: logging.LogRecord) -> str:
         """Render a record; a traceback follows on lines of its own."""
         at = datetime.fromtimestamp(record.created, tz=UTC)
-        level = f"[{_SHOWN.get(record.levelno, record.levelname)}]"
+        level = f"[{level_name(record.levelno)}]"
         message = record.getMessage()
         if not message.isprintable():
             # Names and errors come from other hosts: no control codes, no broken UTF-8.
             message = "".join(c if c.isprintable() else "?" for c in message)
         line = (
-            f"    {at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z "
+            f"{self._indent}{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z "
             f"{level:<7} {record.name}: {message}"
         )
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
@@ -61,7 +70,7 @@ class JsonFormatter(logging.Formatter):
         """Render a record."""
         at = datetime.fromtimestamp(record.created, tz=UTC)
         line = {
-            "@level": _SHOWN.get(record.levelno, record.levelname).lower(),
+            "@level": level_name(record.levelno).lower(),
             "@message": record.getMessage(),
             "@module": record.name,
             "@timestamp": f"{at:%Y-%m-%dT%H:%M:%S.%f}Z",
@@ -124,6 +133,9 @@ class Syslog(logging.Handler):
         return connection
 
 
+_OWN_HANDLERS: Final = (logging.StreamHandler, LogFiles, Syslog)
+
+
 def set_up_logging(config: AgentConfig, stream: TextIO | None = None) -> None:
     """Send every logger's lines of at least `log_level` to a stream, and to files and syslog.
 
@@ -157,6 +169,10 @@ def set_log_level(level: str) -> None:
     """Log lines of at least `level` (a key of `LEVELS`) from now on."""
     root = logging.getLogger()
     root.setLevel(LEVELS[level.upper()])
+    for handler in root.handlers:
+        if type(handler) in _OWN_HANDLERS:
+            # They have it too: a stream of the log may want more than they do.
+            handler.setLevel(root.level)
     # aiohttp and asyncio speak of single connections; an operator wants those at debug only.
     quiet = LEVELS["WARN"] if root.level > LEVELS["DEBUG"] else root.level
     for name in ("asyncio", "aiohttp"):

@@ -62,7 +62,13 @@ def api() -> Iterator[StubApi]:
 
         def do_PUT(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self._answer(json.loads(content) if content else None)
+            try:
+                body = json.loads(content) if content else None
+            except ValueError:
+                body = content.decode()
+            self._answer(body)
+
+        do_POST = do_DELETE = do_PUT  # names that http.server looks for
 
         def _answer(self, body: object) -> None:
             stub.requests.append(Request(self.command, self.path, body, dict(self.headers)))

@@ -10,7 +10,14 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
-from gossip import Coordinate, LamportTime, TooLargeError, UserEventReceived
+from gossip import (
+    Coordinate,
+    KeyOperation,
+    KeyReport,
+    LamportTime,
+    TooLargeError,
+    UserEventReceived,
+)
 from gossip.serf.events import Member, MemberStatus
 from gossip.types import Address, Incarnation, MemberName
 from svcmesh.api import HttpServer, JoinError
@@ -23,12 +30,14 @@ from svcmesh.config import AgentConfig, DefinitionChanges, Reload, load_config
 from svcmesh.consistency import PeerReport, Report
 from svcmesh.coordinates import NodeCoordinates
 from svcmesh.doctor import Examination
+from svcmesh.errors import UnknownMemberError
 from svcmesh.explaining import Explainer
 from svcmesh.healthlog import HealthLog
 from svcmesh.insight import Standing
 from svcmesh.metrics import Metrics
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.local import LocalState, ScriptPolicy
+from svcmesh.runtime.logstream import LogStreams
 from svcmesh.runtime.nodes import CatalogNodes
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import DataDir
@@ -102,6 +111,26 @@ class FakeReloading:
 
 
 @dataclass
+class FakePool:
+    """A pool of one member, `n1`, that does what it is told."""
+
+    report: KeyReport = field(default_factory=lambda: KeyReport(1, answers=1))
+    asked: list[tuple[KeyOperation, bytes, int]] = field(default_factory=list)
+    left: list[tuple[str, bool]] = field(default_factory=list)
+
+    async def change_keys(
+        self, operation: KeyOperation, key: bytes = b"", *, relay_factor: int = 0
+    ) -> KeyReport:
+        self.asked.append((operation, key, relay_factor))
+        return self.report
+
+    def force_leave(self, name: str, *, prune: bool) -> None:
+        if name != "n1":
+            raise UnknownMemberError(name)
+        self.left.append((name, prune))
+
+
+@dataclass
 class FakeAgent:
     """Does at once what a real agent does by way of gossip and disk."""
 
@@ -134,6 +163,8 @@ class FakeAgent:
             only_passing=False,
         )
         self.coordinates = NodeCoordinates(self.view, agents=lambda: self.agent_coordinates.items())
+        self.pool = FakePool()
+        self.logs = LogStreams()
         self.events = EventRuntime(
             node="n1",
             services=lambda: [each.record for each in self.local.services.values()],

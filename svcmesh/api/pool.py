@@ -1,0 +1,136 @@
+"""What an operator does to the gossip pool: `/v1/operator/keyring` and `/v1/agent/force-leave/`."""
+
+import base64
+import binascii
+from typing import Final
+
+from aiohttp import web
+
+from gossip import KeyOperation, KeyReport, StateError
+from svcmesh.api.answers import ApiError
+from svcmesh.api.bodies import read_json
+from svcmesh.api.responses import empty_response, json_response
+from svcmesh.api.routing import Call, Handler, Router
+from svcmesh.errors import UnknownMemberError
+from svcmesh.goformats import parse_bool
+from svcmesh.jsonvalues import FieldError, Fields
+
+RELAY_FACTOR_MAX: Final = 5
+
+
+def add_routes(router: Router) -> None:
+    """Add this area's routes."""
+    router.add("GET", "/v1/operator/keyring", list_keys)
+    for method, operation in (
+        ("POST", KeyOperation.INSTALL),
+        ("PUT", KeyOperation.USE),
+        ("DELETE", KeyOperation.REMOVE),
+    ):
+        router.add(method, "/v1/operator/keyring", _change(operation))
+    router.add("PUT", "/v1/agent/force-leave/", force_leave)
+
+
+async def list_keys(call: Call) -> web.Response:
+    """How many members have each key, and how many encrypt with it."""
+    relay_factor = _relay_factor(call)
+    # There is one pool, the LAN's: `local-only` leaves nothing out.
+    _local_only(call)
+    report = await _perform(call, KeyOperation.LIST, b"", relay_factor)
+    ring: dict[str, object] = {
+        "WAN": False,
+        "Datacenter": call.facade.view.datacenter,
+        "Segment": "",
+        "Keys": dict(sorted(report.keys.items())),
+        "PrimaryKeys": dict(sorted(report.primary_keys.items())),
+        "NumNodes": report.members,
+    }
+    if report.notes:
+        ring["Messages"] = dict(report.notes)
+    return await json_response(call, [ring])
+
+
+def _change(operation: KeyOperation) -> Handler:
+    async def change(call: Call) -> web.Response:
+        relay_factor = _relay_factor(call)
+        if _local_only(call):
+            raise ApiError(
+                400,
+                "Bad request: Invalid use of local-only: "
+                "local-only can only be set for list requests",
+            )
+        key = await _key(call)
+        await _perform(call, operation, key, relay_factor)
+        return empty_response()
+
+    return change
+
+
+async def force_leave(call: Call) -> web.Response:
+    """Have a failed member listed as left; with `prune` have it forgotten."""
+    try:
+        call.facade.pool.force_leave(call.rest, prune="prune" in call.params)
+    except (UnknownMemberError, StateError) as error:
+        raise ApiError(500, str(error)) from error
+    return empty_response()
+
+
+async def _perform(call: Call, operation: KeyOperation, key: bytes, relay_factor: int) -> KeyReport:
+    try:
+        report = await call.facade.pool.change_keys(operation, key, relay_factor=relay_factor)
+    except StateError as error:
+        raise ApiError(500, str(error)) from error
+    if not report.is_complete:
+        raise ApiError(500, _problems(report, call.facade.view.datacenter))
+    return report
+
+
+def _problems(report: KeyReport, datacenter: str) -> str:
+    """Who failed and why, in the form that Go's multierror gives them."""
+    if report.failures:
+        lines = [f"{len(report.failures)}/{report.members} nodes reported failure"]
+    else:
+        lines = [f"{report.answers}/{report.members} nodes reported success"]
+    lines[0] = f"{datacenter} (LAN) error: {lines[0]}"
+    lines += [f"{name}: {why}" for name, why in sorted(report.failures.items())]
+    count = f"{len(lines)} error{'s' if len(lines) > 1 else ''} occurred:"
+    return "\n".join([count, *(f"\t* {line}" for line in lines), "", ""])
+
+
+async def _key(call: Call) -> bytes:
+    try:
+        fields = Fields(await read_json(call.request))
+        text = fields.string("Key")
+        fields.finish()
+    except FieldError as error:
+        raise ApiError(400, f"Bad request: {error}") from error
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ApiError(500, f"the key is not base64: {error}") from error
+
+
+def _relay_factor(call: Call) -> int:
+    text = call.param("relay-factor")
+    if not text:
+        return 0
+    try:
+        factor = int(text)
+    except ValueError:
+        raise ApiError(400, f"Bad request: Error parsing relay factor: {text!r}") from None
+    if not 0 <= factor <= RELAY_FACTOR_MAX:
+        raise ApiError(
+            400,
+            "Bad request: Invalid relay-factor: "
+            f"Relay factor must be in range: [0, {RELAY_FACTOR_MAX}]",
+        )
+    return factor
+
+
+def _local_only(call: Call) -> bool:
+    text = call.param("local-only")
+    if not text:
+        return False
+    try:
+        return parse_bool(text)
+    except ValueError:
+        raise ApiError(400, f"Bad request: Error parsing local-only: {text!r}") from None

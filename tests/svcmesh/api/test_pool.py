@@ -1,0 +1,143 @@
+"""`/v1/operator/keyring`, `/v1/agent/force-leave/` and `/v1/agent/monitor`."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import aiohttp
+import pytest
+
+from gossip import KeyOperation, KeyReport, MemberName
+
+from .fakes import Client, FakeAgent, run, serving
+
+KEY, KEY_TEXT = b"k" * 16, "a2tra2tra2tra2tra2traw=="
+N1, N2 = MemberName("n1"), MemberName("n2")
+
+
+def test_keys_are_listed_with_the_number_of_members_that_have_them() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.pool.report = KeyReport(
+            2, answers=2, keys_of={N1: ("a", "b"), N2: ("a",)}, primary_keys={"a": 2}
+        )
+        answer = await client.get("/v1/operator/keyring?relay-factor=3&local-only=true")
+        assert answer.json == [
+            {
+                "WAN": False,
+                "Datacenter": "dc1",
+                "Segment": "",
+                "Keys": {"a": 2, "b": 1},
+                "PrimaryKeys": {"a": 2},
+                "NumNodes": 2,
+            }
+        ]
+        assert agent.pool.asked == [(KeyOperation.LIST, b"", 3)]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("method", "operation"),
+    [
+        ("POST", KeyOperation.INSTALL),
+        ("PUT", KeyOperation.USE),
+        ("DELETE", KeyOperation.REMOVE),
+    ],
+)
+def test_each_method_is_an_operation(method: str, operation: KeyOperation) -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        answer = await client.call(method, "/v1/operator/keyring", json={"Key": KEY_TEXT})
+        assert (answer.status, answer.body) == (200, b"")
+        assert agent.pool.asked == [(operation, KEY, 0)]
+
+    run(scenario)
+
+
+def test_members_that_fail_are_named() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.pool.report = KeyReport(3, answers=3, failures={N2: "no keyring"})
+        answer = await client.call("POST", "/v1/operator/keyring", json={"Key": KEY_TEXT})
+        assert answer.status == 500
+        assert answer.text == (
+            "2 errors occurred:\n\t* dc1 (LAN) error: 1/3 nodes reported failure\n"
+            "\t* n2: no keyring\n\n"
+        )
+
+    run(scenario)
+
+
+def test_members_that_are_silent_are_counted() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.pool.report = KeyReport(3, answers=2)
+        answer = await client.get("/v1/operator/keyring")
+        assert answer.status == 500
+        assert "2/3 nodes reported success" in answer.text
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "body", "status", "text"),
+    [
+        ("GET", "?relay-factor=9", b"", 400, "Relay factor must be in range: [0, 5]"),
+        ("GET", "?relay-factor=z", b"", 400, "Error parsing relay factor"),
+        ("GET", "?local-only=zz", b"", 400, "Error parsing local-only"),
+        ("POST", "?local-only=true", b'{"Key":""}', 400, "can only be set for list requests"),
+        ("PUT", "", b"x", 400, "Request decode failed"),
+        ("PUT", "", b'{"Key":"abc"}', 500, "base64"),
+        ("PATCH", "", b"", 405, "not allowed"),
+    ],
+)
+def test_refusals(method: str, query: str, body: bytes, status: int, text: str) -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        answer = await client.call(method, f"/v1/operator/keyring{query}", data=body)
+        assert answer.status == status
+        assert text in answer.text
+        assert agent.pool.asked == []
+
+    run(scenario)
+
+
+def test_a_member_is_forced_to_leave() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        assert (await client.put("/v1/agent/force-leave/n1")).status == 200
+        assert (await client.put("/v1/agent/force-leave/n1?prune")).status == 200
+        assert agent.pool.left == [("n1", False), ("n1", True)]
+        answer = await client.put("/v1/agent/force-leave/nobody")
+        assert (answer.status, answer.text) == (500, "agent: No node found with name 'nobody'")
+
+    run(scenario)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 - what is awaited has no event of its own
+        await asyncio.sleep(0.001)
+
+
+def test_the_log_is_streamed_until_the_client_hangs_up() -> None:
+    async def scenario() -> None:
+        root = logging.getLogger()
+        before = len(root.handlers)
+        async with (
+            asyncio.timeout(10),
+            serving(FakeAgent()) as client,
+            aiohttp.ClientSession() as session,
+            session.get(f"{client.base}/v1/agent/monitor?loglevel=warn") as response,
+        ):
+            assert response.status == 200
+            await until(lambda: len(root.handlers) > before)
+            logging.getLogger("agent.x").warning("something is up")
+            line = await response.content.readline()
+            assert line.endswith(b"[WARN]  agent.x: something is up\n")
+            response.close()
+            await until(lambda: len(root.handlers) == before)
+
+    asyncio.run(scenario())
+
+
+def test_an_unknown_log_level_is_refused() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.get("/v1/agent/monitor?loglevel=bogus")
+        assert (answer.status, answer.text) == (400, "Bad request: Unknown log level: bogus")
+
+    run(scenario)
