@@ -33,8 +33,8 @@ class Save:
     """
 
     token: SaveToken
-    hard_state: HardState | None
-    """None: unchanged."""
+    hard_state: HardState
+    """As it is now, changed or not."""
     entries: tuple[Entry, ...]
 
 

@@ -55,8 +55,7 @@ class Disk:
     entries: list[Entry] = field(default_factory=list)
 
     def write(self, save: Save) -> None:
-        if save.hard_state is not None:
-            self.hard_state = save.hard_state
+        self.hard_state = save.hard_state
         if save.entries:
             first = save.entries[0].index
             self.entries = [e for e in self.entries if e.index < first] + list(save.entries)

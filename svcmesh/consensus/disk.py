@@ -1,0 +1,331 @@
+"""Raft's log and snapshots on disk. Blocking: one thread of the shell writes here.
+
+`log` is a header and frames, each written by one call and covered by one fsync:
+
+    u32 length | u32 crc32 of the payload | u32 crc32 of the eight bytes before | payload
+
+The payload is msgpack: [term, voted_for, [[index, term, kind, data], ...]]. An entry takes the
+place of the one with its index and of all behind it. A frame that a crash left unfinished at the
+end was promised to nobody and is cut off. A damaged frame with whole ones behind it is not
+our doing: the log is refused, because what is missing may have been acknowledged.
+
+`snapshot` is a header, meta data, the state, and a SHA-256 of all before.
+"""
+
+import hashlib
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from zlib import crc32
+
+import msgpack
+
+from svcmesh.consensus.raft.effects import Save
+from svcmesh.consensus.raft.types import (
+    Entry,
+    EntryKind,
+    HardState,
+    LogIndex,
+    Membership,
+    ServerId,
+    SnapshotMeta,
+    Term,
+)
+from svcmesh.errors import DecodeError, StorageError
+from svcmesh.journal import fsync_folder
+
+LOG_HEADER: Final = b"svcmesh raft log 1\n"
+SNAPSHOT_HEADER: Final = b"svcmesh raft snapshot 1\n"
+FRAME_BYTES_MAX: Final = 256 * 1024 * 1024
+CHUNK_BYTES: Final = 256 * 1024
+
+_FRAME: Final = struct.Struct(">III")
+_DIGEST_BYTES: Final = 32
+_META: Final = struct.Struct(">I")
+
+
+class CorruptLogError(StorageError):
+    """The log or snapshot is damaged in a way that may have lost acknowledged writes."""
+
+    def __init__(self, path: Path, what: str) -> None:
+        super().__init__(
+            f"{path}: {what}. Acknowledged writes may be missing, so this server does not start "
+            f"with it. If the other servers are well, stop this one, move {path.parent} away, and "
+            "start it again: it fetches everything from them. If they are not, restore a snapshot."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedState:
+    """What a server begins with."""
+
+    hard_state: HardState
+    snapshot: SnapshotMeta | None
+    """None: there is none, and the log begins at 1."""
+    entries: tuple[Entry, ...]
+    warnings: tuple[str, ...]
+
+
+class RaftDisk:
+    """The files of one server, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._log = folder / "log"
+        self._snapshot = folder / "snapshot"
+        self._fd: int | None = None
+        self.log_bytes = 0
+        """The size of the log file."""
+
+    # -- starting -------------------------------------------------------------------------------
+
+    def load(self) -> LoadedState:
+        """Read everything; call it once, first.
+
+        Raises:
+            CorruptLogError: Damage that a crash does not explain.
+            StorageError: The disk refuses.
+        """
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            snapshot = self._load_meta()
+            content = self._log.read_bytes() if self._log.exists() else b""
+            hard_state, entries, sound_bytes = self._parse(content)
+            warnings = []
+            if sound_bytes < len(content):
+                warnings.append(
+                    f"{self._log}: {len(content) - sound_bytes} unfinished bytes cut off"
+                )
+            if sound_bytes == 0:
+                self._create(HardState(), ())
+            else:
+                self._open(sound_bytes, is_cut=sound_bytes < len(content))
+        except OSError as error:
+            raise StorageError(f"cannot read {self._folder}: {error.strerror}") from error
+        first_index = snapshot.index + 1 if snapshot is not None else 1
+        if entries and entries[0].index > first_index:
+            raise CorruptLogError(self._log, f"entries from {first_index} on are missing")
+        return LoadedState(hard_state, snapshot, tuple(entries), tuple(warnings))
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    # -- the log --------------------------------------------------------------------------------
+
+    def append(self, saves: Sequence[Save]) -> None:
+        """Write saves with one fsync.
+
+        Raises:
+            StorageError: The disk refused. What it holds is unknown: this server must stop.
+        """
+        assert self._fd is not None
+        data = b"".join(_frame(save.hard_state, save.entries) for save in saves)
+        try:
+            _write_all(self._fd, data)
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise StorageError(f"cannot write {self._log}: {error.strerror}") from error
+        self.log_bytes += len(data)
+
+    def rewrite(self, hard_state: HardState, entries: Sequence[Entry]) -> None:
+        """Put a log of these entries in the old one's place.
+
+        Raises:
+            StorageError: The disk refused; the old log is there still.
+        """
+        try:
+            self.close()
+            self._create(hard_state, entries)
+        except OSError as error:
+            raise StorageError(f"cannot write {self._log}: {error.strerror}") from error
+
+    def _create(self, hard_state: HardState, entries: Sequence[Entry]) -> None:
+        beside = self._log.with_name("log.tmp")
+        content = LOG_HEADER + _frame(hard_state, tuple(entries))
+        _write_file(beside, [content])
+        beside.replace(self._log)
+        fsync_folder(self._folder)
+        self._open(len(content), is_cut=False)
+
+    def _open(self, size_bytes: int, *, is_cut: bool) -> None:
+        self._fd = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        if is_cut:
+            os.ftruncate(self._fd, size_bytes)
+            os.fsync(self._fd)
+        self.log_bytes = size_bytes
+
+    def _parse(self, content: bytes) -> tuple[HardState, list[Entry], int]:
+        """What the log says, and how many bytes of it are sound; 0 when there is no log yet."""
+        hard_state, entries = HardState(), list[Entry]()
+        if not content.startswith(LOG_HEADER):
+            if LOG_HEADER.startswith(content):
+                return hard_state, entries, 0
+            raise CorruptLogError(self._log, "this is no log")
+        at = len(LOG_HEADER)
+        while at < len(content):
+            payload = _payload_at(content, at)
+            if payload is None:
+                if _has_frame_behind(content, at + 1):
+                    raise CorruptLogError(self._log, f"damaged at byte {at}")
+                break
+            hard_state, news = _decode_payload(payload, self._log)
+            if news:
+                first = news[0].index
+                if entries and first > entries[-1].index + 1:
+                    raise CorruptLogError(self._log, f"a gap before entry {first}")
+                if entries:
+                    del entries[max(0, first - entries[0].index) :]
+                entries += news
+            at += _FRAME.size + len(payload)
+        return hard_state, entries, at
+
+    # -- snapshots ------------------------------------------------------------------------------
+
+    def write_snapshot(self, meta: SnapshotMeta, state: Iterable[bytes]) -> None:
+        """Put a snapshot in the older one's place.
+
+        Raises:
+            StorageError: The disk refused; the older one is there still.
+        """
+        beside = self._folder / "snapshot.tmp"
+        try:
+            _write_file(beside, _sealed(meta, state))
+            beside.replace(self._snapshot)
+            fsync_folder(self._folder)
+        except OSError as error:
+            raise StorageError(f"cannot write {self._snapshot}: {error.strerror}") from error
+
+    def read_snapshot(self) -> tuple[SnapshotMeta, bytes]:
+        """The latest snapshot's meta data and state, checked.
+
+        Raises:
+            CorruptLogError: It is damaged.
+            StorageError: There is none, or the disk refuses.
+        """
+        try:
+            content = self._snapshot.read_bytes()
+        except OSError as error:
+            raise StorageError(f"cannot read {self._snapshot}: {error.strerror}") from error
+        try:
+            return unseal_snapshot_untrusted(content)
+        except DecodeError as error:
+            raise CorruptLogError(self._snapshot, str(error)) from error
+
+    def snapshot_bytes(self) -> bytes:
+        """The file of the latest snapshot as it is sent to other servers.
+
+        Raises:
+            StorageError: There is none, or the disk refuses.
+        """
+        try:
+            return self._snapshot.read_bytes()
+        except OSError as error:
+            raise StorageError(f"cannot read {self._snapshot}: {error.strerror}") from error
+
+    def _load_meta(self) -> SnapshotMeta | None:
+        return self.read_snapshot()[0] if self._snapshot.exists() else None
+
+
+def seal_snapshot(meta: SnapshotMeta, state: Iterable[bytes]) -> bytes:
+    """A snapshot as it stands in a file."""
+    return b"".join(_sealed(meta, state))
+
+
+def unseal_snapshot_untrusted(content: bytes) -> tuple[SnapshotMeta, bytes]:
+    """Read a snapshot file.
+
+    Raises:
+        DecodeError: It is none, or damaged.
+    """
+    body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
+    if not body.startswith(SNAPSHOT_HEADER):
+        raise DecodeError("raft-snapshot", "this is no snapshot")
+    if hashlib.sha256(body).digest() != digest:
+        raise DecodeError("raft-snapshot", "the checksum is wrong")
+    try:
+        (length,) = _META.unpack_from(body, len(SNAPSHOT_HEADER))
+        start = len(SNAPSHOT_HEADER) + _META.size
+        index, term, members = msgpack.unpackb(body[start : start + length])
+        meta = SnapshotMeta(
+            LogIndex(int(index)), Term(int(term)), Membership.decode_untrusted(members)
+        )
+    except (struct.error, ValueError, TypeError, msgpack.UnpackException) as error:
+        raise DecodeError("raft-snapshot", str(error)) from error
+    return meta, body[start + length :]
+
+
+def _sealed(meta: SnapshotMeta, state: Iterable[bytes]) -> Iterator[bytes]:
+    packed = msgpack.packb([meta.index, meta.term, meta.members.encode()])
+    digest = hashlib.sha256()
+    for part in (SNAPSHOT_HEADER, _META.pack(len(packed)), packed):
+        digest.update(part)
+        yield part
+    for part in state:
+        digest.update(part)
+        yield part
+    yield digest.digest()
+
+
+def _frame(hard_state: HardState, entries: Sequence[Entry]) -> bytes:
+    payload = msgpack.packb([hard_state.term, hard_state.voted_for, entries])
+    start = struct.pack(">II", len(payload), crc32(payload))
+    return bytes(start + struct.pack(">I", crc32(start)) + payload)
+
+
+def _payload_at(content: bytes, at: int) -> bytes | None:
+    """The payload of the frame that begins at `at`; None when there is no whole one."""
+    if at + _FRAME.size > len(content):
+        return None
+    length, checksum, header_checksum = _FRAME.unpack_from(content, at)
+    if header_checksum != crc32(content[at : at + 8]) or length > FRAME_BYTES_MAX:
+        return None
+    payload = content[at + _FRAME.size : at + _FRAME.size + length]
+    return payload if len(payload) == length and crc32(payload) == checksum else None
+
+
+def _has_frame_behind(content: bytes, start: int) -> bool:
+    for at in range(start, len(content) - _FRAME.size):
+        length, _, header_checksum = _FRAME.unpack_from(content, at)
+        # Most places fail here, cheaply.
+        if (
+            at + _FRAME.size + length <= len(content)
+            and header_checksum == crc32(content[at : at + 8])
+            and _payload_at(content, at) is not None
+        ):
+            return True
+    return False
+
+
+def _decode_payload(payload: bytes, path: Path) -> tuple[HardState, list[Entry]]:
+    try:
+        term, voted_for, entries = msgpack.unpackb(payload)
+        decoded = [
+            Entry(LogIndex(index), Term(entry_term), EntryKind(kind), data)
+            for index, entry_term, kind, data in entries
+        ]
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        # The checksum holds, so this was written by another program, or a newer one.
+        raise CorruptLogError(path, f"a frame that this version cannot read ({error})") from error
+    return HardState(Term(term), ServerId(voted_for) if voted_for else None), decoded
+
+
+def _write_file(path: Path, parts: Iterable[bytes]) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        for part in parts:
+            _write_all(fd, part)
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(fd, left) :]

@@ -1,0 +1,146 @@
+"""Raft's files: what was synced is there after any crash, and damage is not taken for one."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svcmesh.consensus.disk import (
+    CorruptLogError,
+    LoadedState,
+    RaftDisk,
+    seal_snapshot,
+    unseal_snapshot_untrusted,
+)
+from svcmesh.consensus.raft import (
+    Entry,
+    EntryKind,
+    HardState,
+    LogIndex,
+    Membership,
+    Save,
+    SaveToken,
+    ServerId,
+    SnapshotMeta,
+    Term,
+)
+from svcmesh.errors import DecodeError
+
+ONE = ServerId("one")
+
+
+def entry(index: int, term: int = 1, data: bytes = b"x") -> Entry:
+    return Entry(LogIndex(index), Term(term), EntryKind.COMMAND, data)
+
+
+def save(term: int, *entries: Entry) -> Save:
+    return Save(SaveToken(1), HardState(Term(term), ONE), entries)
+
+
+SAVES = [save(1, entry(1), entry(2)), save(2), save(3, entry(2, 3, b"yy"), entry(3, 3))]
+
+
+def written(folder: Path) -> Path:
+    disk = RaftDisk(folder)
+    disk.load()
+    for one in SAVES:
+        disk.append([one])
+    disk.close()
+    return folder / "log"
+
+
+def loaded(folder: Path) -> LoadedState:
+    disk = RaftDisk(folder)
+    state = disk.load()
+    disk.close()
+    return state
+
+
+def test_a_later_entry_takes_the_place_of_one_and_of_all_behind_it(tmp_path: Path) -> None:
+    written(tmp_path)
+    state = loaded(tmp_path)
+    assert state.entries == (entry(1), entry(2, 3, b"yy"), entry(3, 3))
+    assert state.hard_state == HardState(Term(3), ONE)
+    assert state.warnings == ()
+
+
+def test_a_write_torn_at_any_byte_leaves_what_was_synced_before(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    content = path.read_bytes()
+    ends = []
+    for count in range(len(SAVES) + 1):
+        folder = tmp_path / f"part{count}"
+        disk = RaftDisk(folder)
+        disk.load()
+        for one in SAVES[:count]:
+            disk.append([one])
+        disk.close()
+        ends.append((len((folder / "log").read_bytes()), loaded(folder)))
+    for cut in range(len(content) + 1):
+        path.write_bytes(content[:cut])
+        expected = [state for size, state in ends if size <= cut]
+        state = loaded(tmp_path)
+        wanted = expected[-1] if expected else LoadedState(HardState(), None, (), ())
+        assert (state.hard_state, state.entries) == (wanted.hard_state, wanted.entries), cut
+        disk = RaftDisk(tmp_path)
+        disk.load()
+        disk.append([save(9, entry(len(state.entries) + 1, 9))])
+        disk.close()
+        assert loaded(tmp_path).entries == (*state.entries, entry(len(state.entries) + 1, 9))
+
+
+@given(st.data())
+def test_damage_in_the_middle_is_refused_with_instructions(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("raft")
+    path = written(folder)
+    content = bytearray(path.read_bytes())
+    last_frame_bytes = len(content) - len(b"".join([content[: content.rfind(b"yy")]]))
+    at = data.draw(st.integers(0, len(content) - last_frame_bytes - 60))
+    content[at] ^= data.draw(st.sampled_from([1, 16, 128]))
+    path.write_bytes(content)
+    with pytest.raises(CorruptLogError, match="start it again: it fetches everything"):
+        loaded(folder)
+
+
+def test_a_log_is_written_anew_with_what_is_kept(tmp_path: Path) -> None:
+    written(tmp_path)
+    disk = RaftDisk(tmp_path)
+    disk.load()
+    before = disk.log_bytes
+    meta = SnapshotMeta(LogIndex(2), Term(3), Membership.of({ONE}))
+    disk.write_snapshot(meta, [b"state", b"!"])
+    disk.rewrite(HardState(Term(3), ONE), [entry(3, 3)])
+    disk.append([save(3, entry(4, 3))])
+    assert disk.log_bytes < before
+    assert disk.read_snapshot() == (meta, b"state!")
+    disk.close()
+    state = loaded(tmp_path)
+    assert state.snapshot == meta
+    assert state.entries == (entry(3, 3), entry(4, 3))
+
+
+def test_entries_that_are_missing_behind_the_snapshot_are_noticed(tmp_path: Path) -> None:
+    disk = RaftDisk(tmp_path)
+    disk.load()
+    disk.rewrite(HardState(Term(1)), [entry(7)])
+    disk.close()
+    with pytest.raises(CorruptLogError, match="from 1 on are missing"):
+        loaded(tmp_path)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_are_taken_for_a_snapshot(content: bytes) -> None:
+    with pytest.raises(DecodeError):
+        unseal_snapshot_untrusted(content)
+
+
+def test_a_damaged_snapshot_is_refused(tmp_path: Path) -> None:
+    meta = SnapshotMeta(LogIndex(2), Term(3), Membership.of({ONE}))
+    content = bytearray(seal_snapshot(meta, [b"state"]))
+    content[-40] ^= 1
+    (tmp_path / "snapshot").write_bytes(content)
+    with pytest.raises(CorruptLogError, match="checksum"):
+        loaded(tmp_path)
