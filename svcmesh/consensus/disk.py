@@ -15,6 +15,7 @@ our doing: the log is refused, because what is missing may have been acknowledge
 import hashlib
 import os
 import struct
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,8 @@ class RaftDisk:
         self._folder = folder
         self._log = folder / "log"
         self._snapshot = folder / "snapshot"
+        self._snapshot_lock = threading.Lock()
+        self._snapshot_index = LogIndex(0)
         self._fd: int | None = None
         self.log_bytes = 0
         """The size of the log file."""
@@ -105,7 +108,9 @@ class RaftDisk:
                 self._open(sound_bytes, is_cut=sound_bytes < len(content))
         except OSError as error:
             raise StorageError(f"cannot read {self._folder}: {error.strerror}") from error
-        first_index = snapshot.index + 1 if snapshot is not None else 1
+        if snapshot is not None:
+            self._snapshot_index = snapshot.index
+        first_index = self._snapshot_index + 1
         if entries and entries[0].index > first_index:
             raise CorruptLogError(self._log, f"entries from {first_index} on are missing")
         return LoadedState(hard_state, snapshot, tuple(entries), tuple(warnings))
@@ -188,16 +193,22 @@ class RaftDisk:
     # -- snapshots ------------------------------------------------------------------------------
 
     def write_snapshot(self, meta: SnapshotMeta, state: Iterable[bytes]) -> None:
-        """Put a snapshot in the older one's place.
+        """Put a snapshot in the older one's place; one that is older itself changes nothing.
+
+        May be called on another thread than the rest.
 
         Raises:
             StorageError: The disk refused; the older one is there still.
         """
         beside = self._folder / "snapshot.tmp"
         try:
-            _write_file(beside, _sealed(meta, state))
-            beside.replace(self._snapshot)
-            fsync_folder(self._folder)
+            with self._snapshot_lock:
+                if meta.index < self._snapshot_index:
+                    return
+                _write_file(beside, _sealed(meta, state))
+                beside.replace(self._snapshot)
+                fsync_folder(self._folder)
+                self._snapshot_index = meta.index
         except OSError as error:
             raise StorageError(f"cannot write {self._snapshot}: {error.strerror}") from error
 
@@ -230,6 +241,48 @@ class RaftDisk:
 
     def _load_meta(self) -> SnapshotMeta | None:
         return self.read_snapshot()[0] if self._snapshot.exists() else None
+
+
+class MemoryDisk:
+    """The same without a disk, for `-dev`: nothing survives, nothing fails."""
+
+    def __init__(self) -> None:
+        self.log_bytes = 0
+        self._content: bytes | None = None
+
+    def load(self) -> LoadedState:
+        """There is never anything."""
+        return LoadedState(HardState(), None, (), ())
+
+    def close(self) -> None:
+        """Forget."""
+        self._content = None
+
+    def append(self, saves: Sequence[Save]) -> None:
+        """Count."""
+        self.log_bytes += sum(len(entry.data) for save in saves for entry in save.entries)
+
+    def rewrite(self, hard_state: HardState, entries: Sequence[Entry]) -> None:
+        """Count anew."""
+        self.log_bytes = sum(len(entry.data) for entry in entries)
+
+    def write_snapshot(self, meta: SnapshotMeta, state: Iterable[bytes]) -> None:
+        """Keep it in memory."""
+        self._content = seal_snapshot(meta, state)
+
+    def read_snapshot(self) -> tuple[SnapshotMeta, bytes]:
+        """The latest one's meta data and state."""
+        return unseal_snapshot_untrusted(self.snapshot_bytes())
+
+    def snapshot_bytes(self) -> bytes:
+        """The latest one.
+
+        Raises:
+            StorageError: There is none.
+        """
+        if self._content is None:
+            raise StorageError("there is no snapshot")
+        return self._content
 
 
 def seal_snapshot(meta: SnapshotMeta, state: Iterable[bytes]) -> bytes:

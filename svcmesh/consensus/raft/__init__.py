@@ -1,5 +1,6 @@
 """Raft as a machine without I/O: the public names."""
 
+from svcmesh.consensus.raft.codec import pack_message, unpack_message_untrusted
 from svcmesh.consensus.raft.config import RaftConfig
 from svcmesh.consensus.raft.effects import (
     Committed,
@@ -56,4 +57,6 @@ __all__ = [
     "SnapshotInstalled",
     "SnapshotMeta",
     "Term",
+    "pack_message",
+    "unpack_message_untrusted",
 ]

@@ -33,9 +33,13 @@ class RaftLog:
         self._memberships: list[tuple[LogIndex, Membership]] = [(snapshot.index, snapshot.members)]
         kept = list(entries)
         if kept and kept[0].index <= snapshot.index:
-            # Entries that are kept for followers that lag.
-            first = kept[0]
-            self._base_index, self._base_term = LogIndex(first.index - 1), Term(0)
+            position = snapshot.index - kept[0].index
+            if position < len(kept) and kept[position].term == snapshot.term:
+                # Entries that are kept for followers that lag.
+                self._base_index, self._base_term = LogIndex(kept[0].index - 1), Term(0)
+            else:
+                # The snapshot came from a leader whose log ours was not, or not yet.
+                kept = []
         self.append(kept)
 
     @property

@@ -127,6 +127,16 @@ class Raft:
         return self._term
 
     @property
+    def config(self) -> RaftConfig:
+        """Its timing and bounds."""
+        return self._config
+
+    @property
+    def hard_state(self) -> HardState:
+        """What must be on disk besides the log."""
+        return HardState(self._term, self._voted_for)
+
+    @property
     def members(self) -> Membership:
         """In force, committed or not."""
         return self.log.members
@@ -524,7 +534,7 @@ class Raft:
             first_index=entries[0].index if entries else None,
             last_index=entries[-1].index if entries else None,
         )
-        self._effects.append(Save(token, HardState(self._term, self._voted_for), entries))
+        self._effects.append(Save(token, self.hard_state, entries))
 
     def _send(self, to: ServerId, message: Message) -> None:
         self._effects.append(Send(to, message))

@@ -1,0 +1,668 @@
+"""The asyncio shell around Raft: timer, disk, messages, and the state machine behind it.
+
+Proposals of one turn of the loop go into the log together; saves of one fsync are acknowledged
+together. It takes no protocol decision. Who is reached where is the transport's business.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from queue import SimpleQueue
+from random import Random
+from typing import Any, Final, Protocol
+
+from svcmesh.consensus.disk import (
+    CHUNK_BYTES,
+    MemoryDisk,
+    RaftDisk,
+    seal_snapshot,
+    unseal_snapshot_untrusted,
+)
+from svcmesh.consensus.raft import (
+    Busy,
+    Committed,
+    Effect,
+    Entry,
+    EntryKind,
+    HardState,
+    LogIndex,
+    MembersChanged,
+    Membership,
+    Message,
+    NotLeader,
+    Raft,
+    RaftConfig,
+    ReadFailed,
+    ReadId,
+    ReadReady,
+    Role,
+    RoleChanged,
+    Save,
+    SaveToken,
+    Send,
+    SendSnapshot,
+    ServerId,
+    SnapshotInstalled,
+    SnapshotMeta,
+    Term,
+)
+from svcmesh.errors import DecodeError, StorageError, SvcmeshError
+
+logger = logging.getLogger("raft")
+
+APPLY_S_MAX: Final = 0.004
+"""So long entries are applied before the loop gets its turn."""
+
+APPLY_ENTRIES: Final = 64
+"""Applied between two looks at the clock."""
+
+SNAPSHOT_ENTRIES: Final = 16_384
+"""Entries applied since the last snapshot before there is a new one ..."""
+SNAPSHOT_LOG_BYTES: Final = 4 * 1024 * 1024
+"""... if the log has grown to this, and to half the size of the snapshot."""
+TRAILING_ENTRIES: Final = 4096
+"""Entries kept for followers that lag a little."""
+
+SNAPSHOT_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024
+SNAPSHOT_CHUNK_TIMEOUT_S: Final = 10.0
+
+
+class NoLeaderError(SvcmeshError):
+    """There is no leader to ask, or not here. Nothing was done."""
+
+    def __init__(self, leader: ServerId | None = None) -> None:
+        super().__init__("No cluster leader")
+        self.leader = leader
+        """Who may be the leader; None when nobody is known."""
+
+
+class OutcomeUnknownError(SvcmeshError):
+    """Leadership was lost, or time ran out, before the outcome was known: it may have happened."""
+
+
+class StateMachine(Protocol):
+    """What the log is applied to. `apply` is a function of the state and its arguments alone."""
+
+    def apply(self, index: int, command: bytes) -> object:
+        """Change the state; the result goes to whoever proposed it. It does not raise."""
+
+    def freeze(self) -> Iterable[bytes]:
+        """The present state in parts, to be consumed on another thread while this one goes on."""
+
+    def restore(self, state: bytes) -> None:
+        """Take a state for the present one.
+
+        Raises:
+            DecodeError: It is none; nothing has changed.
+        """
+
+
+class Transport(Protocol):
+    """How servers are reached."""
+
+    def send(self, to: ServerId, message: Message) -> None:
+        """Send, or lose, a message."""
+
+    async def send_snapshot_part(
+        self, to: ServerId, term: Term, offset: int, part: bytes, *, is_last: bool
+    ) -> bool:
+        """Bring a part of a snapshot there; False when that failed."""
+
+
+@dataclass(slots=True)
+class _Incoming:
+    """A snapshot that is being received."""
+
+    sender: ServerId
+    term: Term
+    content: bytearray
+
+
+@dataclass(frozen=True, slots=True)
+class _Rewrite:
+    hard_state: HardState
+    entries: tuple[Entry, ...]
+
+
+class Consensus:
+    """One server's Raft, running.
+
+    Every method belongs to the loop. `on_role` is told of changes of role, term and leader,
+    `on_failure` when the disk has refused: this server takes no part any more then.
+    """
+
+    def __init__(
+        self,
+        own_id: ServerId,
+        machine: StateMachine,
+        disk: RaftDisk | MemoryDisk,
+        transport: Transport,
+        *,
+        config: RaftConfig | None = None,
+        on_role: Callable[[RoleChanged], None] = lambda _: None,
+        on_failure: Callable[[StorageError], None] = lambda _: None,
+    ) -> None:
+        """Load what is on disk; blocking.
+
+        Raises:
+            StorageError: The log or snapshot is damaged, or the disk refuses.
+        """
+        self.id = own_id
+        self._machine, self._disk, self._transport = machine, disk, transport
+        self._on_role, self._on_failure = on_role, on_failure
+        self._loop = asyncio.get_running_loop()
+        loaded = disk.load()
+        for warning in loaded.warnings:
+            logger.warning("%s", warning)
+        founding = SnapshotMeta(LogIndex(0), Term(0), Membership(()))
+        snapshot = loaded.snapshot or founding
+        if loaded.snapshot is not None:
+            machine.restore(disk.read_snapshot()[1])
+        self.has_state = bool(loaded.snapshot or loaded.entries or loaded.hard_state.term)
+        """Whether this server has been a member of a group before."""
+        self.raft = Raft(
+            config or RaftConfig(),
+            own_id,
+            hard_state=loaded.hard_state,
+            snapshot=snapshot,
+            entries=loaded.entries,
+            now=self._loop.time(),
+            rng=Random(),
+        )
+        self.applied = snapshot.index
+        """The last entry in the state machine."""
+        self._snapshot_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._writer = _Writer(disk, self._loop, self._handle_saved, self._handle_disk_failure)
+        self._proposals: list[tuple[bytes, asyncio.Future[object]]] = []
+        self._outcomes: dict[LogIndex, tuple[Term, asyncio.Future[object]]] = {}
+        self._reads: dict[ReadId, asyncio.Future[None]] = {}
+        self._applied_waiting: list[tuple[LogIndex, asyncio.Future[None]]] = []
+        self._is_applying = self._is_snapshotting = False
+        self._incoming: _Incoming | None = None
+        self._received: bytes | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+        self._arm()
+
+    # -- life -----------------------------------------------------------------------------------
+
+    def found(self) -> None:
+        """Begin a new group of one, ourselves. Only for a server that has no state."""
+        assert not self.has_state
+        logger.info("founding a group of servers: id=%s", self.id)
+        self.has_state = True
+        members = SnapshotMeta(LogIndex(0), Term(0), Membership((self.id,)))
+        self._disk.write_snapshot(members, self._machine.freeze())
+        self.raft = Raft(
+            self.raft.config,
+            self.id,
+            hard_state=HardState(),
+            snapshot=members,
+            entries=(),
+            now=self._loop.time() - 1000.0,
+            rng=Random(),
+        )
+        # Nobody else can be elected: there is nothing to wait for.
+        self._act(self.raft.handle_timer(now=self._loop.time()))
+
+    async def close(self) -> None:
+        """Stop; nothing is sent or written from now on."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._fail_everything()
+        await asyncio.to_thread(self._writer.close)
+        self._disk.close()
+
+    # -- what is known --------------------------------------------------------------------------
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether we take ourselves for the leader."""
+        return self.raft.role is Role.LEADER
+
+    @property
+    def leader(self) -> ServerId | None:
+        """Whom we take for the leader."""
+        return self.raft.leader
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether what is applied here may be read without asking anybody."""
+        return self.raft.has_lease(now=self._loop.time())
+
+    # -- writing and reading --------------------------------------------------------------------
+
+    async def propose(self, command: bytes) -> object:
+        """Have a command applied on every server; its result.
+
+        Raises:
+            NoLeaderError: We do not lead. Nothing was done.
+            OutcomeUnknownError: Leadership was lost first: it may have happened.
+        """
+        if not self.is_leader or self._is_closed:
+            raise NoLeaderError(self.leader)
+        outcome: asyncio.Future[object] = self._loop.create_future()
+        if not self._proposals:
+            # Whoever proposes in this turn of the loop goes along.
+            self._loop.call_soon(self._propose_all)
+        self._proposals.append((command, outcome))
+        return await outcome
+
+    async def barrier(self) -> None:
+        """Return when what is applied here includes everything acknowledged before the call.
+
+        Raises:
+            NoLeaderError: We do not lead, or cannot be sure that we do.
+        """
+        read, effects = self.raft.read(now=self._loop.time())
+        if isinstance(read, NotLeader):
+            raise NoLeaderError(read.leader)
+        waiting: asyncio.Future[None] = self._loop.create_future()
+        self._reads[read] = waiting
+        self._act(effects)
+        await waiting
+
+    def change_members(self, members: Membership) -> str | None:
+        """Put another membership in force; why not, or None.
+
+        Raises:
+            NoLeaderError: We do not lead.
+        """
+        result, effects = self.raft.change_members(members, now=self._loop.time())
+        self._act(effects)
+        if isinstance(result, NotLeader):
+            raise NoLeaderError(result.leader)
+        return result.why if isinstance(result, Busy) else None
+
+    def transfer(self, to: ServerId) -> bool:
+        """Hand leadership over; False when that server cannot take it.
+
+        Raises:
+            NoLeaderError: We do not lead.
+        """
+        result, effects = self.raft.transfer(to, now=self._loop.time())
+        self._act(effects)
+        if isinstance(result, NotLeader):
+            raise NoLeaderError(result.leader)
+        return result
+
+    def handle_message(self, sender: ServerId, message: Message) -> None:
+        """Take a message from another server."""
+        if not self._is_closed:
+            self._act(self.raft.handle_message(sender, message, now=self._loop.time()))
+
+    async def handle_snapshot_part(
+        self, sender: ServerId, term: Term, offset: int, part: bytes, *, is_last: bool
+    ) -> bool:
+        """Take a part of a snapshot; False when it does not fit what came before."""
+        if offset == 0:
+            self._incoming = _Incoming(sender, term, bytearray())
+        incoming = self._incoming
+        if (
+            incoming is None
+            or (incoming.sender, incoming.term, len(incoming.content)) != (sender, term, offset)
+            or offset + len(part) > SNAPSHOT_BYTES_MAX
+        ):
+            return False
+        incoming.content += part
+        if not is_last:
+            return True
+        self._incoming = None
+        content = bytes(incoming.content)
+        try:
+            meta, state = await asyncio.to_thread(unseal_snapshot_untrusted, content)
+        except DecodeError as error:
+            logger.warning("a snapshot from %s was refused: %s", sender, error)
+            return False
+        if self._is_closed or meta.index <= self.raft.log.commit:
+            return not self._is_closed
+        await self._writer.run(lambda: self._disk.write_snapshot(meta, [state]))
+        self._received, self._snapshot_bytes = state, len(state)
+        self._act(self.raft.handle_snapshot(sender, term, meta, now=self._loop.time()))
+        return True
+
+    # -- effects --------------------------------------------------------------------------------
+
+    def _propose_all(self) -> None:
+        proposals, self._proposals = self._proposals, []
+        first, effects = self.raft.propose(
+            [command for command, _ in proposals], now=self._loop.time()
+        )
+        if isinstance(first, NotLeader | Busy):
+            for _, outcome in proposals:
+                if not outcome.done():
+                    outcome.set_exception(NoLeaderError(self.leader))
+            return
+        term = self.raft.term
+        for position, (_, outcome) in enumerate(proposals):
+            self._outcomes[LogIndex(first + position)] = (term, outcome)
+        self._act(effects)
+
+    def _act(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Save():
+                    self._writer.save(effect)
+                case Send():
+                    self._transport.send(effect.to, effect.message)
+                case Committed():
+                    self._apply_some()
+                case ReadReady():
+                    self._finish_read(effect)
+                case ReadFailed():
+                    waiting = self._reads.pop(effect.id, None)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_exception(NoLeaderError(self.leader))
+                case RoleChanged():
+                    self._handle_role(effect)
+                case SendSnapshot():
+                    self._spawn(self._send_snapshot(effect))
+                case SnapshotInstalled():
+                    self._install(effect)
+                case MembersChanged():
+                    logger.info("members: voters=%s", ",".join(effect.members.voters))
+        self._arm()
+
+    def _handle_role(self, change: RoleChanged) -> None:
+        if change.role in (Role.LEADER, Role.FOLLOWER):
+            logger.info("%s: term=%d leader=%s", change.role, change.term, change.leader or "none")
+        if change.role is not Role.LEADER:
+            # What is in our log may be committed yet, by another leader.
+            for _, outcome in self._outcomes.values():
+                if not outcome.done():
+                    outcome.set_exception(OutcomeUnknownError("leadership was lost"))
+            self._outcomes.clear()
+        self._on_role(change)
+
+    def _handle_saved(self, token: SaveToken) -> None:
+        if not self._is_closed:
+            self._act(self.raft.handle_saved(token, now=self._loop.time()))
+
+    def _handle_disk_failure(self, error: StorageError) -> None:
+        logger.error("%s: this server takes no part in the consistent store any more", error)
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fail_everything()
+        self._on_failure(error)
+
+    def _fail_everything(self) -> None:
+        for _, outcome in self._proposals:
+            if not outcome.done():
+                outcome.set_exception(NoLeaderError())
+        waiting = [*self._reads.values(), *(future for _, future in self._applied_waiting)]
+        for future in waiting:
+            if not future.done():
+                future.set_exception(NoLeaderError())
+        for _, outcome in self._outcomes.values():
+            if not outcome.done():
+                outcome.set_exception(OutcomeUnknownError("this server has stopped"))
+        self._proposals, self._applied_waiting = [], []
+        self._reads.clear()
+        self._outcomes.clear()
+
+    # -- applying -------------------------------------------------------------------------------
+
+    def _apply_some(self) -> None:
+        """Apply what is committed, in slices."""
+        if not self._is_applying:
+            self._apply_slice()
+
+    def _apply_slice(self) -> None:
+        self._is_applying = False
+        if self._is_closed:
+            return
+        ends_at = self._loop.time() + APPLY_S_MAX
+        log = self.raft.log
+        while self.applied < log.commit:
+            through = LogIndex(min(log.commit, self.applied + APPLY_ENTRIES))
+            for entry in log.between(self.applied, through):
+                self._apply(entry)
+            if self._loop.time() > ends_at and self.applied < log.commit:
+                self._is_applying = True
+                self._loop.call_soon(self._apply_slice)
+                break
+        self._wake_applied()
+        self._snapshot_if_due()
+
+    def _apply(self, entry: Entry) -> None:
+        result: object = None
+        if entry.kind == EntryKind.COMMAND:
+            result = self._machine.apply(entry.index, entry.data)
+        self.applied = entry.index
+        expected = self._outcomes.pop(entry.index, None)
+        if expected is None:
+            return
+        term, outcome = expected
+        if outcome.done():
+            return
+        if term == entry.term:
+            outcome.set_result(result)
+        else:
+            outcome.set_exception(NoLeaderError(self.leader))
+
+    def _finish_read(self, read: ReadReady) -> None:
+        waiting = self._reads.pop(read.id, None)
+        if waiting is None or waiting.done():
+            return
+        if self.applied >= read.index:
+            waiting.set_result(None)
+        else:
+            self._applied_waiting.append((read.index, waiting))
+
+    def _wake_applied(self) -> None:
+        if not self._applied_waiting:
+            return
+        ready = [item for item in self._applied_waiting if item[0] <= self.applied]
+        self._applied_waiting = [item for item in self._applied_waiting if item[0] > self.applied]
+        for _, waiting in ready:
+            if not waiting.done():
+                waiting.set_result(None)
+
+    # -- snapshots ------------------------------------------------------------------------------
+
+    def _snapshot_if_due(self) -> None:
+        applied_since = self.applied - self.raft.log.snapshot.index
+        is_long = self._disk.log_bytes > max(SNAPSHOT_LOG_BYTES, self._snapshot_bytes // 2)
+        if applied_since >= SNAPSHOT_ENTRIES and is_long and not self._is_snapshotting:
+            self._is_snapshotting = True
+            self._spawn(self._snapshot())
+
+    async def _snapshot(self) -> None:
+        try:
+            meta = self.raft.snapshot_meta(self.applied)
+            state = self._machine.freeze()
+            sizes: list[int] = []
+            began_at = self._loop.time()
+            await self._writer.run(
+                lambda: self._disk.write_snapshot(meta, _counted(state, sizes)), in_order=False
+            )
+            # A later one may have come from the leader meanwhile.
+            if meta.index > self.raft.log.snapshot.index and not self._is_closed:
+                self.raft.compact(meta.index, trailing=TRAILING_ENTRIES)
+                self._snapshot_bytes = sum(sizes)
+                self._rewrite_log()
+                logger.info(
+                    "snapshot: index=%d bytes=%d seconds=%.2f",
+                    meta.index, self._snapshot_bytes, self._loop.time() - began_at,
+                )  # fmt: skip
+        except StorageError as error:
+            # The log goes on growing; the next one may succeed.
+            logger.error("no snapshot: %s", error)
+        finally:
+            self._is_snapshotting = False
+
+    def _rewrite_log(self) -> None:
+        log = self.raft.log
+        entries = tuple(log.between(LogIndex(log.first_index - 1), log.last_index))
+        self._writer.rewrite(_Rewrite(self.raft.hard_state, entries))
+
+    def _install(self, installed: SnapshotInstalled) -> None:
+        assert self._received is not None
+        state, self._received = self._received, None
+        logger.info("restoring a snapshot of the leader's: index=%d", installed.meta.index)
+        self._machine.restore(state)
+        self.applied = installed.meta.index
+        self.has_state = True
+        self._rewrite_log()
+        self._wake_applied()
+
+    async def _send_snapshot(self, ask: SendSnapshot) -> None:
+        is_ok, index = False, LogIndex(0)
+        try:
+            content = await self._snapshot_content()
+            index = unseal_snapshot_untrusted(content)[0].index
+            for offset in range(0, len(content), CHUNK_BYTES):
+                part = content[offset : offset + CHUNK_BYTES]
+                is_last = offset + CHUNK_BYTES >= len(content)
+                if not await self._transport.send_snapshot_part(
+                    ask.to, ask.term, offset, part, is_last=is_last
+                ):
+                    break
+            else:
+                is_ok = True
+        except StorageError as error:
+            logger.error("no snapshot for %s: %s", ask.to, error)
+        if not self._is_closed:
+            now = self._loop.time()
+            self._act(self.raft.handle_snapshot_sent(ask.to, index, is_ok=is_ok, now=now))
+
+    async def _snapshot_content(self) -> bytes:
+        if self.raft.log.snapshot.index:
+            return await asyncio.to_thread(self._disk.snapshot_bytes)
+        # The log begins where the group was founded, but this follower is not there.
+        meta, state = self.raft.snapshot_meta(self.applied), self._machine.freeze()
+        return await asyncio.to_thread(seal_snapshot, meta, state)
+
+    # -- timer and tasks ------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        if self._is_closed:
+            return
+        deadline_at = self.raft.next_deadline_at
+        if self._timer is not None:
+            if self._timer.when() == deadline_at and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline_at, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._act(self.raft.handle_timer(now=self._loop.time()))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+class _Writer:
+    """The thread that owns the disk: jobs in order, saves that wait for each other in one fsync."""
+
+    def __init__(
+        self,
+        disk: RaftDisk | MemoryDisk,
+        loop: asyncio.AbstractEventLoop,
+        on_saved: Callable[[SaveToken], None],
+        on_failure: Callable[[StorageError], None],
+    ) -> None:
+        self._disk, self._loop = disk, loop
+        self._on_saved, self._on_failure = on_saved, on_failure
+        self._jobs: SimpleQueue[Save | _Rewrite | Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="raft-writer", daemon=True)
+        self._thread.start()
+
+    def save(self, save: Save) -> None:
+        """Write it, then tell `on_saved`."""
+        self._jobs.put(save)
+
+    def rewrite(self, rewrite: _Rewrite) -> None:
+        """Write the log anew, after what was asked for before."""
+        self._jobs.put(rewrite)
+
+    async def run(self, job: Callable[[], None], *, in_order: bool = True) -> None:
+        """Do something to the disk, after what was asked for before or beside it.
+
+        Raises:
+            StorageError: It refused.
+        """
+        if not in_order:
+            await asyncio.to_thread(job)
+            return
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def run() -> None:
+            try:
+                job()
+            except StorageError as error:
+                self._loop.call_soon_threadsafe(_fail, done, error)
+            else:
+                self._loop.call_soon_threadsafe(_finish, done)
+
+        self._jobs.put(run)
+        await done
+
+    def close(self) -> None:
+        """Finish what was asked for, and end; blocking."""
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        saves: list[Save] = []
+        while True:
+            # What has come while the last fsync ran goes into the next one.
+            job = self._jobs.get() if not saves or not self._jobs.empty() else _FLUSH
+            if isinstance(job, Save):
+                saves.append(job)
+                continue
+            try:
+                if saves:
+                    self._disk.append(saves)
+                    self._tell(self._on_saved, saves[-1].token)
+                    saves = []
+                if isinstance(job, _Rewrite):
+                    self._disk.rewrite(job.hard_state, job.entries)
+            except StorageError as error:
+                self._tell(self._on_failure, error)
+                return
+            if job is None:
+                return
+            if callable(job):
+                job()
+
+    def _tell(self, callback: Callable[..., None], value: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, value)
+        except RuntimeError:
+            # The loop has been closed: nobody is left to tell.
+            logger.debug("the event loop has ended before the disk")
+
+
+def _flush() -> None:
+    """Nothing but the end of a batch."""
+
+
+_FLUSH: Final = _flush
+
+
+def _finish(done: "asyncio.Future[None]") -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+def _fail(done: "asyncio.Future[None]", error: StorageError) -> None:
+    if not done.done():
+        done.set_exception(error)
+
+
+def _counted(parts: Iterable[bytes], sizes: list[int]) -> Iterable[bytes]:
+    for part in parts:
+        sizes.append(len(part))
+        yield part

@@ -1,0 +1,276 @@
+"""Raft's shell over real sockets and files: three servers in one process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from svcmesh.consensus.disk import MemoryDisk, RaftDisk
+from svcmesh.consensus.raft import (
+    LogIndex,
+    Membership,
+    Message,
+    RaftConfig,
+    ServerId,
+    Term,
+    pack_message,
+    unpack_message_untrusted,
+)
+from svcmesh.errors import DecodeError, StorageError
+from svcmesh.runtime import consensus as shell
+from svcmesh.runtime.consensus import Consensus, NoLeaderError
+
+IDS = [ServerId(f"s{n}") for n in range(3)]
+QUICK = RaftConfig(election_timeout_s=0.2, heartbeat_s=0.03, lease_s=0.12)
+
+
+class Register:
+    """A state machine: [key, value] sets, and says what was there."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, int] = {}
+        self.applied: list[int] = []
+
+    def apply(self, index: int, command: bytes) -> object:
+        key, value = msgpack.unpackb(command)
+        before = self.values.get(key)
+        self.values[key] = value
+        self.applied.append(index)
+        return before
+
+    def freeze(self) -> Iterable[bytes]:
+        return [msgpack.packb(self.values)]
+
+    def restore(self, state: bytes) -> None:
+        try:
+            self.values = msgpack.unpackb(state)
+        except ValueError as error:
+            raise DecodeError("register", str(error)) from error
+
+
+class Network:
+    """Hands messages over in the loop's next turn, between servers that are up and not cut off."""
+
+    def __init__(self) -> None:
+        self.servers: dict[ServerId, Consensus] = {}
+        self.cut: set[ServerId] = set()
+
+    def link(self, sender: ServerId) -> "Link":
+        return Link(self, sender)
+
+    def reaches(self, sender: ServerId, to: ServerId) -> bool:
+        return to in self.servers and not {sender, to} & self.cut
+
+
+class Link:
+    def __init__(self, network: Network, sender: ServerId) -> None:
+        self._network, self._sender = network, sender
+
+    def send(self, to: ServerId, message: Message) -> None:
+        packed = pack_message(message)
+        asyncio.get_running_loop().call_soon(self._deliver, to, packed)
+
+    def _deliver(self, to: ServerId, packed: list[object]) -> None:
+        if self._network.reaches(self._sender, to):
+            message = unpack_message_untrusted(msgpack.unpackb(msgpack.packb(packed)))
+            self._network.servers[to].handle_message(self._sender, message)
+
+    async def send_snapshot_part(
+        self, to: ServerId, term: Term, offset: int, part: bytes, *, is_last: bool
+    ) -> bool:
+        await asyncio.sleep(0)
+        return self._network.reaches(self._sender, to) and await self._network.servers[
+            to
+        ].handle_snapshot_part(self._sender, term, offset, part, is_last=is_last)
+
+
+class Group:
+    """Servers with their files below a folder; None: in memory."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+        self.network = Network()
+        self.machines: dict[ServerId, Register] = {}
+
+    def start(self, server: ServerId) -> Consensus:
+        disk = MemoryDisk() if self._folder is None else RaftDisk(self._folder / server)
+        self.machines[server] = Register()
+        running = Consensus(
+            server, self.machines[server], disk, self.network.link(server), config=QUICK
+        )
+        self.network.servers[server] = running
+        return running
+
+    async def stop(self, server: ServerId) -> None:
+        await self.network.servers.pop(server).close()
+
+    async def leader(self) -> Consensus:
+        servers = self.network.servers
+        await until(lambda: any(s.has_lease for s in servers.values()))
+        return next(s for s in servers.values() if s.has_lease)
+
+    async def grow(self) -> Consensus:
+        """Found a group with the first server, and add the others."""
+        first = self.start(IDS[0])
+        first.found()
+        await self.leader()
+        for server in IDS[1:]:
+            self.start(server)
+            await until(lambda: not first.raft.log.members_index > first.raft.log.commit)
+            voters = set(first.raft.members.voters)
+            assert first.change_members(Membership.of(voters | {server})) is None
+            await until(
+                lambda server=server: first.raft.match_of(server) == first.raft.log.last_index  # type: ignore[misc]
+            )
+        return first
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def group(folder: Path | None) -> AsyncIterator[Group]:
+    servers = Group(folder)
+    try:
+        yield servers
+    finally:
+        for server in list(servers.network.servers):
+            await servers.stop(server)
+
+
+def put(key: str, value: int) -> bytes:
+    return bytes(msgpack.packb([key, value]))
+
+
+def test_a_founder_grows_a_group_and_every_server_applies_the_same(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with group(tmp_path) as servers:
+            first = await servers.grow()
+            results = await asyncio.gather(*(first.propose(put("k", n)) for n in range(100)))
+            assert results == [None, *range(99)]
+            await until(lambda: all(m.values == {"k": 99} for m in servers.machines.values()))
+
+    asyncio.run(main())
+
+
+def test_all_of_it_is_there_after_a_restart_of_all(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with group(tmp_path) as servers:
+            first = await servers.grow()
+            await first.propose(put("k", 1))
+            for server in IDS:
+                await servers.stop(server)
+            for server in IDS:
+                assert servers.start(server).has_state
+            leader = await servers.leader()
+            await leader.barrier()
+            assert servers.machines[leader.id].values == {"k": 1}
+
+    asyncio.run(main())
+
+
+def test_the_others_go_on_when_the_leader_is_gone(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with group(tmp_path) as servers:
+            first = await servers.grow()
+            await first.propose(put("k", 1))
+            await servers.stop(first.id)
+            leader = await servers.leader()
+            assert await leader.propose(put("k", 2)) == 1
+
+    asyncio.run(main())
+
+
+def test_a_leader_that_is_cut_off_promises_nothing(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with group(tmp_path) as servers:
+            first = await servers.grow()
+            servers.network.cut = {first.id}
+            waiting = asyncio.create_task(first.propose(put("k", 1)))
+            reading = asyncio.create_task(first.barrier())
+            with pytest.raises(shell.OutcomeUnknownError):
+                await waiting
+            with pytest.raises(NoLeaderError):
+                await reading
+            with pytest.raises(NoLeaderError):
+                await first.propose(put("k", 1))
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_a_server_that_was_away_gets_a_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
+) -> None:
+    monkeypatch.setattr(shell, "SNAPSHOT_ENTRIES", 50)
+    monkeypatch.setattr(shell, "SNAPSHOT_LOG_BYTES", 100)
+    monkeypatch.setattr(shell, "TRAILING_ENTRIES", 10)
+
+    async def main() -> None:
+        async with group(None if in_memory else tmp_path) as servers:
+            first = await servers.grow()
+            await servers.stop(IDS[2])
+            for n in range(200):
+                await first.propose(put(f"k{n}", n))
+            await until(lambda: first.raft.log.first_index > 100)
+            servers.start(IDS[2])
+            await until(lambda: len(servers.machines[IDS[2]].values) == 200)
+            assert (
+                servers.machines[IDS[2]].applied
+                == list(range(servers.machines[IDS[2]].applied[0], first.applied + 1))
+                or not servers.machines[IDS[2]].applied
+            )
+
+    asyncio.run(main())
+
+
+def test_a_log_that_was_compacted_is_read_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "SNAPSHOT_ENTRIES", 50)
+    monkeypatch.setattr(shell, "SNAPSHOT_LOG_BYTES", 100)
+    monkeypatch.setattr(shell, "TRAILING_ENTRIES", 10)
+
+    async def main() -> None:
+        async with group(tmp_path) as servers:
+            first = servers.start(IDS[0])
+            first.found()
+            await servers.leader()
+            for n in range(200):
+                await first.propose(put("k", n))
+            await until(lambda: first.raft.log.snapshot.index > 100)
+            await servers.stop(IDS[0])
+            again = servers.start(IDS[0])
+            assert again.applied > LogIndex(100)
+            await servers.leader()
+            await again.barrier()
+            assert servers.machines[IDS[0]].values == {"k": 199}
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_refuses_ends_the_server_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("cannot write: No space left on device")
+
+    async def main() -> None:
+        async with group(tmp_path) as servers:
+            first = servers.start(IDS[0])
+            first.found()
+            await servers.leader()
+            monkeypatch.setattr(RaftDisk, "append", refuse)
+            with pytest.raises(shell.OutcomeUnknownError):
+                await first.propose(put("k", 1))
+            with pytest.raises(NoLeaderError):
+                await first.propose(put("k", 1))
+
+    asyncio.run(main())
+    assert "takes no part in the consistent store any more" in caplog.text
