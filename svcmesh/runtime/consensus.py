@@ -233,6 +233,11 @@ class Consensus:
         return self.raft.leader
 
     @property
+    def last_contact_ms(self) -> int:
+        """Since we last heard our leader."""
+        return max(0, int(1000 * (self._loop.time() - self.raft.leader_heard_at)))
+
+    @property
     def has_lease(self) -> bool:
         """Whether what is applied here may be read without asking anybody."""
         return self.raft.has_lease(now=self._loop.time())

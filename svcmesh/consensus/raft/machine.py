@@ -16,7 +16,6 @@ here are roles, votes, the follower's side, and what waits for the disk.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import inf
 from random import Random
 from typing import assert_never
 
@@ -116,7 +115,7 @@ class Raft:
         self._leadership: Leadership | None = None
         self._read_id = ReadId(0)
         # Before a restart we may have heard a leader, whose lease counts on our silence.
-        self._heard_at = now if self._term else -inf
+        self._heard_at = now if self._term else now - config.election_timeout_s
         self._election_at = self._next_election_at(now)
 
     # -- what is known --------------------------------------------------------------------------
@@ -151,6 +150,11 @@ class Raft:
     def saved_index(self) -> LogIndex:
         """The end of the log that is on our disk."""
         return self._durability.saved_index
+
+    @property
+    def leader_heard_at(self) -> float:
+        """When we last heard a leader."""
+        return self._heard_at
 
     def has_lease(self, *, now: float) -> bool:
         """Whether we are the leader, and certainly the only one: what is applied may be read."""

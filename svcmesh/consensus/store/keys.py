@@ -1,0 +1,211 @@
+"""The key/value part of the state: keys in order, what was deleted, and a window of history."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from sortedcontainers import SortedDict
+
+from svcmesh.consensus.store.records import KvEntry
+
+TOMBSTONES_MAX: Final = 65_536
+HISTORY_CHANGES_MAX: Final = 10_000
+HISTORY_BYTES_MAX: Final = 32 * 1024 * 1024
+LAST: Final = "\U0010ffff"
+"""Behind every key with a prefix."""
+
+
+class CompactedError(Exception):
+    """A revision that is no longer known."""
+
+
+class KeySpace:
+    """All keys. `index` is that of the last change of any.
+
+    Changes are made between `begin` and either `take_changed` or `undo`.
+    """
+
+    def __init__(self) -> None:
+        self.index = 0
+        self._entries: dict[str, KvEntry] = SortedDict()
+        self._deleted: dict[str, int] = SortedDict()
+        """Keys that are gone, and the index at which they went."""
+        self._history: deque[tuple[int, str, KvEntry | None]] = deque()
+        """(index, key, what it was before), oldest first."""
+        self._history_bytes = 0
+        self._history_floor = 0
+        self._by_session: dict[str, set[str]] = {}
+        self._changes: list[tuple[str, KvEntry | None, int | None]] = []
+        """Since `begin`: key, its entry before, and when it had been deleted."""
+        self._index_before = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def get(self, key: str) -> KvEntry | None:
+        """The entry of a key."""
+        return self._entries.get(key)
+
+    def below(self, prefix: str) -> Iterator[KvEntry]:
+        """The entries whose keys begin so, by key."""
+        for key in self._keys_below(prefix):
+            yield self._entries[key]
+
+    def keys_below(self, prefix: str, separator: str = "") -> list[str]:
+        """The keys that begin so; those that go on beyond a separator only up to it, once."""
+        keys = self._keys_below(prefix)
+        if not separator:
+            return list(keys)
+        found: list[str] = []
+        for key in keys:
+            at = key.find(separator, len(prefix))
+            shown = key if at < 0 else key[: at + len(separator)]
+            if not found or found[-1] != shown:
+                found.append(shown)
+        return found
+
+    def key_index(self, key: str) -> int:
+        """The index of the last change of a key; of all keys when it is not there."""
+        entry = self._entries.get(key)
+        return self.index if entry is None else entry.modify_index
+
+    def prefix_index(self, prefix: str) -> int:
+        """The index of the last change of any key that begins so; of all keys without any."""
+        index = max((entry.modify_index for entry in self.below(prefix)), default=0)
+        if not index:
+            return self.index
+        gone = self._deleted.irange(prefix, prefix + LAST)  # type: ignore[attr-defined] # untyped
+        return max([index, *(self._deleted[key] for key in gone)])
+
+    def held_by(self, session: str) -> list[str]:
+        """The keys that a session has locked, in order."""
+        return sorted(self._by_session.get(session, ()))
+
+    def at(self, revision: int, prefix: str, *, is_exact: bool) -> list[KvEntry]:
+        """The entries of a prefix, or of one key, as they were after an index.
+
+        Raises:
+            CompactedError: That is too long ago.
+        """
+        if revision < self._history_floor:
+            raise CompactedError
+        then: dict[str, KvEntry | None] = {}
+        for index, key, before in reversed(self._history):
+            if index <= revision:
+                break
+            if key == prefix if is_exact else key.startswith(prefix):
+                then[key] = before
+        now = [self._entries.get(prefix)] if is_exact else self.below(prefix)
+        for entry in now:
+            if entry is not None:
+                then.setdefault(entry.key, entry)
+        return [entry for _, entry in sorted(then.items()) if entry is not None]
+
+    # -- changing -------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Note from now on what changes."""
+        self._changes, self._index_before = [], self.index
+
+    def take_changed(self) -> list[str]:
+        """The keys that have changed since `begin`; the changes stand."""
+        changes, self._changes = self._changes, []
+        for key, before, _ in changes:
+            self._history.append((self.index, key, before))
+            self._history_bytes += _size_bytes(before)
+        while len(self._history) > HISTORY_CHANGES_MAX or self._history_bytes > HISTORY_BYTES_MAX:
+            self._history_floor, _, old = self._history.popleft()
+            self._history_bytes -= _size_bytes(old)
+        return [key for key, _, _ in changes]
+
+    def undo(self) -> None:
+        """Take back everything since `begin`."""
+        while self._changes:
+            key, before, deleted_at = self._changes.pop()
+            self._unlink(self._entries.pop(key, None))
+            if before is not None:
+                self._entries[key] = before
+                self._link(before)
+            self._deleted.pop(key, None)
+            if deleted_at is not None:
+                self._deleted[key] = deleted_at
+        self.index = self._index_before
+
+    def put(self, entry: KvEntry) -> None:
+        """Store an entry; its `modify_index` is the index of the change."""
+        self._note(entry.key, entry.modify_index)
+        self._entries[entry.key] = entry
+        self._link(entry)
+        self._deleted.pop(entry.key, None)
+
+    def delete(self, key: str, *, index: int) -> bool:
+        """Remove a key; False when there is none."""
+        if key not in self._entries:
+            return False
+        self._note(key, index)
+        del self._entries[key]
+        self._deleted[key] = index
+        if len(self._deleted) > TOMBSTONES_MAX:
+            self._forget_deletes()
+        return True
+
+    def delete_below(self, prefix: str, *, index: int) -> list[str]:
+        """Remove every key that begins so; which."""
+        gone = list(self._keys_below(prefix))
+        for key in gone:
+            self.delete(key, index=index)
+        return gone
+
+    # -- as a whole -----------------------------------------------------------------------------
+
+    def freeze(self) -> list[KvEntry]:
+        """All entries, which later changes do not touch."""
+        return list(self._entries.values())
+
+    def restore(self, entries: Iterable[KvEntry], *, index: int) -> None:
+        """Take these entries for all that there is; history begins here."""
+        self._entries = SortedDict((entry.key, entry) for entry in entries)
+        self._deleted = SortedDict()
+        self._history.clear()
+        self._history_bytes = 0
+        self.index = self._history_floor = index
+        self._by_session = {}
+        for entry in self._entries.values():
+            self._link(entry)
+
+    def _keys_below(self, prefix: str) -> Iterator[str]:
+        if not prefix:
+            return iter(self._entries)
+        found: Iterator[str] = self._entries.irange(prefix, prefix + LAST)  # type: ignore[attr-defined] # untyped
+        return found
+
+    def _note(self, key: str, index: int) -> None:
+        """A key is about to change."""
+        before = self._entries.get(key)
+        self._changes.append((key, before, self._deleted.get(key)))
+        self._unlink(before)
+        self.index = index
+
+    def _link(self, entry: KvEntry) -> None:
+        if entry.session:
+            self._by_session.setdefault(entry.session, set()).add(entry.key)
+
+    def _unlink(self, entry: KvEntry | None) -> None:
+        if entry is None or not entry.session:
+            return
+        held = self._by_session[entry.session]
+        held.discard(entry.key)
+        if not held:
+            del self._by_session[entry.session]
+
+    def _forget_deletes(self) -> None:
+        """Forget the older half."""
+        by_index = sorted(self._deleted.items(), key=lambda item: item[1])
+        for key, _ in by_index[: len(by_index) // 2]:
+            del self._deleted[key]
+
+
+def _size_bytes(entry: KvEntry | None) -> int:
+    return 64 if entry is None else 128 + len(entry.value)

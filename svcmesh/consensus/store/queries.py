@@ -1,0 +1,96 @@
+"""What can be asked of the state: each query names what it waits for, its index, and its answer.
+
+Answers are what msgpack carries, because a server may be asked by another agent.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from svcmesh.consensus.store.commands import CommandError
+from svcmesh.consensus.store.keys import CompactedError
+from svcmesh.consensus.store.store import SESSIONS, Store, Topic
+from svcmesh.consensus.store.transactions import READS, run_transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One answer, as of now."""
+
+    index: int
+    """Of the last change of what was asked for."""
+    value: Any  # what msgpack carries
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """How one kind of question is answered."""
+
+    topics: Callable[..., tuple[Topic, ...]]
+    find: Callable[..., Found]
+
+
+def _get(store: Store, key: str) -> Found:
+    entry = store.keys.get(key)
+    return Found(store.keys.key_index(key), None if entry is None else entry.pack())
+
+
+def _list(store: Store, prefix: str) -> Found:
+    entries = [entry.pack() for entry in store.keys.below(prefix)]
+    return Found(store.keys.prefix_index(prefix), entries)
+
+
+def _keys(store: Store, prefix: str, separator: str) -> Found:
+    return Found(store.keys.prefix_index(prefix), store.keys.keys_below(prefix, separator))
+
+
+def _at(store: Store, prefix: str, revision: int, is_exact: bool) -> Found:
+    try:
+        entries = store.keys.at(revision, prefix, is_exact=is_exact)
+    except CompactedError:
+        raise CommandError(f"revision {revision} has been compacted") from None
+    return Found(min(revision, store.index), [entry.pack() for entry in entries])
+
+
+def _read_transaction(store: Store, operations: list[Any]) -> Found:
+    if any(operation[0] not in READS for operation in operations):
+        raise CommandError("a transaction that writes is no query")
+    results, problems = run_transaction(
+        operations, store.keys, store.sessions, index=store.index, wall_ms=0
+    )
+    packed = [[entry.pack(), with_value] for entry, with_value in results]
+    return Found(store.index, [packed, problems])
+
+
+def _session(store: Store, session_id: str) -> Found:
+    session = store.sessions.get(session_id)
+    if session is None:
+        return Found(max(1, store.sessions.index), None)
+    return Found(session.modify_index, session.pack())
+
+
+def _sessions(store: Store) -> Found:
+    sessions = [session.pack() for session in store.sessions.all()]
+    return Found(max(1, store.sessions.index), sessions)
+
+
+def _sessions_of_node(store: Store, node: str) -> Found:
+    sessions = [session.pack() for session in store.sessions.of_node(node)]
+    return Found(max(1, store.sessions.index), sessions)
+
+
+def _autopilot(store: Store) -> Found:
+    return Found(store.autopilot_index, dict(store.autopilot))
+
+
+QUERIES: Final[dict[str, Query]] = {
+    "kv.get": Query(lambda key: (Topic("key", key),), _get),
+    "kv.list": Query(lambda prefix: (Topic("prefix", prefix),), _list),
+    "kv.keys": Query(lambda prefix, _: (Topic("prefix", prefix),), _keys),
+    "kv.at": Query(lambda *_: (), _at),
+    "txn.read": Query(lambda *_: (), _read_transaction),
+    "session.get": Query(lambda session_id: (Topic("session", session_id),), _session),
+    "session.list": Query(lambda: (SESSIONS,), _sessions),
+    "session.node": Query(lambda _: (SESSIONS,), _sessions_of_node),
+    "autopilot.get": Query(lambda: (), _autopilot),
+}

@@ -1,0 +1,64 @@
+"""What the consistent store holds: entries of the key/value store, and sessions."""
+
+from typing import Any, NamedTuple
+
+VALUE_BYTES_MAX = 512 * 1024
+
+Packed = list[Any]
+"""What msgpack carries."""
+
+
+class KvEntry(NamedTuple):
+    """One key. Replaced whole, never changed: a frozen state may share it."""
+
+    key: str
+    value: bytes
+    flags: int = 0
+    """Opaque to us, 64 bits."""
+    lock_index: int = 0
+    """How often the key was locked: a fencing token while it is."""
+    session: str = ""
+    """The session that holds the lock; empty: none."""
+    create_index: int = 0
+    modify_index: int = 0
+
+    def pack(self) -> Packed:
+        """As a list, in the order of the fields."""
+        return list(self)
+
+
+class Session(NamedTuple):
+    """Somebody's claim to be alive: locks last as long as it does."""
+
+    id: str
+    name: str
+    node: str
+    node_checks: tuple[str, ...]
+    """Checks of the node that end it when they turn critical."""
+    service_checks: tuple[tuple[str, str], ...]
+    """(check id, namespace) of checks of services, likewise."""
+    lock_delay_ns: int
+    """How long a key that it held cannot be locked when it ends otherwise than by leave."""
+    behavior: str
+    """"release" or "delete": what becomes of the keys that it holds."""
+    ttl: str
+    """A duration as it was given; empty: none."""
+    create_index: int = 0
+    modify_index: int = 0
+
+    def pack(self) -> Packed:
+        """As a list, in the order of the fields."""
+        return list(self)
+
+    @classmethod
+    def unpack(cls, packed: Packed) -> "Session":
+        """From `pack`, as this program wrote it."""
+        id_, name, node, node_checks, service_checks, *rest = packed
+        return cls(
+            id_,
+            name,
+            node,
+            tuple(node_checks),
+            tuple((check, namespace) for check, namespace in service_checks),
+            *rest,
+        )

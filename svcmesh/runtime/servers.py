@@ -1,0 +1,233 @@
+"""The servers' group, looked after: founded, grown, and rid of the dead (`consensus/group.py`).
+
+Also the messages between its servers: Raft's over the agents' calls, by node id.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from svcmesh.consensus.group import (
+    AutopilotSettings,
+    Candidate,
+    Presence,
+    lag_of,
+    may_found,
+    next_members,
+)
+from svcmesh.consensus.raft import (
+    Message,
+    ServerId,
+    Term,
+    pack_message,
+    unpack_message_untrusted,
+)
+from svcmesh.consensus.store import Store
+from svcmesh.errors import DecodeError
+from svcmesh.goformats import parse_duration
+from svcmesh.rpc import (
+    RpcClosedError,
+    RpcError,
+    RpcPool,
+    RpcRefusedError,
+    RpcTimeoutError,
+)
+from svcmesh.runtime.consensus import SNAPSHOT_CHUNK_TIMEOUT_S, Consensus, NoLeaderError
+
+logger = logging.getLogger("raft")
+
+LOOK_S: Final = 0.25
+"""Between two looks at who is there."""
+ASK_TIMEOUT_S: Final = 1.0
+
+Address = tuple[str, int]
+RPC_FAILURES: Final = (RpcRefusedError, RpcClosedError, RpcTimeoutError, RpcError)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownServer:
+    """A server agent in the member table."""
+
+    id: ServerId
+    name: str
+    address: Address
+    expects: int
+    presence: Presence
+
+
+class PeerTransport:
+    """Raft's messages to other servers, through the pool of calls."""
+
+    def __init__(
+        self, own_id: ServerId, pool: RpcPool, address_of: Callable[[ServerId], Address | None]
+    ) -> None:
+        self._id, self._pool, self._address_of = own_id, pool, address_of
+
+    def send(self, to: ServerId, message: Message) -> None:
+        """Send, or lose, a message."""
+        address = self._address_of(to)
+        if address is not None:
+            self._pool.note(address, "raft", [self._id, pack_message(message)])
+
+    async def send_snapshot_part(
+        self, to: ServerId, term: Term, offset: int, part: bytes, *, is_last: bool
+    ) -> bool:
+        """Bring a part of a snapshot there; False when that failed."""
+        address = self._address_of(to)
+        if address is None:
+            return False
+        body = [self._id, term, offset, part, is_last]
+        try:
+            answer = await self._pool.call(
+                address, "raft.snapshot", body, timeout_s=SNAPSHOT_CHUNK_TIMEOUT_S
+            )
+        except RPC_FAILURES as error:
+            logger.warning("the snapshot for %s was not delivered: %s", to, error)
+            return False
+        return answer is True
+
+
+class ServerGroup:
+    """Looks after the group on one server, from `run` on."""
+
+    def __init__(
+        self,
+        consensus: Consensus,
+        store: Store,
+        pool: RpcPool,
+        servers: Callable[[], Sequence[KnownServer]],
+        *,
+        expects: int,
+    ) -> None:
+        """`servers` gives all server agents that gossip knows, ourselves included."""
+        self.consensus, self.store = consensus, store
+        self._pool, self._servers, self._expects = pool, servers, expects
+        self._loop = asyncio.get_running_loop()
+        self._alive_since: dict[ServerId, float] = {}
+        self.problem: str | None = None
+        """Why the group is not founded yet."""
+
+    def stable_s(self, server: ServerId) -> float:
+        """How long a server has been alive without a break, as we saw it."""
+        since = self._alive_since.get(server)
+        return 0.0 if since is None else self._loop.time() - since
+
+    @property
+    def settings(self) -> AutopilotSettings:
+        """The operator's, as the store has them."""
+        stored = self.store.autopilot
+        return AutopilotSettings(
+            cleanup_dead_servers=stored["cleanup_dead_servers"],
+            max_trailing_logs=stored["max_trailing_logs"],
+            min_quorum=stored["min_quorum"],
+            server_stabilization_s=parse_duration(stored["server_stabilization_time"]),
+            last_contact_threshold_s=parse_duration(stored["last_contact_threshold"]),
+        )
+
+    async def run(self) -> None:
+        """Do what is to be done, until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Take one step, if one is due."""
+        known = {server.id: server for server in self._servers()}
+        now = self._loop.time()
+        self._alive_since = {
+            server.id: self._alive_since.get(server.id, now)
+            for server in known.values()
+            if server.presence is Presence.ALIVE
+        }
+        if not self.consensus.has_state and self.consensus.leader is None:
+            await self._found_if_due(known)
+        elif self.consensus.is_leader:
+            self._adjust_members(known)
+
+    async def _found_if_due(self, known: Mapping[ServerId, KnownServer]) -> None:
+        alive = [server for server in known.values() if server.presence is Presence.ALIVE]
+        candidates = [Candidate(server.id, server.expects) for server in alive]
+        if not may_found(self.consensus.id, self._expects, candidates):
+            return
+        others = [server for server in alive if server.id != self.consensus.id]
+        answers = await asyncio.gather(*(self._has_state(server) for server in others))
+        # Somebody who cannot be asked may have been in a group: then it is waited for.
+        if not any(answers) and not self.consensus.has_state:
+            self.consensus.found()
+
+    async def _has_state(self, server: KnownServer) -> bool:
+        try:
+            status = await self._pool.call(
+                server.address, "raft.status", None, timeout_s=ASK_TIMEOUT_S
+            )
+        except RPC_FAILURES as error:
+            self.problem = f"server {server.name} cannot be asked: {error}"
+            return True
+        return not isinstance(status, dict) or status.get("has_state") is not False
+
+    def _adjust_members(self, known: Mapping[ServerId, KnownServer]) -> None:
+        raft = self.consensus.raft
+        members = raft.members
+        last_index = raft.log.last_index
+        step = next_members(
+            members,
+            self.consensus.id,
+            {server.id: server.presence for server in known.values()},
+            {server: self.stable_s(server) for server in known},
+            {server: lag_of(raft.match_of(server), last_index) for server in members.servers},
+            self.settings,
+            is_forming=len(members.voters) < max(self._expects, 1),
+        )
+        if step is None:
+            return
+        try:
+            why_not = self.consensus.change_members(step)
+        except NoLeaderError:
+            return
+        if why_not is None:
+            logger.info(
+                "changing members: voters=%s learners=%s",
+                ",".join(step.voters), ",".join(step.learners) or "none",
+            )  # fmt: skip
+
+    # -- methods that other servers call --------------------------------------------------------
+
+    def handle_raft(self, body: Any) -> None:  # noqa: ANN401 -- not looked at yet
+        """`raft`: [sender, packed message]."""
+        match body:
+            case [str() as sender, packed]:
+                try:
+                    message = unpack_message_untrusted(packed)
+                except DecodeError as error:
+                    logger.warning("a message from %.100s was dropped: %s", sender, error)
+                else:
+                    self.consensus.handle_message(ServerId(sender), message)
+            case _:
+                logger.warning("a message of no form was dropped")
+
+    async def handle_snapshot(self, body: Any, _: float) -> object:  # noqa: ANN401
+        """`raft.snapshot`: [sender, term, offset, part, whether it is the last]."""
+        match body:
+            case [str() as sender, int() as term, int() as offset, bytes() as part, bool() as last]:
+                return await self.consensus.handle_snapshot_part(
+                    ServerId(sender), Term(term), offset, part, is_last=last
+                )
+            case _:
+                raise RpcError(
+                    "refused", "raft.snapshot: expected [sender, term, offset, part, ...]"
+                )
+
+    async def handle_status(self, _: Any, __: float) -> object:  # noqa: ANN401
+        """`raft.status`: where this server stands."""
+        consensus = self.consensus
+        return {
+            "id": consensus.id,
+            "has_state": consensus.has_state,
+            "term": consensus.raft.term,
+            "leader": consensus.leader,
+            "last_index": consensus.raft.log.last_index,
+            "last_term": consensus.raft.log.last_term,
+            "applied": consensus.applied,
+        }
