@@ -24,6 +24,7 @@ from svcmesh.rpc import (
     RpcTimeoutError,
 )
 from svcmesh.runtime.consensus import Consensus, NoLeaderError, OutcomeUnknownError
+from svcmesh.runtime.sessions import SessionKeeper
 
 WRITE_TIMEOUT_S: Final = 10.0
 READ_TIMEOUT_S: Final = 10.0
@@ -89,6 +90,8 @@ class StoreService:
         """`consensus` and `store` are a server's."""
         assert (consensus is None) == (store is None)
         self.consensus, self.store = consensus, store
+        self.keeper: SessionKeeper | None = None
+        """A server's: whom renewals are told."""
         self._pool, self._servers, self._rng = pool, servers, rng
         self._loop = asyncio.get_running_loop()
         self._wall_ms = 0
@@ -122,6 +125,14 @@ class StoreService:
             StoreError: It was refused.
         """
         return await self.serve_query(name, arguments, mode=mode, index=index, wait_s=wait_s)
+
+    async def renew(self, session_id: str) -> list[Any] | None:
+        """Give a session its whole time again; the packed session, None when there is none.
+
+        Raises:
+            NoLeaderError: Nobody leads.
+        """
+        return await self.serve_renew(session_id, hops=0)
 
     # -- for the API and for other agents ---------------------------------------------------------
 
@@ -177,6 +188,26 @@ class StoreService:
             is_write=False,
         )
         return QueryAnswer(*packed)
+
+    async def serve_renew(self, session_id: str, *, hops: int) -> list[Any] | None:
+        """Renew, or pass on.
+
+        Raises:
+            NoLeaderError: Nobody leads.
+        """
+        consensus = self.consensus
+        if consensus is not None and consensus.is_leader and self.keeper is not None:
+            await self._be_fresh(ReadMode.DEFAULT)
+            session = self.keeper.renew(session_id)
+            return None if session is None else session.pack()
+        packed: list[Any] | None = await self._pass_on(
+            "session.renew",
+            [session_id, hops + 1],
+            targets=self._targets(ReadMode.DEFAULT, hops),
+            timeout_s=READ_TIMEOUT_S,
+            is_write=False,
+        )
+        return packed
 
     async def _answer(
         self, query: Query, arguments: Sequence[Any], *, mode: ReadMode, index: int, wait_s: float
@@ -302,6 +333,14 @@ class StoreService:
                 return [answer.index, answer.value, answer.has_leader, answer.last_contact_ms]
             case _:
                 raise RpcError(REFUSED, "store.query: expected [name, arguments, mode, ...]")
+
+    async def handle_renew(self, body: Any, _: float) -> object:  # noqa: ANN401
+        """`session.renew`: [session id, hops]."""
+        match body:
+            case [str() as session_id, int() as hops]:
+                return await _for_rpc(self.serve_renew(session_id, hops=hops))
+            case _:
+                raise RpcError(REFUSED, "session.renew: expected [id, hops]")
 
 
 KINDS: Final = frozenset(CommandKind)

@@ -1,0 +1,131 @@
+"""`/v1/kv/...`: the key/value store, with Consul's parameters and answers."""
+
+import base64
+from typing import Any
+
+from aiohttp import web
+
+from svcmesh.api.answers import BASE_HEADERS, ApiError
+from svcmesh.api.bodies import read_bytes
+from svcmesh.api.query import check_datacenter, check_namespace
+from svcmesh.api.responses import dress, json_response
+from svcmesh.api.routing import Call, Router
+from svcmesh.api.storing import ask, guarded, number
+from svcmesh.consensus.store import VALUE_BYTES_MAX, CommandKind, KvEntry
+
+RAW_HEADERS = {
+    **BASE_HEADERS,
+    "Content-Type": "text/plain",
+    "X-Content-Type-Options": "nosniff",
+    # A value is somebody's bytes; a browser must run none of it.
+    "Content-Security-Policy": "sandbox",
+}
+
+
+def add_routes(router: Router) -> None:
+    """Add this area's routes."""
+    router.add("GET", "/v1/kv/", get)
+    router.add("PUT", "/v1/kv/", put)
+    router.add("DELETE", "/v1/kv/", delete)
+
+
+async def get(call: Call) -> web.Response:
+    """One entry, or with `recurse` all below a prefix, or with `keys` their keys.
+
+    With `revision` as it was after that index; with `raw` the value alone.
+    """
+    key = call.rest
+    if "keys" in call.params:
+        separator = call.param("separator") or ""
+        answer, headers = await ask(call, "kv.keys", key, separator)
+        value: Any = answer.value or None
+    else:
+        is_tree = "recurse" in call.params
+        if not key and not is_tree:
+            raise ApiError(400, "Missing key name")
+        revision = number(call, "revision")
+        if revision is not None:
+            answer, headers = await ask(call, "kv.at", key, revision, not is_tree)
+        else:
+            answer, headers = await ask(call, "kv.list" if is_tree else "kv.get", key)
+        found = answer.value
+        entries = found if is_tree or revision is not None else [found] if found else []
+        if entries and "raw" in call.params and not is_tree:
+            raw = KvEntry(*entries[0]).value
+            headers.pop("Content-Type")
+            return web.Response(body=raw, headers={**headers, **RAW_HEADERS})
+        value = [entry_json(KvEntry(*packed)) for packed in entries] or None
+    if value is None:
+        headers.pop("Content-Type")
+        return web.Response(status=404, headers=headers)
+    body, headers = await dress(call, value, headers)
+    return web.Response(body=body, headers=headers)
+
+
+async def put(call: Call) -> web.Response:
+    """Write a key: plainly, compared (`cas`), locked (`acquire`) or let go (`release`)."""
+    check_namespace(call)
+    check_datacenter(call)
+    key = call.rest
+    if not key and "sequence" not in call.params:
+        raise ApiError(400, "Missing key name")
+    kind, more = _write_of(call)
+    flags = number(call, "flags") or 0
+    value = await read_bytes(call.request)
+    if len(value) > VALUE_BYTES_MAX:
+        raise ApiError(413, f"Request body too large, max allowed is {VALUE_BYTES_MAX}")
+    body = [key, value, flags, *more]
+    return await json_response(call, await guarded(call.facade.store.service.write(kind, body)))
+
+
+async def delete(call: Call) -> web.Response:
+    """Remove a key, with `recurse` all below a prefix, with `cas` if it has not changed."""
+    check_namespace(call)
+    check_datacenter(call)
+    key, is_tree = call.rest, "recurse" in call.params
+    expected = number(call, "cas")
+    if not key and not is_tree:
+        raise ApiError(400, "Missing key name")
+    if is_tree and expected is not None:
+        raise ApiError(400, "Conflicting flags: recurse and cas")
+    write = call.facade.store.service.write
+    if is_tree:
+        answer = await guarded(write(CommandKind.DELETE_TREE, [key]))
+    elif expected is not None:
+        answer = await guarded(write(CommandKind.DELETE_CAS, [key, expected]))
+    else:
+        answer = await guarded(write(CommandKind.DELETE, [key]))
+    return await json_response(call, answer)
+
+
+def entry_json(entry: KvEntry, *, with_value: bool = True) -> dict[str, object]:
+    """An entry as the API shows it."""
+    value = base64.b64encode(entry.value).decode() if with_value and entry.value else None
+    shown: dict[str, object] = {
+        "LockIndex": entry.lock_index,
+        "Key": entry.key,
+        "Flags": entry.flags,
+        "Value": value,
+    }
+    if entry.session:
+        shown["Session"] = entry.session
+    shown |= {"CreateIndex": entry.create_index, "ModifyIndex": entry.modify_index}
+    return shown
+
+
+def _write_of(call: Call) -> tuple[CommandKind, list[object]]:
+    """The command that the parameters ask for, and what its body has besides the value."""
+    asked = [name for name in ("cas", "acquire", "release") if name in call.params]
+    if len(asked) > 1:
+        raise ApiError(400, f"Conflicting flags: {' and '.join(asked)}")
+    if "sequence" in call.params:
+        if "cas" in asked or "release" in asked:
+            raise ApiError(400, f"Conflicting flags: sequence and {asked[0]}")
+        return CommandKind.SEQUENCE, [call.param("acquire") or ""]
+    if "cas" in asked:
+        return CommandKind.CAS, [number(call, "cas") or 0]
+    if "acquire" in asked:
+        return CommandKind.LOCK, [call.param("acquire") or ""]
+    if "release" in asked:
+        return CommandKind.UNLOCK, [call.param("release") or ""]
+    return CommandKind.SET, []

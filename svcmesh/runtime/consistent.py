@@ -1,0 +1,205 @@
+"""Puts the consistent store together on one agent: calls, Raft, group, sessions.
+
+A server has all of it; another agent only the way to the servers.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from gossip.serf.events import Member, MemberStatus
+from svcmesh.catalog.records import HealthStatus
+from svcmesh.catalog.view import CatalogView
+from svcmesh.consensus.disk import MemoryDisk, RaftDisk
+from svcmesh.consensus.group import Presence
+from svcmesh.consensus.raft import ServerId
+from svcmesh.consensus.store import Session, Store
+from svcmesh.errors import StorageError
+from svcmesh.membership import is_consul_server, is_server
+from svcmesh.rpc import Methods, RpcPool, RpcServer
+from svcmesh.runtime.consensus import Consensus
+from svcmesh.runtime.servers import KnownServer, PeerTransport, ServerGroup
+from svcmesh.runtime.sessions import SessionKeeper
+from svcmesh.runtime.store import Server, StoreService
+
+logger = logging.getLogger("raft")
+
+PRESENCE: Final = {
+    MemberStatus.ALIVE: Presence.ALIVE,
+    MemberStatus.LEAVING: Presence.ALIVE,
+    MemberStatus.FAILED: Presence.FAILED,
+    MemberStatus.LEFT: Presence.LEFT,
+}
+DEFAULT_SERVER_PORT: Final = 8300
+
+
+class ConsistentStore:
+    """The agent's part in the consistent store, from `start` to `close`."""
+
+    def __init__(
+        self,
+        node_id: str,
+        view: CatalogView,
+        members: Callable[[], Iterable[Member]],
+        *,
+        is_server: bool,
+        expects: int,
+        data_dir: Path | None,
+    ) -> None:
+        """Load what is on disk; blocking.
+
+        Args:
+            node_id: Ours.
+            view: The catalog, which decides about sessions.
+            members: The member table.
+            is_server: Whether we carry the store.
+            expects: How many servers found the group; 0: we wait to be taken in.
+            data_dir: Where the log is; None: in memory.
+
+        Raises:
+            StorageError: The log or snapshot is damaged, or the disk refuses.
+        """
+        self._id, self._view, self._members = ServerId(node_id), view, members
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: RpcServer | None = None
+        self.pool = RpcPool()
+        self.group: ServerGroup | None = None
+        self.keeper: SessionKeeper | None = None
+        self._consensus: Consensus | None = None
+        store: Store | None = None
+        if is_server:
+            store = Store()
+            disk = MemoryDisk() if data_dir is None else RaftDisk(data_dir / "raft")
+            transport = PeerTransport(self._id, self.pool, self._address_of)
+            self._consensus = Consensus(
+                self._id, store, disk, transport, on_failure=self._note_failure
+            )
+            self.group = ServerGroup(
+                self._consensus, store, self.pool, self.known_servers, expects=expects
+            )
+        self.service = StoreService(
+            self.pool, self._alive_servers, consensus=self._consensus, store=store, rng=Random()
+        )
+        if self._consensus is not None and store is not None:
+            self.keeper = SessionKeeper(
+                self._consensus, store, is_well=self.is_well, end=self.service.write
+            )
+            self.service.keeper = self.keeper
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen for other agents' calls, and look after the group.
+
+        Raises:
+            OSError: The address cannot be bound.
+        """
+        if self.group is None or self.keeper is None:
+            return
+        group, service = self.group, self.service
+        methods = Methods(
+            {
+                "store.write": service.handle_write,
+                "store.query": service.handle_query,
+                "session.renew": service.handle_renew,
+                "raft.snapshot": group.handle_snapshot,
+                "raft.status": group.handle_status,
+            },
+            {"raft": group.handle_raft},
+        )
+        self._server = RpcServer(methods)
+        await self._server.start(host, port)
+        self._spawn(group.run())
+        self._spawn(self.keeper.run())
+
+    async def close(self) -> None:
+        """Take no part any more."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._consensus is not None:
+            await self._consensus.close()
+        if self._server is not None:
+            await self._server.close()
+        await self.pool.close()
+
+    @property
+    def has_leader(self) -> bool:
+        """Whether this server knows a leader; on another agent, whether a server is alive."""
+        if self._consensus is not None:
+            return self._consensus.leader is not None
+        return bool(self._alive_servers())
+
+    @property
+    def leader_id(self) -> ServerId | None:
+        """Whom this server takes for the leader; None on other agents."""
+        return None if self._consensus is None else self._consensus.leader
+
+    def known_servers(self) -> list[KnownServer]:
+        """Every server agent in the member table."""
+        return [known for member in self._members() if (known := _known_server(member)) is not None]
+
+    def is_well(self, session: Session) -> bool:
+        """Whether the catalog has a session's node, and none of its checks is critical."""
+        node = self._view.node(session.node)
+        if node is None:
+            return False
+        checks = {check.record.id: check.record.status for check in node.all_checks()}
+        wanted = [*session.node_checks, *(check for check, _ in session.service_checks)]
+        return all(checks.get(check, "critical") != HealthStatus.CRITICAL for check in wanted)
+
+    def counters(self) -> dict[str, int]:
+        """Totals since the start, and where the log stands."""
+        found = dict(self.pool.counters)
+        if self._server is not None:
+            found.update(self._server.counters)
+        if self._consensus is not None:
+            raft = self._consensus.raft
+            found |= {
+                "term": raft.term,
+                "last_log_index": raft.log.last_index,
+                "commit_index": raft.log.commit,
+                "applied_index": self._consensus.applied,
+                "last_snapshot_index": raft.log.snapshot.index,
+            }
+        return found
+
+    def _alive_servers(self) -> Sequence[Server]:
+        return [
+            Server(known.id, known.address)
+            for known in self.known_servers()
+            if known.presence is Presence.ALIVE
+        ]
+
+    def _address_of(self, server: ServerId) -> tuple[str, int] | None:
+        return next((s.address for s in self.known_servers() if s.id == server), None)
+
+    def _note_failure(self, error: StorageError) -> None:
+        logger.error("keys, sessions and locks are served by the other servers from now on")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(_report)
+
+
+def _report(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        logger.error("a background task has failed", exc_info=error)
+
+
+def _known_server(member: Member) -> KnownServer | None:
+    tags = member.tags
+    presence = PRESENCE.get(member.status)
+    if presence is None or not is_server(tags) or is_consul_server(tags) or "id" not in tags:
+        return None
+    port = tags.get("port", "")
+    expects = tags.get("expect", "")
+    return KnownServer(
+        id=ServerId(tags["id"]),
+        name=member.name,
+        address=(member.address.host, int(port) if port.isdigit() else DEFAULT_SERVER_PORT),
+        expects=1 if "bootstrap" in tags else int(expects) if expects.isdigit() else 0,
+        presence=presence,
+    )
