@@ -68,6 +68,7 @@ from svcmesh.insight import PoolInsight, sentence
 from svcmesh.membership import LanAdmission, alive_servers, local_tags, server_address
 from svcmesh.metrics import Metrics
 from svcmesh.runtime.catalog import CatalogRuntime
+from svcmesh.runtime.consistent import ConsistentStore
 from svcmesh.runtime.doctor import Doctor
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.joining import RetriesExhaustedError, retry_join
@@ -201,6 +202,7 @@ class Agent:
         self._catalog.member_alive(self.config.node_name, NodeId(self.node_id), is_peer=True)
         self._publish_own_records(kept)
         self.coordinates.refresh()
+        await self._start_store()
         await self._start_dns()
         await self._start_http()
         self._start_metrics()
@@ -333,6 +335,20 @@ class Agent:
         for host in config.dns_addrs:
             address = Address(host, config.ports.dns)
             logger.info("Started DNS server: address=%s network=udp,tcp", address)
+
+    async def _start_store(self) -> None:
+        config = self.config
+        expects = config.bootstrap_expect or int(config.bootstrap or config.dev)
+        self.store = ConsistentStore(
+            self.node_id,
+            self.view,
+            self.members,
+            is_server=config.server,
+            expects=expects,
+            data_dir=config.data_dir,
+        )
+        self._opened.push_async_callback(self.store.close)
+        await self.store.start(config.bind_addr, config.ports.server)
 
     def _reconfigure_dns(self) -> None:
         if self._dns is not None and self._directory is not None:
@@ -728,8 +744,11 @@ class Agent:
             self._catalog.delete_external(node_name, kind, record_id)
 
     def leader(self) -> str:
-        """Address of the alive server with the lowest id, empty without one."""
-        return next(iter(self.peers()), "")
+        """Address of the server that leads, as this one knows; elsewhere of the lowest id."""
+        servers = alive_servers(self.members())
+        if self.config.server:
+            servers = [each for each in servers if each[0] == self.store.leader_id]
+        return next((server_address(member) for _, member in servers), "")
 
     def peers(self) -> list[str]:
         """Addresses of every alive server, by id."""

@@ -15,6 +15,7 @@ from svcmesh.catalog.view import CatalogView
 from svcmesh.checks.definition import CheckDefinition
 from svcmesh.checks.table import CheckTable
 from svcmesh.config import AgentConfig, Reload
+from svcmesh.consensus.service import StoreParts
 from svcmesh.consistency import Report
 from svcmesh.definitions import ServiceDefinition
 from svcmesh.doctor import Examination
@@ -245,6 +246,10 @@ class AgentFacade(Protocol):
 
     @property
     def coordinates(self) -> Coordinates: ...
+
+    @property
+    def store(self) -> StoreParts:
+        """The consistent store, or the way to it."""
 
     @property
     def events(self) -> Events: ...

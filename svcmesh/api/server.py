@@ -31,10 +31,15 @@ from svcmesh.api import (
     host,
     insight,
     internal,
+    kv,
     metrics,
     monitor,
+    operator_raft,
     pool,
+    sessions,
+    snapshot,
     status,
+    txn,
     unbuilt,
 )
 from svcmesh.api.access import AccessRules
@@ -245,6 +250,8 @@ class HttpServer:
         monitor.add_routes(router)
         pool.add_routes(router)
         status.add_routes(router)
+        for area in (kv, sessions, txn, snapshot, operator_raft):
+            area.add_routes(router)
         unbuilt.add_routes(router)
         return router
 

@@ -6,8 +6,13 @@ from typing import Any, TypeVar
 from svcmesh.api.answers import JSON_HEADERS, ApiError
 from svcmesh.api.query import ReadOptions, read_options
 from svcmesh.api.routing import Call
-from svcmesh.runtime.consensus import NoLeaderError, OutcomeUnknownError
-from svcmesh.runtime.store import QueryAnswer, ReadMode, StoreError
+from svcmesh.consensus.service import (
+    NoLeaderError,
+    OutcomeUnknownError,
+    QueryAnswer,
+    ReadMode,
+    StoreError,
+)
 
 T = TypeVar("T")
 
@@ -33,7 +38,7 @@ async def ask(call: Call, name: str, *arguments: object) -> tuple[QueryAnswer, d
         ApiError: The request's parameters, or the store.
     """
     options = read_options(call)
-    mode = _mode(options)
+    mode = read_mode(options)
     answer = await guarded(
         call.facade.store.service.query(
             name, *arguments, mode=mode, index=options.index, wait_s=options.wait_s
@@ -67,7 +72,8 @@ def as_dict(names: tuple[str, ...], packed: list[Any]) -> dict[str, Any]:
     return dict(zip(names, packed, strict=True))
 
 
-def _mode(options: ReadOptions) -> ReadMode:
+def read_mode(options: ReadOptions) -> ReadMode:
+    """How fresh a request wants its answer."""
     return {
         "stale": ReadMode.STALE,
         "consistent": ReadMode.CONSISTENT,

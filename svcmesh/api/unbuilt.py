@@ -16,21 +16,8 @@ NOT_YET: Final = "not supported yet"
 NO_MESH: Final = "svcmesh is no service mesh"
 
 UNBUILT: Final = {
-    "/v1/kv/": ("GET PUT DELETE", f"{NOT_YET}: the key/value store"),
-    "/v1/session/create": ("PUT", f"{NOT_YET}: sessions"),
-    "/v1/session/destroy/": ("PUT", f"{NOT_YET}: sessions"),
-    "/v1/session/renew/": ("PUT", f"{NOT_YET}: sessions"),
-    "/v1/session/info/": ("GET", f"{NOT_YET}: sessions"),
-    "/v1/session/node/": ("GET", f"{NOT_YET}: sessions"),
-    "/v1/session/list": ("GET", f"{NOT_YET}: sessions"),
-    "/v1/txn": ("PUT", f"{NOT_YET}: transactions"),
-    "/v1/snapshot": ("GET PUT", f"{NOT_YET}: snapshots"),
     "/v1/query": ("GET POST", f"{NOT_YET}: prepared queries"),
     "/v1/query/": ("GET PUT DELETE", f"{NOT_YET}: prepared queries"),
-    "/v1/operator/raft/configuration": ("GET", f"{NOT_YET}: Raft"),
-    "/v1/operator/raft/peer": ("DELETE", f"{NOT_YET}: Raft"),
-    "/v1/operator/autopilot/configuration": ("GET PUT", f"{NOT_YET}: Raft"),
-    "/v1/operator/autopilot/health": ("GET", f"{NOT_YET}: Raft"),
     "/v1/config": ("PUT", f"{NO_MESH}: there are no configuration entries"),
     "/v1/config/": ("GET DELETE", f"{NO_MESH}: there are no configuration entries"),
     "/v1/connect/ca/configuration": ("GET PUT", f"{NO_MESH}: there is no certificate authority"),

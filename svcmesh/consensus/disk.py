@@ -35,8 +35,8 @@ from svcmesh.consensus.raft.types import (
     SnapshotMeta,
     Term,
 )
+from svcmesh.durable import fsync_folder
 from svcmesh.errors import DecodeError, StorageError
-from svcmesh.journal import fsync_folder
 
 LOG_HEADER: Final = b"svcmesh raft log 1\n"
 SNAPSHOT_HEADER: Final = b"svcmesh raft snapshot 1\n"

@@ -21,6 +21,19 @@ class Presence(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class KnownServer:
+    """A server agent in the member table."""
+
+    id: ServerId
+    name: str
+    address: tuple[str, int]
+    """Where its calls go."""
+    expects: int
+    """Its `bootstrap_expect`, 1 for `bootstrap`; 0: it waits to be taken in."""
+    presence: Presence
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """A server agent that gossip knows to be alive, and that may be asked to found a group."""
 

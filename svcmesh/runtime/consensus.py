@@ -48,7 +48,8 @@ from svcmesh.consensus.raft import (
     SnapshotMeta,
     Term,
 )
-from svcmesh.errors import DecodeError, StorageError, SvcmeshError
+from svcmesh.consensus.service import NoLeaderError, OutcomeUnknownError
+from svcmesh.errors import DecodeError, StorageError
 
 logger = logging.getLogger("raft")
 
@@ -67,19 +68,6 @@ TRAILING_ENTRIES: Final = 4096
 
 SNAPSHOT_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024
 SNAPSHOT_CHUNK_TIMEOUT_S: Final = 10.0
-
-
-class NoLeaderError(SvcmeshError):
-    """There is no leader to ask, or not here. Nothing was done."""
-
-    def __init__(self, leader: ServerId | None = None) -> None:
-        super().__init__("No cluster leader")
-        self.leader = leader
-        """Who may be the leader; None when nobody is known."""
-
-
-class OutcomeUnknownError(SvcmeshError):
-    """Leadership was lost, or time ran out, before the outcome was known: it may have happened."""
 
 
 class StateMachine(Protocol):

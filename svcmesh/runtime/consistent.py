@@ -14,14 +14,15 @@ from gossip.serf.events import Member, MemberStatus
 from svcmesh.catalog.records import HealthStatus
 from svcmesh.catalog.view import CatalogView
 from svcmesh.consensus.disk import MemoryDisk, RaftDisk
-from svcmesh.consensus.group import Presence
-from svcmesh.consensus.raft import ServerId
+from svcmesh.consensus.group import KnownServer, Presence
+from svcmesh.consensus.raft import ServerId, SnapshotMeta
+from svcmesh.consensus.service import ReadMode
 from svcmesh.consensus.store import Session, Store
 from svcmesh.errors import StorageError
 from svcmesh.membership import is_consul_server, is_server
 from svcmesh.rpc import Methods, RpcPool, RpcServer
 from svcmesh.runtime.consensus import Consensus
-from svcmesh.runtime.servers import KnownServer, PeerTransport, ServerGroup
+from svcmesh.runtime.servers import PeerTransport, ServerGroup
 from svcmesh.runtime.sessions import SessionKeeper
 from svcmesh.runtime.store import Server, StoreService
 
@@ -139,6 +140,19 @@ class ConsistentStore:
     def known_servers(self) -> list[KnownServer]:
         """Every server agent in the member table."""
         return [known for member in self._members() if (known := _known_server(member)) is not None]
+
+    async def snapshot(self, mode: ReadMode) -> tuple[SnapshotMeta, Iterable[bytes]] | None:
+        """Everything as it is now; None when we are no server.
+
+        Raises:
+            NoLeaderError: It cannot be had as fresh as that here.
+        """
+        consensus, store = self._consensus, self.service.store
+        if consensus is None or store is None:
+            return None
+        if mode is not ReadMode.STALE:
+            await consensus.barrier()
+        return consensus.raft.snapshot_meta(consensus.applied), store.freeze()
 
     def is_well(self, session: Session) -> bool:
         """Whether the catalog has a session's node, and none of its checks is critical."""

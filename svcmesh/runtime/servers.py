@@ -6,24 +6,28 @@ Also the messages between its servers: Raft's over the agents' calls, by node id
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from math import inf
 from typing import Any, Final
 
 from svcmesh.consensus.group import (
     AutopilotSettings,
     Candidate,
+    KnownServer,
     Presence,
     lag_of,
     may_found,
     next_members,
 )
 from svcmesh.consensus.raft import (
+    Membership,
     Message,
+    Raft,
     ServerId,
     Term,
     pack_message,
     unpack_message_untrusted,
 )
+from svcmesh.consensus.service import NoLeaderError
 from svcmesh.consensus.store import Store
 from svcmesh.errors import DecodeError
 from svcmesh.goformats import parse_duration
@@ -34,7 +38,7 @@ from svcmesh.rpc import (
     RpcRefusedError,
     RpcTimeoutError,
 )
-from svcmesh.runtime.consensus import SNAPSHOT_CHUNK_TIMEOUT_S, Consensus, NoLeaderError
+from svcmesh.runtime.consensus import SNAPSHOT_CHUNK_TIMEOUT_S, Consensus
 
 logger = logging.getLogger("raft")
 
@@ -44,17 +48,6 @@ ASK_TIMEOUT_S: Final = 1.0
 
 Address = tuple[str, int]
 RPC_FAILURES: Final = (RpcRefusedError, RpcClosedError, RpcTimeoutError, RpcError)
-
-
-@dataclass(frozen=True, slots=True)
-class KnownServer:
-    """A server agent in the member table."""
-
-    id: ServerId
-    name: str
-    address: Address
-    expects: int
-    presence: Presence
 
 
 class PeerTransport:
@@ -109,10 +102,34 @@ class ServerGroup:
         self.problem: str | None = None
         """Why the group is not founded yet."""
 
+    @property
+    def id(self) -> ServerId:
+        """Ours."""
+        return self.consensus.id
+
+    @property
+    def raft(self) -> Raft:
+        """To look at."""
+        return self.consensus.raft
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether we take ourselves for the leader."""
+        return self.consensus.is_leader
+
+    def change_members(self, members: Membership) -> str | None:
+        """Put another membership in force; why not, or None."""
+        return self.consensus.change_members(members)
+
     def stable_s(self, server: ServerId) -> float:
         """How long a server has been alive without a break, as we saw it."""
         since = self._alive_since.get(server)
         return 0.0 if since is None else self._loop.time() - since
+
+    def contact_s(self, server: ServerId) -> float:
+        """As the leader: since a server last answered; infinite when it never has."""
+        heard_at = self.consensus.raft.heard_at(server)
+        return inf if heard_at is None else max(0.0, self._loop.time() - heard_at)
 
     @property
     def settings(self) -> AutopilotSettings:

@@ -8,14 +8,19 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from random import Random
 from typing import Any, Final
 
 from svcmesh.consensus.raft import ServerId
+from svcmesh.consensus.service import (
+    NoLeaderError,
+    OutcomeUnknownError,
+    QueryAnswer,
+    ReadMode,
+    StoreError,
+)
 from svcmesh.consensus.store import Answer, CommandError, CommandKind, Store, encode_command
 from svcmesh.consensus.store.queries import QUERIES, Query
-from svcmesh.errors import SvcmeshError
 from svcmesh.rpc import (
     RpcClosedError,
     RpcError,
@@ -23,7 +28,7 @@ from svcmesh.rpc import (
     RpcRefusedError,
     RpcTimeoutError,
 )
-from svcmesh.runtime.consensus import Consensus, NoLeaderError, OutcomeUnknownError
+from svcmesh.runtime.consensus import Consensus
 from svcmesh.runtime.sessions import SessionKeeper
 
 WRITE_TIMEOUT_S: Final = 10.0
@@ -36,32 +41,6 @@ REFUSED: Final = "refused"
 UNKNOWN: Final = "outcome-unknown"
 
 Address = tuple[str, int]
-
-
-class StoreError(SvcmeshError):
-    """The store refused, in Consul's words; nothing was changed."""
-
-
-class ReadMode(StrEnum):
-    """How fresh a read is."""
-
-    DEFAULT = "default"
-    """By the leader on its lease: fresh as long as clocks run alike (`RaftConfig.lease_s`)."""
-    CONSISTENT = "consistent"
-    """By the leader, after a majority has confirmed that it still is."""
-    STALE = "stale"
-    """By any server, of what it knows."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueryAnswer:
-    """What was found, and how far it can be trusted."""
-
-    index: int
-    value: Any  # what msgpack carries
-    has_leader: bool = True
-    last_contact_ms: int = 0
-    """How long ago the server that answered last heard its leader."""
 
 
 @dataclass(frozen=True, slots=True)

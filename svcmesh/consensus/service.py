@@ -1,0 +1,136 @@
+"""What the consistent store offers to the rest of the program: words and protocols."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from svcmesh.consensus.group import AutopilotSettings, KnownServer
+from svcmesh.consensus.raft import Membership, Raft, ServerId, SnapshotMeta
+from svcmesh.consensus.store import CommandKind
+from svcmesh.errors import SvcmeshError
+
+
+class NoLeaderError(SvcmeshError):
+    """There is no leader to ask, or not here. Nothing was done."""
+
+    def __init__(self, leader: ServerId | None = None) -> None:
+        super().__init__("No cluster leader")
+        self.leader = leader
+        """Who may be the leader; None when nobody is known."""
+
+
+class OutcomeUnknownError(SvcmeshError):
+    """Leadership was lost, or time ran out, before the outcome was known: it may have happened."""
+
+
+class StoreError(SvcmeshError):
+    """The store refused, in Consul's words; nothing was changed."""
+
+
+class ReadMode(StrEnum):
+    """How fresh a read is."""
+
+    DEFAULT = "default"
+    """By the leader on its lease: fresh as long as clocks run alike (`RaftConfig.lease_s`)."""
+    CONSISTENT = "consistent"
+    """By the leader, after a majority has confirmed that it still is."""
+    STALE = "stale"
+    """By any server, of what it knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryAnswer:
+    """What was found, and how far it can be trusted."""
+
+    index: int
+    value: Any  # what msgpack carries
+    has_leader: bool = True
+    last_contact_ms: int = 0
+    """How long ago the server that answered last heard its leader."""
+
+
+class StoreAccess(Protocol):
+    """Reads and writes, on every agent."""
+
+    async def write(self, kind: CommandKind, body: Sequence[object]) -> Any:  # noqa: ANN401 -- the command's answer
+        """Have a command applied; its answer.
+
+        Raises:
+            NoLeaderError, StoreError: Nothing was done.
+            OutcomeUnknownError: It may have happened or not.
+        """
+
+    async def query(
+        self,
+        name: str,
+        *arguments: object,
+        mode: ReadMode = ReadMode.DEFAULT,
+        index: int = 0,
+        wait_s: float = 0.0,
+    ) -> QueryAnswer:
+        """Ask; with `index` not before that has changed, or `wait_s` is over.
+
+        Raises:
+            NoLeaderError: Nobody can answer with the freshness that is asked for.
+            StoreError: It was refused.
+        """
+
+    async def renew(self, session_id: str) -> list[Any] | None:
+        """Give a session its whole time again; the packed session, None when there is none.
+
+        Raises:
+            NoLeaderError: Nobody leads.
+        """
+
+
+class GroupAccess(Protocol):
+    """The group of servers, on a server."""
+
+    @property
+    def id(self) -> ServerId:
+        """Ours."""
+
+    @property
+    def raft(self) -> Raft:
+        """To look at."""
+
+    @property
+    def is_leader(self) -> bool: ...
+
+    @property
+    def settings(self) -> AutopilotSettings: ...
+
+    def change_members(self, members: Membership) -> str | None:
+        """Put another membership in force; why not, or None.
+
+        Raises:
+            NoLeaderError: We do not lead.
+        """
+
+    def stable_s(self, server: ServerId) -> float:
+        """How long a server has been alive without a break, as we saw it."""
+
+    def contact_s(self, server: ServerId) -> float:
+        """As the leader: since a server last answered; infinite when it never has."""
+
+
+class StoreParts(Protocol):
+    """The agent's part in the consistent store."""
+
+    @property
+    def service(self) -> StoreAccess: ...
+
+    @property
+    def group(self) -> GroupAccess | None:
+        """None on an agent that is no server."""
+
+    def known_servers(self) -> list[KnownServer]:
+        """Every server agent in the member table."""
+
+    async def snapshot(self, mode: ReadMode) -> tuple[SnapshotMeta, Iterable[bytes]] | None:
+        """Everything as it is now, to be consumed on another thread; None when we are no server.
+
+        Raises:
+            NoLeaderError: It cannot be had as fresh as that here.
+        """
