@@ -86,7 +86,11 @@ class ConsistentStore:
         )
         if self._consensus is not None and store is not None:
             self.keeper = SessionKeeper(
-                self._consensus, store, is_well=self.is_well, end=self.service.write
+                self._consensus,
+                store,
+                is_well=self.is_well,
+                catalog_index=lambda: view.index,
+                end=self.service.write,
             )
             self.service.keeper = self.keeper
 

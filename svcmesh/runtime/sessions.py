@@ -24,7 +24,8 @@ TTL_MULTIPLIER: Final = 2
 class SessionKeeper:
     """Ends sessions on the server that leads, from `run` on.
 
-    `is_well(session)` says whether the catalog still has its node, and none of its checks critical.
+    `is_well(session)` says whether the catalog still has its node, and none of its checks critical;
+    that can change only with `catalog_index`.
     """
 
     def __init__(
@@ -33,11 +34,14 @@ class SessionKeeper:
         store: Store,
         *,
         is_well: Callable[[Session], bool],
+        catalog_index: Callable[[], int],
         end: Callable[[CommandKind, list[Any]], Any],
     ) -> None:
         """`end` writes a command; a coroutine function."""
         self._consensus, self._store = consensus, store
-        self._is_well, self._end = is_well, end
+        self._is_well, self._catalog_index, self._end = is_well, catalog_index, end
+        self._seen_index = -1
+        self._is_settling = False
         self._ends_at: dict[str, float] = {}
         self._loop = asyncio.get_running_loop()
 
@@ -52,27 +56,42 @@ class SessionKeeper:
         """Look after the sessions, until cancelled."""
         while True:
             if self._consensus.is_leader:
-                for session_id in self._over():
-                    await self._destroy(session_id)
+                await self.settle()
+                for session in self._late():
+                    logger.info("session %s has not been renewed in time", session.id)
+                    await self._destroy(session.id)
             else:
                 self._ends_at.clear()
+                self._seen_index = -1
             await asyncio.sleep(LOOK_S)
 
-    def _over(self) -> list[str]:
+    async def settle(self) -> None:
+        """Let what the catalog says now have its effect on sessions.
+
+        A read or write that comes after a change of the catalog sees what follows from it.
+        """
+        index = self._catalog_index()
+        if self._is_settling or index == self._seen_index:
+            return
+        self._is_settling = True
+        try:
+            for session in self._store.sessions.all():
+                if not self._is_well(session):
+                    logger.info("session %s ends: its node or a check is unwell", session.id)
+                    await self._destroy(session.id)
+            self._seen_index = index
+        finally:
+            self._is_settling = False
+
+    def _late(self) -> list[Session]:
         now = self._loop.time()
-        over: list[str] = []
-        for session in self._store.sessions.all():
+        sessions = self._store.sessions.all()
+        for session in sessions:
             if session.ttl and session.id not in self._ends_at:
                 self._count_from_now(session)
-            if self._ends_at.get(session.id, now + 1) <= now:
-                logger.info("session %s has not been renewed in time", session.id)
-                over.append(session.id)
-            elif not self._is_well(session):
-                logger.info("session %s ends: node or check is unwell", session.id)
-                over.append(session.id)
-        known = {session.id for session in self._store.sessions.all()}
+        known = {session.id for session in sessions}
         self._ends_at = {id_: at for id_, at in self._ends_at.items() if id_ in known}
-        return over
+        return [session for session in sessions if self._ends_at.get(session.id, now + 1) <= now]
 
     def _count_from_now(self, session: Session) -> None:
         if session.ttl:

@@ -125,6 +125,7 @@ class StoreService:
         """
         consensus = self.consensus
         if consensus is not None and consensus.is_leader:
+            await self._settle()
             command = encode_command(kind, body, wall_ms=self._now_ms())
             try:
                 async with asyncio.timeout(timeout_s):
@@ -218,12 +219,17 @@ class StoreService:
         assert consensus is not None
         if mode is ReadMode.STALE:
             return
+        await self._settle()
         if mode is ReadMode.CONSISTENT or not consensus.has_lease:
             try:
                 async with asyncio.timeout(READ_TIMEOUT_S):
                     await consensus.barrier()
             except TimeoutError:
                 raise NoLeaderError from None
+
+    async def _settle(self) -> None:
+        if self.keeper is not None and self.consensus is not None and self.consensus.is_leader:
+            await self.keeper.settle()
 
     def _described(self, index: int, value: object) -> QueryAnswer:
         assert self.consensus is not None
