@@ -27,6 +27,10 @@ from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecor
 from svcmesh.catalog.view import CatalogView
 from svcmesh.checks.table import CheckConfig
 from svcmesh.config import AgentConfig, DefinitionChanges, Reload, load_config
+from svcmesh.consensus.group import KnownServer
+from svcmesh.consensus.service import QueryAnswer, ReadMode, StoreError
+from svcmesh.consensus.store import CommandKind, Store, encode_command
+from svcmesh.consensus.store.queries import QUERIES
 from svcmesh.consistency import PeerReport, Report
 from svcmesh.coordinates import NodeCoordinates
 from svcmesh.doctor import Examination
@@ -171,6 +175,7 @@ class FakeAgent:
             send=self._send_user_event,
         )
         self._local: LocalState | None = None
+        self.store = FakeStoreParts()
         self.metrics = Metrics(self.counters, now_utc=0.0)
         self.change(
             OwnNode(NodeId(self.node_id)),
@@ -274,6 +279,52 @@ class FakeAgent:
 
     def peers(self) -> list[str]:
         return [self.leader_address] if self.leader_address else []
+
+
+class FakeStoreParts:
+    """The real state machine, with neither log nor other servers."""
+
+    def __init__(self) -> None:
+        self.state = Store()
+        self.service = self
+        self.group = None
+        self.failure: Exception | None = None
+        self.renewed: list[str] = []
+        self.modes: list[ReadMode] = []
+
+    def known_servers(self) -> list[KnownServer]:
+        return []
+
+    async def snapshot(self, mode: ReadMode) -> None:
+        return None
+
+    async def write(self, kind: CommandKind, body: Sequence[object]) -> Any:  # noqa: ANN401  # the answer
+        if self.failure is not None:
+            raise self.failure
+        index = self.state.index + 1
+        verdict, value = self.state.apply(index, encode_command(kind, list(body), wall_ms=index))
+        if verdict == "error":
+            raise StoreError(value)
+        return value
+
+    async def query(
+        self,
+        name: str,
+        *arguments: object,
+        mode: ReadMode = ReadMode.DEFAULT,
+        index: int = 0,
+        wait_s: float = 0.0,
+    ) -> QueryAnswer:
+        if self.failure is not None:
+            raise self.failure
+        self.modes.append(mode)
+        found = QUERIES[name].find(self.state, *arguments)
+        return QueryAnswer(max(1, found.index), found.value)
+
+    async def renew(self, session_id: str) -> list[Any] | None:
+        session = self.state.sessions.get(session_id)
+        self.renewed.append(session_id)
+        return None if session is None else session.pack()
 
 
 @dataclass

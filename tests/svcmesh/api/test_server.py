@@ -79,10 +79,6 @@ def test_an_untidy_path_is_redirected(path: str, location: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "what"),
     [
-        ("GET", "/v1/kv/some/key", "not supported yet: the key/value store"),
-        ("PUT", "/v1/session/create", "not supported yet: sessions"),
-        ("GET", "/v1/operator/raft/configuration", "not supported yet: Raft"),
-        ("PUT", "/v1/txn", "not supported yet: transactions"),
         ("POST", "/v1/query", "not supported yet: prepared queries"),
         ("GET", "/v1/query/x/execute", "not supported yet: prepared queries"),
         ("PUT", "/v1/config", "svcmesh is no service mesh: there are no configuration entries"),

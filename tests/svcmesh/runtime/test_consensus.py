@@ -130,7 +130,7 @@ class Group:
 
 async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not is_so():
+        while not is_so():  # noqa: ASYNC110  # there is no event to wait for
             await asyncio.sleep(0.005)
 
 

@@ -1,0 +1,216 @@
+"""`/v1/kv` and `/v1/txn`: parameters, answers and refusals, over the real state machine."""
+
+import base64
+
+import pytest
+
+from svcmesh.consensus.service import NoLeaderError, OutcomeUnknownError, ReadMode
+from tests.svcmesh.api.fakes import Client, FakeAgent, run
+
+
+def b64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def test_a_key_is_written_read_and_deleted() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        assert (await client.put("/v1/kv/a/b?flags=7", data=b"x")).json is True
+        answer = await client.get("/v1/kv/a/b")
+        (entry,) = answer.json
+        assert entry == {
+            "LockIndex": 0, "Key": "a/b", "Flags": 7, "Value": b64("x"),
+            "CreateIndex": 1, "ModifyIndex": 1,
+        }  # fmt: skip
+        assert answer.index == 1
+        assert (await client.call("DELETE", "/v1/kv/a/b")).json is True
+        gone = await client.get("/v1/kv/a/b")
+        assert (gone.status, gone.body, gone.index) == (404, b"", 2)
+
+    run(scenario)
+
+
+def test_a_raw_value_is_text_that_no_browser_runs() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        await client.put("/v1/kv/a", data=b"<script>")
+        answer = await client.get("/v1/kv/a?raw")
+        assert answer.body == b"<script>"
+        assert answer.headers["Content-Type"] == "text/plain"
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+        assert answer.headers["Content-Security-Policy"] == "sandbox"
+
+    run(scenario)
+
+
+def test_trees_keys_and_separators() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        for key in ("a/1", "a/2/x", "a/2/y", "b"):
+            await client.put(f"/v1/kv/{key}", data=b"")
+        assert (await client.get("/v1/kv/a/?keys&separator=/")).json == ["a/1", "a/2/"]
+        tree = await client.get("/v1/kv/a/2/?recurse")
+        assert [entry["Key"] for entry in tree.json] == ["a/2/x", "a/2/y"]
+        assert (await client.get("/v1/kv/c?recurse")).status == 404
+        await client.call("DELETE", "/v1/kv/a/2?recurse")
+        assert (await client.get("/v1/kv/?keys")).json == ["a/1", "b"]
+
+    run(scenario)
+
+
+def test_an_earlier_revision_is_read() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        await client.put("/v1/kv/a", data=b"old")
+        await client.put("/v1/kv/a", data=b"new")
+        assert (await client.get("/v1/kv/a?revision=1&raw")).body == b"old"
+        assert (await client.get("/v1/kv/a?raw")).body == b"new"
+
+    run(scenario)
+
+
+def test_sequence_numbers_the_keys_of_a_prefix() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        made = [(await client.put("/v1/kv/q/?sequence", data=b"x")).json for _ in range(2)]
+        assert made == ["q/0000000000", "q/0000000001"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/kv/", 400),
+        ("PUT", "/v1/kv/", 400),
+        ("DELETE", "/v1/kv/", 400),
+        ("PUT", "/v1/kv/a?flags=x", 500),
+        ("PUT", "/v1/kv/a?cas=x", 500),
+        ("PUT", "/v1/kv/a?cas=1&acquire=s", 400),
+        ("PUT", "/v1/kv/a?acquire=nobody", 500),
+        ("DELETE", "/v1/kv/a?recurse&cas=1", 400),
+        ("PUT", "/v1/kv/a?dc=elsewhere", 500),
+        ("GET", "/v1/kv/a?index=x", 400),
+        ("GET", "/v1/kv/a?stale&consistent", 400),
+    ],
+)
+def test_what_makes_no_sense_is_refused(method: str, path: str, status: int) -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        assert (await client.call(method, path)).status == status
+        assert len(agent.store.state.keys) == 0
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("query", "mode"),
+    [("", ReadMode.DEFAULT), ("?stale", ReadMode.STALE), ("?consistent", ReadMode.CONSISTENT)],
+)
+def test_a_read_is_as_fresh_as_it_asks(query: str, mode: ReadMode) -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        await client.get(f"/v1/kv/a{query}")
+        assert agent.store.modes == [mode]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("failure", "text"),
+    [
+        (NoLeaderError(), "No cluster leader"),
+        (OutcomeUnknownError("it may have happened"), "it may have happened"),
+    ],
+)
+def test_what_the_store_cannot_promise_is_an_error(failure: Exception, text: str) -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.store.failure = failure
+        answer = await client.put("/v1/kv/a", data=b"x")
+        assert (answer.status, answer.text) == (500, text)
+
+    run(scenario)
+
+
+def test_a_transaction_is_all_or_nothing() -> None:
+    def set_(key: str, value: str) -> dict[str, object]:
+        return {"KV": {"Verb": "set", "Key": key, "Value": b64(value)}}
+
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        good = await client.put("/v1/txn", json=[set_("a", "1"), set_("b", "2")])
+        assert [each["KV"]["Key"] for each in good.json["Results"]] == ["a", "b"]
+        stale = {"KV": {"Verb": "cas", "Key": "a", "Value": b64("3"), "Index": 99}}
+        bad = await client.put("/v1/txn", json=[set_("c", "1"), stale])
+        assert bad.status == 409
+        assert [error["OpIndex"] for error in bad.json["Errors"]] == [1]
+        assert (await client.get("/v1/kv/?keys")).json == ["a", "b"]
+        read = await client.put("/v1/txn", json=[{"KV": {"Verb": "get", "Key": "a"}}])
+        assert read.json["Results"][0]["KV"]["Value"] == b64("1")
+        assert read.json["KnownLeader"] is True
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({}, 400),
+        ([{}], 400),
+        ([{"KV": {"Verb": "set", "Key": "a", "Value": "***"}}], 400),
+        ([{"KV": {"Verb": "set", "Key": 1}}], 400),
+        ([{"KV": {"Verb": "explode", "Key": "a"}}], 409),
+        ([{"Node": {"Verb": "get"}}], 501),
+        ([{"KV": {"Verb": "get", "Key": "a"}}] * 65, 413),
+    ],
+)
+def test_what_is_no_transaction_is_refused(body: object, status: int) -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        assert (await client.put("/v1/txn", json=body)).status == status
+        assert len(agent.store.state.keys) == 0
+
+    run(scenario)
+
+
+def test_a_session_is_made_renewed_and_ended() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        made = await client.put("/v1/session/create", json={"Name": "s", "TTL": "30s"})
+        session_id = made.json["ID"]
+        (shown,) = (await client.get(f"/v1/session/info/{session_id}")).json
+        assert (shown["Node"], shown["NodeChecks"], shown["LockDelay"]) == (
+            "n1", ["serfHealth"], 15_000_000_000,
+        )  # fmt: skip
+        assert (await client.put(f"/v1/kv/l?acquire={session_id}", data=b"")).json is True
+        assert (await client.put(f"/v1/session/renew/{session_id}")).status == 200
+        assert agent.store.renewed == [session_id]
+        assert (await client.put(f"/v1/session/destroy/{session_id}")).json is True
+        (entry,) = (await client.get("/v1/kv/l")).json
+        assert "Session" not in entry
+        assert (await client.put(f"/v1/session/renew/{session_id}")).status == 404
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"TTL": "9s"}, 500),
+        ({"TTL": "25h"}, 500),
+        ({"TTL": "soon"}, 500),
+        ({"Behavior": "explode"}, 500),
+        ({"Node": "nobody"}, 500),
+        ({"Checks": ["nothing"]}, 500),
+        ({"LockDelay": "soon"}, 400),
+        ({"LockDelay": True}, 400),
+        ({"Name": 1}, 400),
+        ({"NodeChecks": "serfHealth"}, 400),
+        ([], 400),
+    ],
+)
+def test_a_session_that_consul_refuses_is_refused(body: object, status: int) -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        assert (await client.put("/v1/session/create", json=body)).status == status
+        assert len(agent.store.state.sessions) == 0
+
+    run(scenario)
+
+
+def test_an_agent_that_carries_no_store_names_the_servers() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        for path in ("/v1/snapshot", "/v1/operator/raft/configuration"):
+            answer = await client.get(path)
+            assert (answer.status, "server agent" in answer.text) == (501, True)
+
+    run(scenario)
