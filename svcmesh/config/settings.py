@@ -202,13 +202,12 @@ class AgentConfig:
     datacenter: str = setting("datacenter", S, "dc1", flag="datacenter",
         doc="Data center of this agent, in lower case.")
     server: bool = setting("server", BOOL, False, flag="server",
-        doc="Run as a server. Only role and tags until the consistent store is built.")
+        doc="Run as a server. It carries the consistent store.")
     bootstrap: bool = setting("bootstrap", BOOL, False, flag="bootstrap",
-        doc="A server that may elect itself leader. For the consistent store; a tag until then.")
+        doc="A server that may elect itself leader.")
     bootstrap_expect: int = setting("bootstrap_expect", INT, 0,
         flag="bootstrap-expect", within=NOT_NEGATIVE,
-        doc="Number of servers to wait for before the first election; 1 is bootstrap. For the "
-            "consistent store; a tag until then.")
+        doc="Number of servers to wait for before the first election; 1 is bootstrap.")
     dev: bool
     data_dir: Path | None = setting("data_dir", S, "", flag="data-dir",
         doc="Folder for the agent's state: identity, services, keyring, peers. Required without "
