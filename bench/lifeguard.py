@@ -28,7 +28,6 @@ from svcmesh.simulate.running import Run, run
 from svcmesh.simulate.scenario import Action, Fault, Scenario
 
 MEMBERS = 128
-MODE = "block"
 LASTS_S = 120.0
 QUIET_S = 15.0
 SERVICE_S = 50e-6
@@ -84,8 +83,9 @@ class Totals:
         record = done.record
         self.false_positives += record.counts[Kind.FALSE_POSITIVE]
         self.false_at_healthy += record.false_at_healthy
-        self.packets += sum(s.packets_per_member_s * MEMBERS * 1.0 for s in record.samples[1:])
-        for outage in record.outages:
+        self.packets += sum(s.packets_per_member_s * s.members for s in record.samples[1:])
+        crashes = [outage for outage in record.outages if outage.cause == Action.CRASH]
+        for outage in crashes or record.outages:
             if outage.first_at is not None:
                 self.firsts.append(outage.first_at - outage.began_at)
             if outage.all_at is not None:
@@ -93,9 +93,11 @@ class Totals:
         self.handled += done.handled
 
 
-def scenario(config: SwimConfig, c: int, d_ms: int, i_ms: int, *, crash: bool) -> Scenario:
+def scenario(
+    config: SwimConfig, c: int, d_ms: int, i_ms: int, *, mode: str, crash: bool
+) -> Scenario:
     block = Fault(
-        do=Action(MODE),
+        do=Action(mode),
         at_s=QUIET_S,
         for_s=d_ms / 1000,
         every_s=(d_ms + i_ms) / 1000,
@@ -129,6 +131,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="runs of each point")
     parser.add_argument("--alpha", type=int, default=4, help="suspicion_mult of all three")
     parser.add_argument("--detector", choices=DETECTORS, action="append")
+    parser.add_argument(
+        "--mode",
+        choices=("block", "pause"),
+        default="block",
+        help="block: messages wait and timers go on, as in the paper; pause: no processor at all",
+    )
     parser.add_argument("--crash", action="store_true")
     parser.add_argument("--each", action="store_true", help="a line for every point")
     parser.add_argument("--json", metavar="FILE", help="write the totals there")
@@ -142,7 +150,9 @@ def main() -> None:
             began = time.process_time()
             for seed in range(1, options.seeds + 1):
                 config = DETECTORS[name](options.alpha)
-                totals[name].add(run(scenario(config, *point, crash=options.crash), seed))
+                totals[name].add(
+                    run(scenario(config, *point, mode=options.mode, crash=options.crash), seed)
+                )
             totals[name].cpu_s += time.process_time() - began
             line.append(
                 f"{name} {totals[name].false_positives - before[0]} "

@@ -159,7 +159,9 @@ class Timeline:
                 pass
             case _:
                 assert_never(fault.do)
-        self._recorder.end_outage(victim)
+        if self._views.running >> victim & 1:
+            # Else it has died of something else meanwhile, and that is not over.
+            self._recorder.end_outage(victim)
         if fault.do in _DISTURBING and is_last:
             pool.clock.post(AFTERMATH_S, self._calm, victim)
 

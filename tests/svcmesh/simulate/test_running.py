@@ -185,3 +185,15 @@ def test_repeated_faults_strike_the_same_members_unless_told_otherwise() -> None
     assert len(same) == 1
     assert len({outage.subject for outage in others}) > 1
     assert len(others) == 10
+
+
+def test_a_blocked_member_that_dies_stays_dead_when_its_block_would_end() -> None:
+    done = played(
+        replace(QUIET, duration_s=60),
+        Fault(do=Action.BLOCK, at_s=2.0, for_s=3.0, members=("n1",)),
+        Fault(do=Action.CRASH, at_s=3.0, members=("n1",)),
+    )
+    crash = done.record.outages[-1]
+    assert crash.cause == Action.CRASH
+    assert crash.ended_at is None
+    assert crash.all_at is not None
