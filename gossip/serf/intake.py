@@ -83,6 +83,10 @@ class Intake:
         """The latest times seen."""
         return LamportTimes(self.member_clock.seen, self.event_clock.seen, self.query_clock.seen)
 
+    def adopt(self) -> None:
+        """We have long been among others: the first exchange is not with a pool that we join."""
+        self._has_met_others = True
+
     def resume(self, clocks: LamportTimes) -> None:
         """Go on from the times of an earlier life: nothing up to them is told again (10.14)."""
         self._has_met_others = True

@@ -289,6 +289,7 @@ class Serf:
         A simulated pool begins with it that has stood for long.
         """
         self._swim.adopt(nodes, now=now)
+        self._intake.adopt()
         for node in nodes:
             self._members.adopt(node)
 

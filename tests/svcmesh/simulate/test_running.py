@@ -197,3 +197,17 @@ def test_a_blocked_member_that_dies_stays_dead_when_its_block_would_end() -> Non
     assert crash.cause == Action.CRASH
     assert crash.ended_at is None
     assert crash.all_at is not None
+
+
+def test_an_event_that_overtakes_a_first_exchange_is_told_all_the_same() -> None:
+    # Exchanges all the time: in a pool that stands none of them is a join, which ignores the past.
+    busy = GossipConfig(
+        swim=replace(lan(), push_pull_interval_s=0.05, gossip_interval_s=2.0, gossip_nodes=1),
+        serf=SerfConfig(coordinates=False),
+    )
+    scenario = replace(QUIET, members=40, duration_s=15, gossip=busy)
+    event = Fault(do=Action.EVENT, at_s=0.0)
+    for seed in range(5):
+        done = run(replace(scenario, faults=(event,)), seed)
+        (rumor,) = done.record.rumors.values()
+        assert len(rumor.heard_at) == 40
