@@ -118,7 +118,7 @@ def plan_registration(registration: Registration, view: CatalogView) -> list[Bod
         RegistrationError: The node has an agent, or a check's service is missing.
     """
     name = registration.node
-    _refuse_agents(name, view)
+    refuse_agents(name, view)
     node = view.external_node(name)
     bodies: list[Body] = []
     if registration.node_record is not None:
@@ -136,7 +136,7 @@ def plan_registration(registration: Registration, view: CatalogView) -> list[Bod
         # As in Consul: nothing is skipped for a node that is not there, whatever is known of it.
         bodies.append(NodeRecord(name=name, address="", datacenter=view.datacenter))
     if registration.service is not None:
-        _check_meta(registration.service, name)
+        check_service_meta(registration.service, name)
         bodies.append(registration.service)
     bodies += [_with_service(check, registration, node) for check in registration.checks]
     for body in bodies:
@@ -153,7 +153,7 @@ def plan_deregistration(
     Raises:
         RegistrationError: The node has an agent.
     """
-    _refuse_agents(deregistration.node, view)
+    refuse_agents(deregistration.node, view)
     node = view.external_node(deregistration.node)
     if node is None:
         return []
@@ -183,8 +183,8 @@ def _parse_registration(fields: Fields) -> Registration:
     fields.skip("Token")
     _refuse_foreign(fields, _ENTERPRISE)
     fields.finish()
-    service = None if service_fields is None else _service(service_fields)
-    checks = [_check(check, name) for check in check_fields if check is not None]
+    service = None if service_fields is None else parse_service(service_fields)
+    checks = [parse_check(check, name) for check in check_fields if check is not None]
     if not name:
         raise RegistrationError("Must provide node")
     if not address and not keeps_node:
@@ -197,13 +197,18 @@ def _parse_registration(fields: Fields) -> Registration:
             datacenter=datacenter,
             tagged_addresses=tagged,
             meta=meta,
-            id=_uuid(node_id),
+            id=parse_node_id(node_id),
             given_empty=given_empty,
         )
     return Registration(name, record, datacenter, service, tuple(checks))
 
 
-def _service(fields: Fields) -> ServiceRecord:
+def parse_service(fields: Fields) -> ServiceRecord:
+    """Read a service.
+
+    Raises:
+        FieldError, RegistrationError: It is none.
+    """
     service_id, name = fields.string("ID"), fields.string("Service")
     weights = fields.nested("Weights")
     passing = warning = 1
@@ -257,7 +262,12 @@ def _tagged_addresses(fields: Fields) -> dict[str, TaggedAddress]:
     return addresses
 
 
-def _check(fields: Fields, node: str) -> CheckRecord:
+def parse_check(fields: Fields, node: str) -> CheckRecord:
+    """Read a check of a node.
+
+    Raises:
+        FieldError, RegistrationError: It is none.
+    """
     of_node = fields.string("Node")
     check_id, name = fields.string("CheckID"), fields.string("Name")
     status, given_type = fields.string("Status"), fields.string("Type")
@@ -365,7 +375,12 @@ def _with_service(
     return replace(check, service_name=service.name, service_tags=service.tags)
 
 
-def _check_meta(service: ServiceRecord, node: str) -> None:
+def check_service_meta(service: ServiceRecord, node: str) -> None:
+    """Refuse metadata that breaks Consul's limits.
+
+    Raises:
+        RegistrationError: It does.
+    """
     if (problem := check_metadata(service.meta)) is not None:
         raise RegistrationError(
             f"failed inserting service: Invalid Service Meta for node {node} and serviceID "
@@ -373,7 +388,12 @@ def _check_meta(service: ServiceRecord, node: str) -> None:
         )
 
 
-def _refuse_agents(name: str, view: CatalogView) -> None:
+def refuse_agents(name: str, view: CatalogView) -> None:
+    """Refuse to write to a node that has an agent.
+
+    Raises:
+        RegistrationError: It has.
+    """
     node = view.node(name)
     if node is not None and node.is_own:
         raise RegistrationError(
@@ -390,7 +410,12 @@ def _refuse_foreign(fields: Fields, keys: set[str]) -> None:
             raise FieldError(f'Request decode failed: json: unknown field "{key}" - {why}')
 
 
-def _uuid(text: str) -> str:
+def parse_node_id(text: str) -> str:
+    """Read the UUID of a node, in lower case; it may be empty.
+
+    Raises:
+        RegistrationError: It is none.
+    """
     if not text:
         return ""
     if len(text) != 36:

@@ -152,7 +152,6 @@ def test_a_transaction_is_all_or_nothing() -> None:
         ([{"KV": {"Verb": "set", "Key": "a", "Value": "***"}}], 400),
         ([{"KV": {"Verb": "set", "Key": 1}}], 400),
         ([{"KV": {"Verb": "explode", "Key": "a"}}], 409),
-        ([{"Node": {"Verb": "get"}}], 501),
         ([{"KV": {"Verb": "get", "Key": "a"}}] * 65, 413),
     ],
 )
