@@ -12,15 +12,19 @@ from svcmesh.client.errors import (
     ClientClosedError,
     ClientError,
     DeadlineExceededError,
+    LockConflictError,
+    LockLostError,
     NoInstanceError,
     RequestRefusedError,
 )
+from svcmesh.client.holding import LockConfig
 from svcmesh.client.instances import Health, HealthStatus, Instance, ServiceQuery
+from svcmesh.client.locks import Lock
 from svcmesh.client.picking import Freshness, Picker, PickerConfig, Standing
 from svcmesh.client.policies import LeastPending, Nearest, Policy, RandomChoice, RoundRobin
 from svcmesh.client.registering import Registration
 from svcmesh.client.registrations import ServiceRegistration
-from svcmesh.client.synchronous import Client, RegisteredService, Watch
+from svcmesh.client.synchronous import Client, HeldLock, RegisteredService, Watch
 from svcmesh.client.watches import ServiceWatch
 from svcmesh.client.watching import WatchConfig
 from svcmesh.errors import SvcmeshError
@@ -38,8 +42,13 @@ __all__ = [
     "Freshness",
     "Health",
     "HealthStatus",
+    "HeldLock",
     "Instance",
     "LeastPending",
+    "Lock",
+    "LockConfig",
+    "LockConflictError",
+    "LockLostError",
     "Nearest",
     "NoInstanceError",
     "Picker",

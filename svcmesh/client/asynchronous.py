@@ -14,7 +14,10 @@ from svcmesh.agentaccess import TlsFiles, agent_access
 from svcmesh.client.cachefile import CacheFile
 from svcmesh.client.errors import BadAnswerError
 from svcmesh.client.feeds import Feed
+from svcmesh.client.holding import LockConfig
 from svcmesh.client.instances import Instance, ServiceQuery
+from svcmesh.client.lockkeys import Kv, LockKeys, MutexKey, SemaphoreKeys
+from svcmesh.client.locks import Lock
 from svcmesh.client.picking import Picker, PickerConfig
 from svcmesh.client.policies import Nearest, Policy
 from svcmesh.client.registering import Registration
@@ -189,6 +192,53 @@ class AsyncClient:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+
+    def lock(
+        self,
+        key: str,
+        *,
+        value: bytes = b"",
+        config: LockConfig = LockConfig(),
+        wait_s: float | None = None,
+    ) -> Lock:
+        """Hold a lock for as long as the context of the result lasts.
+
+        Args:
+            key: Where it is; all who want it say the same.
+            value: What the key says meanwhile.
+            config: How it is held.
+            wait_s: How long entering waits for it; None: as long as it takes.
+        """
+        keys = MutexKey(self._kv(), key, value)
+        return self._lock(keys, config, wait_s)
+
+    def semaphore(
+        self,
+        prefix: str,
+        limit: int,
+        *,
+        value: bytes = b"",
+        config: LockConfig = LockConfig(),
+        wait_s: float | None = None,
+    ) -> Lock:
+        """Hold one of `limit` places, which all contenders say alike; otherwise as `lock`."""
+        if limit < 1:
+            raise ValueError("limit must be positive")
+        return self._lock(SemaphoreKeys(self._kv(), prefix, limit, value), config, wait_s)
+
+    def _lock(self, keys: LockKeys, config: LockConfig, wait_s: float | None) -> Lock:
+        return Lock(
+            self._transport,
+            keys,
+            config,
+            self._config.watch,
+            wait_s=wait_s,
+            timeout_s=self._config.timeout_s,
+            rng=self._child_rng(),
+        )
+
+    def _kv(self) -> Kv:
+        return Kv(self._transport, timeout_s=self._config.timeout_s)
 
     def _child_rng(self) -> Random:
         return Random(self._rng.getrandbits(64))

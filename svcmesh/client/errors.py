@@ -38,3 +38,11 @@ class NoInstanceError(ClientError):
 
 class ClientClosedError(ClientError):
     """The client has been closed, before or during the call."""
+
+
+class LockLostError(ClientError):
+    """The lock may be somebody else's by now; the text says why."""
+
+
+class LockConflictError(ClientError):
+    """The key is used for something else than such a lock."""

@@ -15,7 +15,9 @@ from typing import Any, Self, TypeVar
 from svcmesh.agentaccess import TlsFiles
 from svcmesh.client.asynchronous import AsyncClient, ClientConfig
 from svcmesh.client.errors import ClientClosedError, DeadlineExceededError
+from svcmesh.client.holding import LockConfig
 from svcmesh.client.instances import HealthStatus, Instance, ServiceQuery
+from svcmesh.client.locks import Lock
 from svcmesh.client.picking import Picker
 from svcmesh.client.policies import Policy
 from svcmesh.client.registering import Registration
@@ -123,6 +125,105 @@ class Client:
         with self._loop_thread.entered(following) as picker:
             yield picker
 
+    @contextmanager
+    def lock(
+        self,
+        key: str,
+        *,
+        value: bytes = b"",
+        config: LockConfig = LockConfig(),
+        wait_s: float | None = None,
+    ) -> Iterator["HeldLock"]:
+        """Hold a lock for as long as the context lasts; see `AsyncClient.lock`.
+
+        Raises:
+            DeadlineExceededError: It was not free in time.
+            LockLostError: It was lost before the context was left.
+            ClientError: The agent cannot be asked.
+        """
+        lock = self._client.lock(key, value=value, config=config, wait_s=wait_s)
+        with self._held(lock) as held:
+            yield held
+
+    @contextmanager
+    def semaphore(
+        self,
+        prefix: str,
+        limit: int,
+        *,
+        value: bytes = b"",
+        config: LockConfig = LockConfig(),
+        wait_s: float | None = None,
+    ) -> Iterator["HeldLock"]:
+        """Hold one of `limit` places; see `AsyncClient.semaphore`."""
+        lock = self._client.semaphore(prefix, limit, value=value, config=config, wait_s=wait_s)
+        with self._held(lock) as held:
+            yield held
+
+    @contextmanager
+    def _held(self, lock: Lock) -> Iterator["HeldLock"]:
+        with self._loop_thread.entered(lock):
+            yield HeldLock(self._loop_thread, lock)
+
+
+class HeldLock:
+    """A lock in hand; see `Lock`. Its properties may be read by any thread."""
+
+    def __init__(self, loop_thread: "LoopThread", lock: Lock) -> None:
+        self._loop_thread, self._lock = loop_thread, lock
+
+    @property
+    def key(self) -> str:
+        """Where the lock is."""
+        return self._lock.key
+
+    @property
+    def token(self) -> int:
+        """The fencing token: larger for every later holder.
+
+        Raises:
+            LockLostError: The lock is not held.
+        """
+        return self._lock.token
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nobody else can have the lock at this moment."""
+        return self._lock.is_held
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the agent was not reached last time; None while all is well."""
+        return self._lock.failure
+
+    def remaining_s(self) -> float:
+        """For how long nobody else can have the lock, whatever happens; 0 when it is not held."""
+        return self._lock.remaining_s()
+
+    def check(self) -> None:
+        """Do nothing while the lock is held.
+
+        Raises:
+            LockLostError: It is not.
+        """
+        self._lock.check()
+
+    def wait_lost(self, timeout_s: float | None = None) -> bool:
+        """Wait until the lock is lost; false when the time is over first.
+
+        Raises:
+            ClientClosedError: The client is closed meanwhile.
+        """
+        return self._loop_thread.run(self._wait_lost(timeout_s))
+
+    async def _wait_lost(self, timeout_s: float | None) -> bool:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._lock.lost.wait()
+        except TimeoutError:
+            return False
+        return True
+
 
 class Watch:
     """An iterator over the instances of a service; see `ServiceWatch`."""
@@ -229,10 +330,13 @@ class LoopThread:
         value = self.run(_enter(context))
         try:
             yield value
-        finally:
+        except BaseException as error:
             # Closing the client has ended it as well.
             with suppress(ClientClosedError):
-                self.run(_leave(context))
+                self.run(_leave(context, error))
+            raise
+        with suppress(ClientClosedError):
+            self.run(_leave(context, None))
 
     def close(self, last: Coroutine[Any, Any, None]) -> None:
         """Run `last`, cancel whatever else runs, and end the thread."""
@@ -263,8 +367,10 @@ async def _enter(context: AbstractAsyncContextManager[T]) -> T:
     return await context.__aenter__()
 
 
-async def _leave(context: AbstractAsyncContextManager[Any]) -> None:
-    await context.__aexit__(None, None, None)
+async def _leave(context: AbstractAsyncContextManager[Any], error: BaseException | None) -> None:
+    # The caller raises it again, so that a context could not swallow it. Ours never do.
+    kind = None if error is None else type(error)
+    await context.__aexit__(kind, error, None)
 
 
 def _run_loop(loop: asyncio.AbstractEventLoop) -> None:

@@ -75,6 +75,26 @@ class Transport:
         content = None if body is None else json.dumps(body).encode()
         await self._request("PUT", path, (), content, timeout_s)
 
+    async def send(
+        self,
+        method: str,
+        path: str,
+        query: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        *,
+        timeout_s: float,
+    ) -> Json:
+        """Send bytes; the value of the JSON answer.
+
+        Raises:
+            ClientError: There is none.
+        """
+        content, _ = await self._request(method, path, query, body, timeout_s)
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise BadAnswerError(f"{path}: not JSON: {error}") from error
+
     async def pause(self, seconds: float) -> None:
         """Wait, unless the client is closed meanwhile.
 

@@ -1,6 +1,7 @@
 """A stand-in for an agent that can be stopped, restarted, and made to forget."""
 
 import asyncio
+import base64
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -33,6 +34,10 @@ class FakeAgent:
         self.refusals: dict[str, int] = {}
         """Status to answer with, by a part of the path."""
         self.coordinates: list[dict[str, Any]] = []
+        self.keys: dict[str, dict[str, Any]] = {}
+        self.sessions: dict[str, dict[str, Any]] = {}
+        self.delayed: set[str] = set()
+        """Keys on which a lock delay is."""
         self.port = 0
         self._changed = asyncio.Event()
         self._runner: web.AppRunner | None = None
@@ -99,6 +104,10 @@ class FakeAgent:
             return await self._instances(name, request)
         if path == "/v1/catalog/services":
             return web.json_response({s["Name"]: s.get("Tags", []) for s in self.services.values()})
+        if path.startswith("/v1/kv/"):
+            return await self._key(path.removeprefix("/v1/kv/"), request)
+        if path.startswith("/v1/session/"):
+            return await self._session(path.split("/")[3], name, request)
         if path == "/v1/agent/self":
             return web.json_response({"Config": {"NodeName": "n1"}})
         if path == "/v1/coordinate/nodes":
@@ -128,6 +137,68 @@ class FakeAgent:
         else:
             return web.Response(status=404)
         return web.Response()
+
+    def write(self, key: str, value: bytes = b"", *, flags: int = 0, session: str = "") -> None:
+        """Put a key as it is."""
+        self.touch()
+        encoded = base64.b64encode(value).decode() or None
+        self.keys[key] = {"Key": key, "Flags": flags, "Value": encoded, "Session": session or None,
+                          "ModifyIndex": self.index}  # fmt: skip
+
+    def end_session(self, session: str) -> None:
+        """What the servers do when its TTL is over."""
+        ended = self.sessions.pop(session)
+        for key, entry in list(self.keys.items()):
+            if entry["Session"] == session:
+                if ended["Behavior"] == "delete":
+                    del self.keys[key]
+                else:
+                    entry["Session"] = None
+        self.touch()
+
+    async def _session(self, verb: str, name: str, request: web.Request) -> web.Response:
+        if verb == "create":
+            session = f"s{len(self.requests)}"
+            self.sessions[session] = await request.json()
+            return web.json_response({"ID": session})
+        if verb == "destroy":
+            if name in self.sessions:
+                self.end_session(name)
+            return web.json_response(True)
+        if name not in self.sessions:
+            return web.Response(status=404, text="not found")
+        return web.json_response([{"ID": name}])
+
+    async def _key(self, key: str, request: web.Request) -> web.Response:
+        query = request.query
+        entry = self.keys.get(key)
+        if request.method == "GET":
+            if int(query.get("index", 0)) == self.index:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(float(query["wait"].removesuffix("s"))):
+                        await self._changed.wait()
+            found = [each for name, each in sorted(self.keys.items())
+                     if (name.startswith(key) if "recurse" in query else name == key)]  # fmt: skip
+            if not found:
+                return web.Response(status=404)
+            return web.json_response(found, headers={"X-Consul-Index": str(self.index)})
+        modified = entry["ModifyIndex"] if entry else 0
+        holder = entry["Session"] if entry else None
+        done = int(query.get("cas", modified)) == modified
+        if "acquire" in query:
+            done = holder in (None, query["acquire"]) and key not in self.delayed
+            if query["acquire"] not in self.sessions:
+                return web.Response(status=500, text="invalid session")
+        if "release" in query:
+            done = holder == query["release"]
+        if done and request.method == "DELETE":
+            self.keys.pop(key, None)
+            self.touch()
+        elif done:
+            session = query.get("acquire") or ("" if "release" in query else holder or "")
+            flags = int(query.get("flags", 0))
+            self.write(key, await request.read(), flags=flags, session=session)
+        return web.json_response(done)
 
     async def _instances(self, name: str, request: web.Request) -> web.Response:
         if int(request.query.get("index", 0)) == self.index:

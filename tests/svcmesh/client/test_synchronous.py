@@ -17,6 +17,7 @@ from svcmesh.client import (
     ClientClosedError,
     DeadlineExceededError,
     HealthStatus,
+    LockLostError,
     Registration,
 )
 from tests.svcmesh.client.fakes import EAGER, FakeAgent
@@ -187,3 +188,23 @@ def test_importing_the_client_imports_nothing_of_the_agent() -> None:
         cwd=Path(__file__).parents[3],
     )  # fmt: skip
     assert found.stdout.strip() == ""
+
+
+def test_a_lock_is_held_for_the_context_and_its_loss_is_raised(
+    agent: AgentThread, client: Client
+) -> None:
+    with client.lock("k") as lock:
+        token = lock.token
+        assert lock.wait_lost(0.02) is False
+        with pytest.raises(DeadlineExceededError), client.lock("k", wait_s=0.05):
+            pass
+    assert not lock.is_held
+
+    async def end() -> None:
+        agent.fake.end_session(*agent.fake.sessions)
+
+    with pytest.raises(LockLostError), client.semaphore("s", 2) as place:  # noqa: PT012  # raised on leaving
+        assert place.token > token
+        agent.do(end)
+        assert place.wait_lost(DEADLINE_S)
+    assert agent.fake.sessions == {}
