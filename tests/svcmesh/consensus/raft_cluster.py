@@ -37,6 +37,7 @@ from svcmesh.consensus.raft import (
 )
 from svcmesh.consensus.raft.messages import Message
 from svcmesh.simulate.clock import Timer, VirtualClock
+from svcmesh.simulate.linearizability import Operation
 
 State = dict[str, int]
 
@@ -59,22 +60,6 @@ class Disk:
         if save.entries:
             first = save.entries[0].index
             self.entries = [e for e in self.entries if e.index < first] + list(save.entries)
-
-
-@dataclass
-class Operation:
-    """One thing a client asked for. `returned_at` None: it never learned whether it happened."""
-
-    client: int
-    key: str
-    kind: str
-    """"put", "cas" or "get"."""
-    argument: tuple[int, ...]
-    asked_at: float
-    returned_at: float | None = None
-    result: object = None
-    is_refused: bool = False
-    """It has certainly not happened."""
 
 
 class Observer:
