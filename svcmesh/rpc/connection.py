@@ -109,6 +109,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def abort(self) -> None:
+        """End it at once, whatever the peer has not taken yet."""
+        if self._transport is not None:
+            self._transport.abort()
+
     def _give_up(self, call_id: int, method: str) -> None:
         answer = self._waiting.get(call_id)
         if answer is not None and not answer.done():
@@ -164,8 +169,7 @@ class Connection(asyncio.Protocol):
     def _abort(self, reason: str) -> None:
         self._counters[f"dropped.{reason}"] += 1
         self._buffer = bytearray()
-        if self._transport is not None:
-            self._transport.abort()
+        self.abort()
 
     def _take_frame_untrusted(self, frame: memoryview) -> bool:
         """Act on a frame; False when it is none."""

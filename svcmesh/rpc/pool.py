@@ -10,6 +10,8 @@ from svcmesh.rpc.errors import RpcRefusedError
 DIAL_TIMEOUT_S: Final = 1.0
 REDIAL_S: Final = 0.25
 """Between two attempts to dial an address for notes; calls dial at once."""
+NOTES_MAX: Final = 64
+"""Kept for one address while it is dialled; more are dropped."""
 
 Address = tuple[str, int]
 
@@ -23,6 +25,8 @@ class RpcPool:
         self._open: dict[Address, Connection] = {}
         self._dialling: dict[Address, asyncio.Task[Connection]] = {}
         self._dialled_at: dict[Address, float] = {}
+        self._notes: dict[Address, list[tuple[str, Body]]] = {}
+        """For addresses that are being dialled."""
         self._is_closed = False
 
     async def call(self, to: Address, method: str, body: Body, *, timeout_s: float) -> Body:
@@ -45,15 +49,31 @@ class RpcPool:
         return await connection.call(method, body, timeout_s=max(0.001, ends_at - loop.time()))
 
     def note(self, to: Address, method: str, body: Body) -> None:
-        """Tell the agent at an address, if it is connected; else dial, and drop this one."""
+        """Tell the agent at an address, at once or when it is connected; or drop it.
+
+        Two servers that never had anything to say to each other do when they vote: that their first
+        words wait for the connection saves a round of the election.
+        """
         connection = self._open.get(to)
-        if connection is not None and connection.note(method, body):
+        if connection is not None:
+            if not connection.note(method, body):
+                self.counters["dropped.notes"] += 1
             return
-        self.counters["dropped.notes"] += 1
         now = asyncio.get_running_loop().time()
-        if connection is None and now - self._dialled_at.get(to, -REDIAL_S) >= REDIAL_S:
+        if now - self._dialled_at.get(to, -REDIAL_S) >= REDIAL_S:
             self._dialled_at[to] = now
             self._dial(to).add_done_callback(_ignore_failure)
+        waiting = self._notes.get(to)
+        if waiting is not None and len(waiting) < NOTES_MAX:
+            waiting.append((method, body))
+        else:
+            self.counters["dropped.notes"] += 1
+
+    def drop(self, to: Address) -> None:
+        """End the connection to an address; who waits for an answer from there is told."""
+        connection = self._open.pop(to, None)
+        if connection is not None:
+            connection.abort()
 
     async def close(self) -> None:
         """End all connections."""
@@ -67,6 +87,7 @@ class RpcPool:
     def _dial(self, to: Address) -> "asyncio.Task[Connection]":
         task = self._dialling.get(to)
         if task is None:
+            self._notes[to] = []
             task = self._dialling[to] = asyncio.get_running_loop().create_task(self._connect(to))
         return task
 
@@ -85,9 +106,13 @@ class RpcPool:
                 )
             if connection.is_open and not self._is_closed:
                 self._open[to] = connection
+                for method, body in self._notes[to]:
+                    connection.note(method, body)
+                self._notes[to] = []
             return connection
         finally:
             self._dialling.pop(to, None)
+            self.counters["dropped.notes"] += len(self._notes.pop(to, ()))
 
     def _forget(self, to: Address, lost: Connection) -> None:
         if self._open.get(to) is lost:

@@ -18,6 +18,7 @@ from svcmesh.rpc import (
     RpcServer,
     RpcTimeoutError,
 )
+from svcmesh.rpc.pool import NOTES_MAX
 
 Address = tuple[str, int]
 
@@ -136,14 +137,27 @@ def test_without_an_answer_in_time_the_outcome_is_unknown() -> None:
     run(scenario)
 
 
-def test_notes_arrive_once_connected() -> None:
+def test_a_dropped_connection_ends_the_calls_that_wait_and_is_dialled_anew() -> None:
     async def scenario(callee: Callee, _: RpcServer, pool: RpcPool, to: Address) -> None:
-        pool.note(to, "tell", "lost while dialling")
+        waiting = asyncio.create_task(pool.call(to, "wait", 2, timeout_s=5))
         await pool.call(to, "echo", 1, timeout_s=5)
-        pool.note(to, "tell", "heard")
-        await callee.noted.wait()
-        assert callee.notes == ["heard"]
-        assert pool.counters["dropped.notes"] == 1
+        pool.drop(to)
+        with pytest.raises(RpcClosedError):
+            await waiting
+        assert await pool.call(to, "echo", 3, timeout_s=5) == 3
+
+    run(scenario)
+
+
+def test_notes_wait_for_the_connection_a_bounded_number_of_them() -> None:
+    async def scenario(callee: Callee, _: RpcServer, pool: RpcPool, to: Address) -> None:
+        for number in range(NOTES_MAX + 3):
+            pool.note(to, "tell", number)
+        await pool.call(to, "echo", 1, timeout_s=5)
+        pool.note(to, "tell", "later")
+        await pool.call(to, "echo", 1, timeout_s=5)
+        assert callee.notes == [*range(NOTES_MAX), "later"]
+        assert pool.counters["dropped.notes"] == 3
 
     run(scenario)
 
