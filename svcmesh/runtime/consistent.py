@@ -15,7 +15,7 @@ from svcmesh.catalog.records import HealthStatus
 from svcmesh.catalog.view import CatalogView
 from svcmesh.consensus.disk import MemoryDisk, RaftDisk
 from svcmesh.consensus.group import KnownServer, Presence
-from svcmesh.consensus.raft import ServerId, SnapshotMeta
+from svcmesh.consensus.raft import RoleChanged, ServerId, SnapshotMeta
 from svcmesh.consensus.service import ReadMode
 from svcmesh.consensus.store import Session, Store
 from svcmesh.errors import StorageError
@@ -35,6 +35,10 @@ PRESENCE: Final = {
     MemberStatus.LEFT: Presence.LEFT,
 }
 DEFAULT_SERVER_PORT: Final = 8300
+LOOK_S: Final = 0.25
+"""Between two looks at which servers are alive."""
+LAST_ANSWERS_S: Final = 0.25
+"""What a leader that has a successor gets to answer what it was asked."""
 
 
 class ConsistentStore:
@@ -70,13 +74,20 @@ class ConsistentStore:
         self.group: ServerGroup | None = None
         self.keeper: SessionKeeper | None = None
         self._consensus: Consensus | None = None
+        self._last_leader: ServerId | None = None
+        """The last that we took for the leader; there may be none now."""
         store: Store | None = None
         if is_server:
             store = Store()
             disk = MemoryDisk() if data_dir is None else RaftDisk(data_dir / "raft")
             transport = PeerTransport(self._id, self.pool, self._address_of)
             self._consensus = Consensus(
-                self._id, store, disk, transport, on_failure=self._note_failure
+                self._id,
+                store,
+                disk,
+                transport,
+                on_role=self._note_role,
+                on_failure=self._note_failure,
             )
             self.group = ServerGroup(
                 self._consensus, store, self.pool, self.known_servers, expects=expects
@@ -100,6 +111,7 @@ class ConsistentStore:
         Raises:
             OSError: The address cannot be bound.
         """
+        self._spawn(self._drop_failed())
         if self.group is None or self.keeper is None:
             return
         group, service = self.group, self.service
@@ -192,6 +204,33 @@ class ConsistentStore:
 
     def _address_of(self, server: ServerId) -> tuple[str, int] | None:
         return next((s.address for s in self.known_servers() if s.id == server), None)
+
+    async def _drop_failed(self) -> None:
+        """End the connections to servers that fail: what they were asked has no answer to come."""
+        alive: dict[ServerId, tuple[str, int]] = {}
+        while True:
+            before = alive
+            alive = {server.id: server.address for server in self._alive_servers()}
+            for server_id in before.keys() - alive.keys():
+                self.pool.drop(before[server_id])
+            await asyncio.sleep(LOOK_S)
+
+    def _note_role(self, change: RoleChanged) -> None:
+        former, leader = self._last_leader, change.leader
+        if leader is None or leader == former:
+            return
+        self._last_leader = leader
+        if former is not None and former != self._id:
+            asyncio.get_running_loop().call_later(LAST_ANSWERS_S, self._drop_former, former)
+
+    def _drop_former(self, former: ServerId) -> None:
+        """End the connection to a leader that has a successor.
+
+        It may be stopped or cut off, and would answer what we passed on to it much later or never.
+        """
+        address = self._address_of(former)
+        if address is not None and former != self._last_leader:
+            self.pool.drop(address)
 
     def _note_failure(self, error: StorageError) -> None:
         logger.error("keys, sessions and locks are served by the other servers from now on")
