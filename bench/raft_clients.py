@@ -1,0 +1,215 @@
+"""Clients of the consistent store that note what they asked, when, and what they were told.
+
+Used by `raft_chaos.py`. Each asks whichever server it likes. An answer that says that nothing was
+done counts as refused; anything else that is no success leaves the outcome of a write unknown.
+"""
+
+import asyncio
+import base64
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+
+import aiohttp
+
+from svcmesh.simulate.linearizability import Operation
+
+ANSWER_TIMEOUT_S = 12.0
+KEYS = 6
+WINDOW_S = 5.0
+"""Keys are others after so long, which keeps the history of each short."""
+TTL_S = 10.0
+HELD_S = 0.3
+
+
+class RefusedError(Exception):
+    """Certainly not done."""
+
+
+class UnknownError(Exception):
+    """Done or not."""
+
+
+@dataclass
+class Hold:
+    """A time in which a client was sure to have the lock."""
+
+    client: int
+    fence: int
+    begins_at: float
+    ends_at: float
+
+
+@dataclass
+class Record:
+    """What all clients together know."""
+
+    operations: list[Operation] = field(default_factory=list)
+    holds: list[Hold] = field(default_factory=list)
+    acknowledged: list[tuple[str, float]] = field(default_factory=list)
+    """Keys that are written once and never again, and when they were asked for."""
+    written_at: list[tuple[float, float]] = field(default_factory=list)
+    """Of every acknowledged write: asked, returned."""
+    outcomes: Counter[str] = field(default_factory=Counter)
+    longest_s: float = 0.0
+    """The longest that anybody waited for any answer."""
+    next_value: int = 0
+
+
+class Client:
+    """One client with connections of its own."""
+
+    def __init__(self, number: int, addresses: list[str], record: Record, seed: int) -> None:
+        self.number, self.record = number, record
+        self._addresses, self._rng = addresses, Random(seed * 1000 + number)
+        self._began_at = time.monotonic()
+        self._http = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT_S, connect=1.0)
+        )
+        # It would send a PUT again whose connection has ended, and tell us of the second only.
+        self._http._retry_connection = False
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def run(self, ends_at: float, pause_s: float) -> None:
+        """Read and write until then."""
+        while time.monotonic() < ends_at:
+            chosen = self._rng.random()
+            window = int((time.monotonic() - self._began_at) / WINDOW_S)
+            key = f"chaos/{window}/{self._rng.randrange(KEYS)}"
+            if chosen < 0.35:
+                await self.put(key)
+            elif chosen < 0.55:
+                await self.compare(key)
+            elif chosen < 0.75:
+                await self.get(key, "consistent")
+            elif chosen < 0.9:
+                await self.get(key, "")
+            else:
+                await self.add()
+            await asyncio.sleep(pause_s * self._rng.random() * 2)
+
+    async def run_lock(self, ends_at: float) -> None:
+        """Take and give back one lock until then."""
+        session, renewed_at = "", 0.0
+        while time.monotonic() < ends_at:
+            await asyncio.sleep(0.05 * self._rng.random())
+            try:
+                now = time.monotonic()
+                if not session:
+                    session = await self._make_session()
+                    renewed_at = now
+                elif now - renewed_at > TTL_S / 3:
+                    await self._ask("PUT", f"/v1/session/renew/{session}")
+                    renewed_at = now
+                is_ours = await self._ask("PUT", f"/v1/kv/chaos-lock?acquire={session}", b"x")
+                if is_ours is not True:
+                    continue
+                acquired_at = time.monotonic()
+                fence = (await self._read("chaos-lock", "consistent"))["LockIndex"]
+                await asyncio.sleep(HELD_S * self._rng.random())
+                ends = min(time.monotonic(), renewed_at + TTL_S)
+                self.record.holds.append(Hold(self.number, fence, acquired_at, ends))
+                await self._ask("PUT", f"/v1/kv/chaos-lock?release={session}", b"x")
+            except (RefusedError, UnknownError) as error:
+                if "session" in str(error):
+                    session = ""
+
+    # -- operations -----------------------------------------------------------------------------
+
+    async def put(self, key: str) -> None:
+        """Write a new value."""
+        value = self._new_value()
+        await self._note("put", key, (value,), f"/v1/kv/{key}", value)
+
+    async def compare(self, key: str) -> None:
+        """Write a new value if nobody has since we looked."""
+        try:
+            seen = await self._read(key, "consistent")
+        except (RefusedError, UnknownError):
+            return
+        value = self._new_value()
+        index = seen.get("ModifyIndex", 0)
+        await self._note("cas", key, (_value(seen), value), f"/v1/kv/{key}?cas={index}", value)
+
+    async def add(self) -> None:
+        """Write a key of its own."""
+        key = f"chaos-once/{self._new_value()}"
+        asked_at = time.monotonic()
+        try:
+            await self._ask("PUT", f"/v1/kv/{key}", b"1")
+        except (RefusedError, UnknownError):
+            return
+        self.record.acknowledged.append((key, asked_at))
+        self.record.written_at.append((asked_at, time.monotonic()))
+
+    async def get(self, key: str, mode: str) -> None:
+        """Read a key."""
+        operation = Operation(self.number, key, "get", (), time.monotonic())
+        try:
+            operation.result = _value(await self._read(key, mode))
+        except (RefusedError, UnknownError):
+            return
+        operation.returned_at = time.monotonic()
+        self.record.operations.append(operation)
+
+    async def _note(
+        self, kind: str, key: str, argument: tuple[int, ...], path: str, value: int
+    ) -> None:
+        operation = Operation(self.number, key, kind, argument, time.monotonic())
+        self.record.operations.append(operation)
+        try:
+            operation.result = await self._ask("PUT", path, b"%d" % value)
+        except RefusedError:
+            operation.is_refused = True
+        except UnknownError:
+            pass
+        else:
+            operation.returned_at = time.monotonic()
+            if operation.result is True:
+                self.record.written_at.append((operation.asked_at, operation.returned_at))
+
+    def _new_value(self) -> int:
+        self.record.next_value += 1
+        return self.record.next_value
+
+    async def _make_session(self) -> str:
+        # No checks: what is looked at here is the time that the session has.
+        wanted = {"TTL": f"{TTL_S:.0f}s", "LockDelay": "0s", "Checks": [], "Behavior": "release"}
+        made = await self._ask("PUT", "/v1/session/create", json.dumps(wanted).encode())
+        return str(made["ID"])  # type: ignore[index]  # Consul's form
+
+    async def _read(self, key: str, mode: str) -> dict[str, object]:
+        found = await self._ask("GET", f"/v1/kv/{key}?{mode}")
+        return found[0] if found else {}  # type: ignore[index,no-any-return]  # Consul's form
+
+    async def _ask(self, method: str, path: str, body: bytes | None = None) -> object:
+        address = self._rng.choice(self._addresses)
+        began_at = time.monotonic()
+        outcome = "unknown"
+        try:
+            async with self._http.request(method, f"http://{address}:8500{path}", data=body) as got:
+                content = await got.read()
+                if got.status in (200, 404):
+                    outcome = "answered"
+                    return json.loads(content) if content.strip() else None
+                text = content.decode()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            outcome = "refused"
+            raise RefusedError(str(error)) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise UnknownError(str(error)) from error
+        finally:
+            self.record.outcomes[f"{method} {outcome}"] += 1
+            waited_s = time.monotonic() - began_at
+            self.record.longest_s = max(self.record.longest_s, waited_s)
+        if "No cluster leader" in text or "invalid session" in text:
+            raise RefusedError(text)
+        raise UnknownError(text)
+
+
+def _value(entry: dict[str, object]) -> int:
+    return int(base64.b64decode(str(entry["Value"]))) if entry else 0
