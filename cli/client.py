@@ -294,6 +294,15 @@ def client_from_flags(flags: Mapping[str, object]) -> Client:
     Raises:
         CommandError: The address has no meaning, or a file cannot be read.
     """
+    return Client(access_from_flags(flags))
+
+
+def access_from_flags(flags: Mapping[str, object]) -> AgentAccess:
+    """Give the agent that the flags of `client_flags` describe.
+
+    Raises:
+        CommandError: The address has no meaning, or a file cannot be read.
+    """
 
     def text(name: str) -> str:
         return str(flags.get(name) or "")
@@ -306,12 +315,11 @@ def client_from_flags(flags: Mapping[str, object]) -> Client:
         server_name=text("tls_server_name"),
     )
     try:
-        access = agent_access(
+        return agent_access(
             text("http_addr"), token=text("token"), token_file=text("token_file"), tls=tls
         )
     except AccessError as error:
         raise CommandError(f"Error connecting to Consul agent: {error}") from None
-    return Client(access)
 
 
 def read_query(flags: Mapping[str, object]) -> list[tuple[str, str]]:

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "keygen": Entry("cli.keygen", "keygen", "Generates a new encryption key"),
     "keyring": Entry("cli.keyring", "keyring", "Manages gossip layer encryption keys"),
     "leave": Entry("cli.joining", "leave", "Leaves the cluster and shuts down gracefully"),
+    "lock": Entry("cli.lock", "lock", "Execute a command holding a lock"),
     "maint": Entry("cli.maint", "maint", "Controls node or service maintenance mode"),
     "members": Entry("cli.members", "members", "Lists the members of the cluster"),
     "monitor": Entry("cli.monitor", "monitor", "Stream logs from a svcmesh agent"),

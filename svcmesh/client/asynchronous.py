@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from svcmesh.agentaccess import TlsFiles, agent_access
+from svcmesh.agentaccess import AgentAccess, TlsFiles, agent_access
 from svcmesh.client.cachefile import CacheFile
 from svcmesh.client.errors import BadAnswerError
 from svcmesh.client.feeds import Feed
@@ -49,7 +49,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        address: str | None = None,
+        address: str | AgentAccess | None = None,
         *,
         token: str | None = None,
         tls: TlsFiles = TlsFiles(),
@@ -57,11 +57,15 @@ class AsyncClient:
     ) -> None:
         """Take `host:port`, `http(s)://host:port` or `unix:///path`, or what the environment says.
 
+        An `AgentAccess` says everything, and the environment nothing.
+
         Raises:
             AccessError: The address has no meaning, or a file cannot be read.
         """
         self._config = config
-        self._transport = Transport(agent_access(address, token=token, tls=tls))
+        if not isinstance(address, AgentAccess):
+            address = agent_access(address, token=token, tls=tls)
+        self._transport = Transport(address)
         self._rng = Random(config.seed)
 
     async def __aenter__(self) -> Self:

@@ -64,8 +64,8 @@ class LockKeys(Protocol):
     async def holds(self, session: str, index: int, *, wait_s: float) -> tuple[bool, int]:
         """Whether the session has it, as soon as the index has changed; and the next index."""
 
-    async def release(self, session: str, *, removes: bool) -> None:
-        """Let go of it."""
+    async def release(self, session: str, *, removes: bool) -> bool:
+        """Let go of it; whether the key was removed, because nobody else has it."""
 
 
 class Kv:
@@ -150,16 +150,17 @@ class MutexKey:
         entries, index = await self._kv.read(self.path, index=index, wait_s=wait_s)
         return _session(entries) == session, index
 
-    async def release(self, session: str, *, removes: bool) -> None:
+    async def release(self, session: str, *, removes: bool) -> bool:
         """Release the key, and delete it if nobody has taken it since."""
         await self._kv.put(
             self.path, self._value, ("release", session), ("flags", str(MUTEX_FLAGS))
         )
         if not removes:
-            return
+            return False
         entries, _ = await self._kv.read(self.path)
-        if entries and not _session(entries):
-            await self._kv.delete(self.path, ("cas", str(entries[0].modify_index)))
+        if not entries or _session(entries):
+            return False
+        return await self._kv.delete(self.path, ("cas", str(entries[0].modify_index)))
 
 
 class SemaphoreKeys:
@@ -208,7 +209,7 @@ class SemaphoreKeys:
         holders, _ = self._holders({entry.key: entry for entry in entries})
         return session in holders, index
 
-    async def release(self, session: str, *, removes: bool) -> None:
+    async def release(self, session: str, *, removes: bool) -> bool:
         """Leave the list and the folder; the last one may take the list away."""
         while True:
             entries, _ = await self._kv.read(self._folder, recurse=True)
@@ -219,11 +220,12 @@ class SemaphoreKeys:
                 break
         await self._kv.delete(f"{self._folder}{session}")
         if not removes:
-            return
+            return False
         entries, _ = await self._kv.read(self._folder, recurse=True)
         holders, modified = self._holders({entry.key: entry for entry in entries})
-        if modified and not holders:
-            await self._kv.delete(self.path, ("cas", str(modified)))
+        if not modified or holders:
+            return False
+        return await self._kv.delete(self.path, ("cas", str(modified)))
 
     async def _write(self, holders: list[str], modified: int) -> bool:
         content = {"Limit": self._limit, "Holders": dict.fromkeys(holders, True)}

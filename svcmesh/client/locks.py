@@ -66,6 +66,8 @@ class Lock:
         """Set when the lock may be somebody else's, for those who wait; `is_held` is as quick."""
         self.failure: ClientError | None = None
         """Why the agent was not reached last time; None while all is well."""
+        self.is_removed = False
+        """Whether leaving has deleted the key (`LockConfig.removes_key`)."""
         self._transport, self._keys, self._config = transport, keys, config
         self._watch, self._wait_s, self._timeout_s = watch, wait_s, timeout_s
         self._rng, self._clock = rng, clock
@@ -277,7 +279,9 @@ class Lock:
             return
         try:
             # Without a token too: an attempt that was broken off may have had the lock.
-            await self._keys.release(self._session, removes=self._config.removes_key)
+            self.is_removed = await self._keys.release(
+                self._session, removes=self._config.removes_key
+            )
         except ClientError as error:
             logger.warning("%s is not released: %s", self.key, error)
         try:

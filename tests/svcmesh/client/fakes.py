@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import ssl
+import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ EAGER = ClientConfig(
     seed=1,
 )
 """Pauses so short that a test does not notice them."""
+
+
+DEADLINE_S = 15.0
 
 
 class FakeAgent:
@@ -254,3 +258,47 @@ async def until(condition: Callable[[], object]) -> None:
     """Wait until a condition holds; the scenario's deadline is the bound."""
     while not condition():  # noqa: ASYNC110  # the client has no event for a test to wait on
         await asyncio.sleep(0.005)
+
+
+class AgentThread:
+    """A `FakeAgent` that is told what to do from other threads."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="fake agent")
+        self._thread.start()
+        self.fake = self.do(self._make)
+        self.start()
+
+    async def _make(self) -> FakeAgent:
+        return FakeAgent()
+
+    def do(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401  # whatever the work gives
+        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(DEADLINE_S)
+
+    def start(self) -> None:
+        self.do(self.fake.start)
+
+    def stop(self) -> None:
+        self.do(self.fake.stop)
+
+    def put(self, service_id: str) -> None:
+        async def put() -> None:
+            self.fake.put(service_id)
+
+        self.do(put)
+
+    def end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        # Connections that were closed last are let go of in the next turns.
+        self._loop.run_until_complete(self._let_go())
+        self._loop.close()
+
+    async def _let_go(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        for _ in range(5):
+            await asyncio.sleep(0)

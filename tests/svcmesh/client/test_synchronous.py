@@ -1,13 +1,11 @@
 """The client for threads, against a stand-in agent that runs in a thread of its own."""
 
-import asyncio
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,53 +18,7 @@ from svcmesh.client import (
     LockLostError,
     Registration,
 )
-from tests.svcmesh.client.fakes import EAGER, FakeAgent
-
-DEADLINE_S = 15.0
-
-
-class AgentThread:
-    """A `FakeAgent` that is told what to do from other threads."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="fake agent")
-        self._thread.start()
-        self.fake = self.do(self._make)
-        self.start()
-
-    async def _make(self) -> FakeAgent:
-        return FakeAgent()
-
-    def do(self, work: Callable[[], Any]) -> Any:  # noqa: ANN401  # whatever the work gives
-        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(DEADLINE_S)
-
-    def start(self) -> None:
-        self.do(self.fake.start)
-
-    def stop(self) -> None:
-        self.do(self.fake.stop)
-
-    def put(self, service_id: str) -> None:
-        async def put() -> None:
-            self.fake.put(service_id)
-
-        self.do(put)
-
-    def end(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        # Connections that were closed last are let go of in the next turns.
-        self._loop.run_until_complete(self._let_go())
-        self._loop.close()
-
-    async def _let_go(self) -> None:
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        for _ in range(5):
-            await asyncio.sleep(0)
+from tests.svcmesh.client.fakes import DEADLINE_S, EAGER, AgentThread
 
 
 @pytest.fixture
