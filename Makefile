@@ -14,7 +14,8 @@ cluster: $(INSTALLED) system-packages  ## Start three agents on 127.0.0.2-4 and 
 
 test: $(INSTALLED) system-packages lint types  ## Every check, real counterparts included.
 	$(BIN)/pytest -n 2 -m "not interop and not slow"
-	$(BIN)/pytest -m "interop or slow"
+	$(BIN)/pytest -n 2 -m "slow and not interop"
+	$(BIN)/pytest -m interop
 
 quick: $(INSTALLED)  ## The tests that take seconds.
 	$(BIN)/pytest -n 2
