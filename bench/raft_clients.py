@@ -6,6 +6,7 @@ done counts as refused; anything else that is no success leaves the outcome of a
 
 import asyncio
 import base64
+import contextlib
 import json
 import time
 from collections import Counter
@@ -94,29 +95,35 @@ class Client:
 
     async def run_lock(self, ends_at: float) -> None:
         """Take and give back one lock until then."""
-        session, renewed_at = "", 0.0
+        while time.monotonic() < ends_at:
+            await asyncio.sleep(0.05)
+            session = ""
+            try:
+                began_at = time.monotonic()
+                session = await self._make_session()
+                await self._lock_with(session, began_at, ends_at)
+            except (RefusedError, UnknownError):
+                # A release that is still on its way would undo a later acquisition with the same
+                # session: that is over, and the next one is another.
+                with contextlib.suppress(RefusedError, UnknownError):
+                    await self._ask("PUT", f"/v1/session/destroy/{session}")
+
+    async def _lock_with(self, session: str, renewed_at: float, ends_at: float) -> None:
         while time.monotonic() < ends_at:
             await asyncio.sleep(0.05 * self._rng.random())
-            try:
-                now = time.monotonic()
-                if not session:
-                    session = await self._make_session()
-                    renewed_at = now
-                elif now - renewed_at > TTL_S / 3:
-                    await self._ask("PUT", f"/v1/session/renew/{session}")
-                    renewed_at = now
-                is_ours = await self._ask("PUT", f"/v1/kv/chaos-lock?acquire={session}", b"x")
-                if is_ours is not True:
-                    continue
-                acquired_at = time.monotonic()
-                fence = (await self._read("chaos-lock", "consistent"))["LockIndex"]
-                await asyncio.sleep(HELD_S * self._rng.random())
-                ends = min(time.monotonic(), renewed_at + TTL_S)
-                self.record.holds.append(Hold(self.number, fence, acquired_at, ends))
-                await self._ask("PUT", f"/v1/kv/chaos-lock?release={session}", b"x")
-            except (RefusedError, UnknownError) as error:
-                if "session" in str(error):
-                    session = ""
+            now = time.monotonic()
+            if now - renewed_at > TTL_S / 3:
+                await self._ask("PUT", f"/v1/session/renew/{session}")
+                renewed_at = now
+            is_ours = await self._ask("PUT", f"/v1/kv/chaos-lock?acquire={session}", b"x")
+            if is_ours is not True:
+                continue
+            acquired_at = time.monotonic()
+            fence = (await self._read("chaos-lock", "consistent"))["LockIndex"]
+            await asyncio.sleep(HELD_S * self._rng.random())
+            ends = min(time.monotonic(), renewed_at + TTL_S)
+            self.record.holds.append(Hold(self.number, fence, acquired_at, ends))
+            await self._ask("PUT", f"/v1/kv/chaos-lock?release={session}", b"x")
 
     # -- operations -----------------------------------------------------------------------------
 
