@@ -1,10 +1,11 @@
-"""`/v1/status/...`: who leads and who votes, by the member table until there is a Raft."""
+"""`/v1/status/...`: who leads and who votes."""
 
 from aiohttp import web
 
 from svcmesh.api.query import check_datacenter
 from svcmesh.api.responses import json_response
 from svcmesh.api.routing import Call, Router
+from svcmesh.membership import server_address
 
 
 def add_routes(router: Router) -> None:
@@ -14,9 +15,21 @@ def add_routes(router: Router) -> None:
 
 
 async def leader(call: Call) -> web.Response:
-    """Address of the alive server with the lowest id, empty without one."""
+    """Address of the server that leads, empty without one; an agent that is no server asks one."""
     check_datacenter(call)
-    return await json_response(call, call.facade.leader())
+    store = call.facade.store
+    if store.group is not None or not store.known_servers():
+        return await json_response(call, call.facade.leader())
+    leader_id = await store.find_leader()
+    address = next(
+        (
+            server_address(member)
+            for member in call.facade.members()
+            if leader_id is not None and member.tags.get("id") == leader_id
+        ),
+        "",
+    )
+    return await json_response(call, address)
 
 
 async def peers(call: Call) -> web.Response:

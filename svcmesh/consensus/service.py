@@ -128,6 +128,9 @@ class StoreParts(Protocol):
     def known_servers(self) -> list[KnownServer]:
         """Every server agent in the member table."""
 
+    async def find_leader(self) -> ServerId | None:
+        """Who leads as far as this server knows, or one that this agent asks."""
+
     async def snapshot(self, mode: ReadMode) -> tuple[SnapshotMeta, Iterable[bytes]] | None:
         """Everything as it is now, to be consumed on another thread; None when we are no server.
 

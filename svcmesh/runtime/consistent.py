@@ -22,7 +22,7 @@ from svcmesh.errors import StorageError
 from svcmesh.membership import is_consul_server, is_server
 from svcmesh.rpc import Methods, RpcPool, RpcServer
 from svcmesh.runtime.consensus import Consensus
-from svcmesh.runtime.servers import PeerTransport, ServerGroup
+from svcmesh.runtime.servers import PeerTransport, ServerGroup, ask_status
 from svcmesh.runtime.sessions import SessionKeeper
 from svcmesh.runtime.store import Server, StoreService
 
@@ -152,6 +152,17 @@ class ConsistentStore:
     def leader_id(self) -> ServerId | None:
         """Whom this server takes for the leader; None on other agents."""
         return None if self._consensus is None else self._consensus.leader
+
+    async def find_leader(self) -> ServerId | None:
+        """Who leads as far as this server knows, or one that this agent asks."""
+        if self._consensus is not None:
+            return self._consensus.leader
+        for server in self._alive_servers():
+            status = await ask_status(self.pool, server.address)
+            leader = None if status is None else status.get("leader")
+            if isinstance(leader, str):
+                return ServerId(leader)
+        return None
 
     def known_servers(self) -> list[KnownServer]:
         """Every server agent in the member table."""

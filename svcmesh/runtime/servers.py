@@ -175,14 +175,11 @@ class ServerGroup:
             self.consensus.found()
 
     async def _has_state(self, server: KnownServer) -> bool:
-        try:
-            status = await self._pool.call(
-                server.address, "raft.status", None, timeout_s=ASK_TIMEOUT_S
-            )
-        except RPC_FAILURES as error:
-            self.problem = f"server {server.name} cannot be asked: {error}"
+        status = await ask_status(self._pool, server.address)
+        if status is None:
+            self.problem = f"server {server.name} cannot be asked"
             return True
-        return not isinstance(status, dict) or status.get("has_state") is not False
+        return status.get("has_state") is not False
 
     def _adjust_members(self, known: Mapping[ServerId, KnownServer]) -> None:
         raft = self.consensus.raft
@@ -248,3 +245,13 @@ class ServerGroup:
             "last_term": consensus.raft.log.last_term,
             "applied": consensus.applied,
         }
+
+
+async def ask_status(pool: RpcPool, address: Address) -> dict[Any, Any] | None:
+    """Where the server at an address stands (`handle_status`); None when it does not say."""
+    try:
+        status = await pool.call(address, "raft.status", None, timeout_s=ASK_TIMEOUT_S)
+    except RPC_FAILURES as error:
+        logger.debug("%s:%d cannot be asked: %s", *address, error)
+        return None
+    return status if isinstance(status, dict) else None

@@ -28,6 +28,7 @@ from svcmesh.catalog.view import CatalogView
 from svcmesh.checks.table import CheckConfig
 from svcmesh.config import AgentConfig, DefinitionChanges, Reload, load_config
 from svcmesh.consensus.group import KnownServer
+from svcmesh.consensus.raft import ServerId
 from svcmesh.consensus.service import QueryAnswer, ReadMode, StoreError
 from svcmesh.consensus.store import CommandKind, Store, encode_command
 from svcmesh.consensus.store.queries import QUERIES
@@ -288,12 +289,17 @@ class FakeStoreParts:
         self.state = Store()
         self.service = self
         self.group = None
+        self.servers: list[KnownServer] = []
+        self.leader: ServerId | None = None
         self.failure: Exception | None = None
         self.renewed: list[str] = []
         self.modes: list[ReadMode] = []
 
     def known_servers(self) -> list[KnownServer]:
-        return []
+        return self.servers
+
+    async def find_leader(self) -> ServerId | None:
+        return self.leader
 
     async def snapshot(self, mode: ReadMode) -> None:
         return None

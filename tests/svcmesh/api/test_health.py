@@ -4,7 +4,9 @@ import pytest
 
 from svcmesh.catalog.changes import ExternalNode, NodeHealthChanged, OwnNode
 from svcmesh.catalog.records import CheckRecord, NodeId, NodeRecord, ServiceRecord
-from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, run
+from svcmesh.consensus.group import KnownServer, Presence
+from svcmesh.consensus.raft import ServerId
+from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, member, run
 
 OWN = OwnNode(NodeId(NODE_ID))
 STATES = ("passing", "warning", "critical")
@@ -194,5 +196,19 @@ def test_the_leader_is_named_with_its_port() -> None:
         agent.leader_address = "10.0.0.1:8300"
         assert (await client.get("/v1/status/leader")).body == b'"10.0.0.1:8300"'
         assert (await client.get("/v1/status/peers")).body == b'["10.0.0.1:8300"]'
+
+    run(scenario)
+
+
+def test_an_agent_that_is_no_server_asks_a_server_who_leads() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.table += [member("s1", id="one"), member("s2", id="two", port="8399")]
+        agent.store.servers = [
+            KnownServer(ServerId(name), name, ("127.0.0.9", 8300), 2, Presence.ALIVE)
+            for name in ("one", "two")
+        ]
+        assert (await client.get("/v1/status/leader")).body == b'""'
+        agent.store.leader = ServerId("two")
+        assert (await client.get("/v1/status/leader")).body == b'"127.0.0.9:8399"'
 
     run(scenario)
