@@ -173,8 +173,8 @@ async def break_things(
         leader = await asyncio.to_thread(leader_of, servers)
         victim = leader if leader and rng.random() < options.leader_share else rng.choice(servers)
         fault = kinds[len(done) % len(kinds)]
-        done.append((time.monotonic(), fault, victim is leader))
         await asyncio.to_thread(victim.begin, fault)
+        done.append((time.monotonic(), fault, victim is leader))
         await asyncio.sleep(FAULT_S)
         await asyncio.to_thread(victim.end, fault)
     return done

@@ -105,8 +105,7 @@ class Client:
             except (RefusedError, UnknownError):
                 # A release that is still on its way would undo a later acquisition with the same
                 # session: that is over, and the next one is another.
-                with contextlib.suppress(RefusedError, UnknownError):
-                    await self._ask("PUT", f"/v1/session/destroy/{session}")
+                await self._destroy_session(session)
 
     async def _lock_with(self, session: str, renewed_at: float, ends_at: float) -> None:
         while time.monotonic() < ends_at:
@@ -188,6 +187,15 @@ class Client:
         wanted = {"TTL": f"{TTL_S:.0f}s", "LockDelay": "0s", "Checks": [], "Behavior": "release"}
         made = await self._ask("PUT", "/v1/session/create", json.dumps(wanted).encode())
         return str(made["ID"])  # type: ignore[index]  # Consul's form
+
+    async def _destroy_session(self, session: str) -> None:
+        """End a session for certain, or leave it to its time."""
+        ends_at = time.monotonic() + 2 * TTL_S
+        while session and time.monotonic() < ends_at:
+            with contextlib.suppress(RefusedError, UnknownError):
+                await self._ask("PUT", f"/v1/session/destroy/{session}")
+                return
+            await asyncio.sleep(0.1)
 
     async def _read(self, key: str, mode: str) -> dict[str, object]:
         found = await self._ask("GET", f"/v1/kv/{key}?{mode}")
