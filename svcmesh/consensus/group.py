@@ -114,9 +114,9 @@ def _removable(
     dead = [s for s in members.servers if presence.get(s) is Presence.FAILED]
     if not dead or not settings.cleanup_dead_servers:
         return None
-    if dead[0] in members.learners:
-        return dead[0]
     dead_voters = [server for server in dead if server in members.voters]
+    if len(dead_voters) < len(dead):
+        return next(server for server in dead if server in members.learners)
     if len(dead_voters) >= len(members.voters) // 2:
         # As Consul: with three servers the dead one stays, and is waited for.
         return None

@@ -1,7 +1,8 @@
 """The key/value part of the state: keys in order, what was deleted, and a window of history."""
 
+import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from sortedcontainers import SortedDict
@@ -11,8 +12,7 @@ from svcmesh.consensus.store.records import KvEntry
 TOMBSTONES_MAX: Final = 65_536
 HISTORY_CHANGES_MAX: Final = 10_000
 HISTORY_BYTES_MAX: Final = 32 * 1024 * 1024
-LAST: Final = "\U0010ffff"
-"""Behind every key with a prefix."""
+LAST: Final = chr(sys.maxunicode)
 
 
 class CompactedError(Exception):
@@ -76,7 +76,7 @@ class KeySpace:
         index = max((entry.modify_index for entry in self.below(prefix)), default=0)
         if not index:
             return self.index
-        gone = self._deleted.irange(prefix, prefix + LAST)  # type: ignore[attr-defined] # untyped
+        gone = _below(self._deleted, prefix)
         return max([index, *(self._deleted[key] for key in gone)])
 
     def held_by(self, session: str) -> list[str]:
@@ -176,10 +176,7 @@ class KeySpace:
             self._link(entry)
 
     def _keys_below(self, prefix: str) -> Iterator[str]:
-        if not prefix:
-            return iter(self._entries)
-        found: Iterator[str] = self._entries.irange(prefix, prefix + LAST)  # type: ignore[attr-defined] # untyped
-        return found
+        return _below(self._entries, prefix)
 
     def _note(self, key: str, index: int) -> None:
         """A key is about to change."""
@@ -205,6 +202,15 @@ class KeySpace:
         by_index = sorted(self._deleted.items(), key=lambda item: item[1])
         for key, _ in by_index[: len(by_index) // 2]:
             del self._deleted[key]
+
+
+def _below(by_key: Mapping[str, object], prefix: str) -> Iterator[str]:
+    """The keys of a `SortedDict` that begin so."""
+    # What ends with the greatest character has no successor of its own length.
+    stem = prefix.rstrip(LAST)
+    end = stem[:-1] + chr(ord(stem[-1]) + 1) if stem else None
+    found: Iterator[str] = by_key.irange(prefix, end, (True, False))  # type: ignore[attr-defined] # untyped
+    return found
 
 
 def _size_bytes(entry: KvEntry | None) -> int:

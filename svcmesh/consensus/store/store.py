@@ -163,7 +163,11 @@ class Store:
     def _sequence(self, body: Any, index: int, wall_ms: int) -> str:  # noqa: ANN401
         prefix, value, flags, session = body
         number = self._sequences.get(prefix, 0)
-        key = f"{prefix}{number:0{SEQUENCE_DIGITS}d}"
+        # Somebody may have written such a key by hand: it stays.
+        while self.keys.get(key := f"{prefix}{number:0{SEQUENCE_DIGITS}d}") is not None or (
+            session and self.sessions.is_delayed(key, wall_ms=wall_ms)
+        ):
+            number += 1
         writer = self._writer(index, wall_ms)
         if session:
             writer.lock(key, value, flags, session)
@@ -313,14 +317,38 @@ def decode_state_untrusted(state: bytes) -> tuple[dict[str, Any], list[KvEntry]]
         head = next(unpacker)
         if not isinstance(head, dict) or head.get("format") != FORMAT:
             raise DecodeError("store-state", "not a state of this version")
-        for part in unpacker:
-            entries += [KvEntry(*packed) for packed in part]
-        for packed in head["sessions"]:
-            Session.unpack(packed)
-        for name in ("index", "key_index", "session_index", "autopilot_index"):
-            int(head[name])
-        for name in ("delays", "sequences", "autopilot"):
-            dict(head[name])
+        # Not `for part in unpacker`: it would end quietly at a part that is cut short.
+        while unpacker.tell() < len(state):
+            entries += [_entry_untrusted(packed) for packed in unpacker.unpack()]
+        _check_head_untrusted(head)
     except (ValueError, TypeError, KeyError, StopIteration, msgpack.UnpackException) as error:
         raise DecodeError("store-state", str(error)) from error
     return head, entries
+
+
+_ENTRY_TYPES: Final = (str, bytes, int, int, str, int, int)
+_SESSION_TYPES: Final = (str, str, str, tuple, tuple, int, str, str, int, int)
+
+
+def _entry_untrusted(packed: Any) -> KvEntry:  # noqa: ANN401 -- decoded bytes
+    entry = KvEntry(*packed)
+    if tuple(map(type, entry)) != _ENTRY_TYPES:
+        raise ValueError("an entry of another shape")
+    return entry
+
+
+def _check_head_untrusted(head: dict[str, Any]) -> None:
+    for packed in head["sessions"]:
+        session = Session.unpack(packed)
+        names = [*session.node_checks, *(part for pair in session.service_checks for part in pair)]
+        if tuple(map(type, session)) != _SESSION_TYPES or not all(type(n) is str for n in names):
+            raise ValueError("a session of another shape")
+    for name in ("index", "key_index", "session_index", "autopilot_index"):
+        if type(head[name]) is not int:
+            raise ValueError(f"{name} is no number")
+    for name in ("delays", "sequences"):
+        if any((type(k), type(v)) != (str, int) for k, v in dict(head[name]).items()):
+            raise ValueError(f"{name} of another shape")
+    for name, value in dict(head["autopilot"]).items():
+        if type(value) is not type(AUTOPILOT_DEFAULTS.get(name)):
+            raise ValueError(f"an unknown setting: {name}")

@@ -1,0 +1,276 @@
+"""Commands by Consul's rules: what they answer, what they change, whom they wake."""
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from svcmesh.consensus.store import (
+    SESSIONS,
+    VALUE_BYTES_MAX,
+    CommandKind,
+    KvEntry,
+    Session,
+    Store,
+    Topic,
+    decode_state_untrusted,
+    encode_command,
+)
+from svcmesh.errors import DecodeError
+
+DELAY_MS = 15_000
+
+
+class Log:
+    """Applies commands one after the other, at a wall clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.store, self.index, self.wall_ms = Store(), 0, 1_000_000
+
+    def answer(self, kind: CommandKind, *body: object) -> list[object]:
+        self.index += 1
+        command = encode_command(kind, list(body), wall_ms=self.wall_ms)
+        return self.store.apply(self.index, command)
+
+    def do(self, kind: CommandKind, *body: object) -> object:
+        status, value = self.answer(kind, *body)
+        assert status == "ok", value
+        return value
+
+    def txn(self, *operations: tuple[object, ...]) -> object:
+        return self.do(CommandKind.TRANSACTION, *map(list, operations))
+
+    def session(self, id_: str = "s", *, behavior: str = "release", node: str = "n") -> None:
+        new = Session(id_, "", node, (), (), DELAY_MS * 1_000_000, behavior, "")
+        assert self.do(CommandKind.SESSION_CREATE, *new.pack()) == id_
+
+    def entry(self, key: str) -> KvEntry:
+        entry = self.store.keys.get(key)
+        assert entry is not None
+        return entry
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def test_compare_and_set_writes_only_at_the_index_it_expects(log: Log) -> None:
+    assert log.do(CommandKind.CAS, "k", b"", 0, 5) is False
+    assert log.do(CommandKind.CAS, "k", b"a", 0, 0) is True
+    assert log.do(CommandKind.CAS, "k", b"b", 0, 0) is False
+    assert log.do(CommandKind.CAS, "k", b"b", 0, 2) is True
+    assert log.entry("k") == KvEntry("k", b"b", create_index=2, modify_index=4)
+
+
+def test_a_lock_has_one_holder_and_counts_its_takings(log: Log) -> None:
+    log.session("s")
+    log.session("t")
+    assert log.do(CommandKind.LOCK, "k", b"", 0, "s") is True
+    assert log.do(CommandKind.LOCK, "k", b"", 0, "t") is False
+    assert log.do(CommandKind.LOCK, "k", b"", 0, "s") is True
+    assert (log.entry("k").session, log.entry("k").lock_index) == ("s", 1)
+    assert log.do(CommandKind.UNLOCK, "k", b"", 0, "t") is False
+    assert log.do(CommandKind.UNLOCK, "k", b"", 0, "s") is True
+    assert log.do(CommandKind.LOCK, "k", b"", 0, "t") is True
+    assert (log.entry("k").session, log.entry("k").lock_index) == ("t", 2)
+
+
+def test_a_plain_write_keeps_the_holder_but_resets_the_count(log: Log) -> None:
+    log.session()
+    log.do(CommandKind.LOCK, "k", b"", 0, "s")
+    log.do(CommandKind.SET, "k", b"x", 0)
+    assert (log.entry("k").session, log.entry("k").lock_index) == ("s", 0)
+
+
+@pytest.mark.parametrize(("behavior", "left"), [("release", [""]), ("delete", [])])
+def test_an_ended_session_lets_go_and_its_keys_wait(
+    log: Log, behavior: str, left: list[str]
+) -> None:
+    log.session("s", behavior=behavior)
+    log.session("t")
+    log.do(CommandKind.LOCK, "k", b"v", 0, "s")
+    assert log.do(CommandKind.SESSION_DESTROY, "s", True) is True
+    assert [entry.session for entry in log.store.keys.below("")] == left
+    assert log.do(CommandKind.LOCK, "k", b"", 0, "t") is False
+    log.wall_ms += DELAY_MS
+    assert log.do(CommandKind.LOCK, "k", b"", 0, "t") is True
+    assert log.do(CommandKind.SESSION_DESTROY, "s", True) is False
+
+
+def test_a_session_that_leaves_delays_nobody(log: Log) -> None:
+    log.session("s")
+    log.session("t")
+    log.do(CommandKind.LOCK, "k", b"", 0, "s")
+    log.do(CommandKind.SESSION_DESTROY, "s", False)
+    assert log.do(CommandKind.LOCK, "k", b"", 0, "t") is True
+
+
+def test_deletes(log: Log) -> None:
+    for key in ("a/1", "a/2", "b"):
+        log.do(CommandKind.SET, key, b"", 0)
+    assert log.do(CommandKind.DELETE_CAS, "b", 1) is False
+    assert log.do(CommandKind.DELETE_CAS, "b", 3) is True
+    assert log.do(CommandKind.DELETE_CAS, "b", 3) is True
+    assert log.do(CommandKind.DELETE_TREE, "a/") is True
+    assert log.do(CommandKind.DELETE, "a/1") is True
+    assert len(log.store.keys) == 0
+
+
+def test_a_sequence_rises_and_overwrites_nothing(log: Log) -> None:
+    log.do(CommandKind.SET, "q-0000000001", b"by hand", 0)
+    assert log.do(CommandKind.SEQUENCE, "q-", b"", 0, "") == "q-0000000000"
+    assert log.do(CommandKind.SEQUENCE, "q-", b"", 0, "") == "q-0000000002"
+    log.do(CommandKind.DELETE_TREE, "q-")
+    assert log.do(CommandKind.SEQUENCE, "q-", b"", 0, "") == "q-0000000003"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (CommandKind.LOCK, ("k", b"", 0, "nobody")),
+        (CommandKind.SEQUENCE, ("k", b"", 0, "nobody")),
+        (CommandKind.SET, ("k", bytes(VALUE_BYTES_MAX + 1), 0)),
+        (CommandKind.SET, ("k",)),
+        (CommandKind.RESTORE_END, ("none",)),
+    ],
+)
+def test_a_refused_command_changes_nothing(
+    log: Log, kind: CommandKind, body: tuple[object, ...]
+) -> None:
+    log.do(CommandKind.SET, "k", b"old", 0)
+    before = (log.store.keys.freeze(), log.store.keys.index)
+    assert log.answer(kind, *body)[0] == "error"
+    assert (log.store.keys.freeze(), log.store.keys.index) == before
+
+
+def test_bytes_that_are_no_command_are_refused() -> None:
+    store = Store()
+    for data in (b"", b"\xc1", msgpack.packb(["new.kind", 0, []]), msgpack.packb(7)):
+        assert store.apply(1, data)[0] == "error"
+
+
+def test_a_transaction_is_all_or_nothing(log: Log) -> None:
+    log.do(CommandKind.SET, "a", b"old", 0)
+    results, problems = log.txn(  # type: ignore[misc]
+        ("set", "a", b"new", 0, 0, ""), ("get", "a", b"", 0, 0, ""), ("delete", "b", b"", 0, 0, "")
+    )
+    assert problems == []
+    assert [(entry[1], with_value) for entry, with_value in results] == [
+        (b"new", False),
+        (b"new", True),
+    ]
+    results, problems = log.txn(  # type: ignore[misc]
+        ("set", "a", b"lost", 0, 0, ""),
+        ("cas", "a", b"", 0, 1, ""),
+        ("check-not-exists", "a", b"", 0, 0, ""),
+    )
+    assert [number for number, _ in problems] == [1, 2]
+    assert log.entry("a") == KvEntry("a", b"new", create_index=1, modify_index=2)
+
+
+def fired(log: Log, *topics: Topic) -> list[Topic]:
+    """Watch each topic; they are in the list once they fire."""
+    seen: list[Topic] = []
+    for topic in topics:
+        log.store.watch([topic], lambda topic=topic: seen.append(topic))  # type: ignore[misc]
+    return seen
+
+
+def test_watches_fire_when_due_and_once(log: Log) -> None:
+    key, prefix, other = Topic("key", "a/b"), Topic("prefix", "a/"), Topic("prefix", "c")
+    seen = fired(log, key, prefix, other, Topic("prefix", ""))
+    log.do(CommandKind.SET, "a/b", b"", 0)
+    log.do(CommandKind.SET, "a/b", b"", 0)
+    assert sorted(seen) == [key, Topic("prefix", ""), prefix]
+
+
+def test_what_changes_nothing_wakes_nobody(log: Log) -> None:
+    log.do(CommandKind.SET, "a", b"", 0)
+    seen = fired(log, Topic("key", "a"), Topic("prefix", ""), SESSIONS)
+    log.do(CommandKind.CAS, "a", b"", 0, 77)
+    log.do(CommandKind.DELETE, "none")
+    log.txn(("set", "a", b"", 0, 0, ""), ("get", "none", b"", 0, 0, ""))
+    log.answer(CommandKind.LOCK, "a", b"", 0, "nobody")
+    assert seen == []
+
+
+def test_the_end_of_a_session_wakes_those_who_wait_for_its_keys(log: Log) -> None:
+    log.session()
+    log.do(CommandKind.LOCK, "k", b"", 0, "s")
+    seen = fired(log, Topic("key", "k"), SESSIONS, Topic("session", "s"), Topic("session", "t"))
+    log.do(CommandKind.SESSION_DESTROY, "s", False)
+    assert sorted(seen) == [Topic("key", "k"), Topic("session", "s"), SESSIONS]
+
+
+def rich(log: Log) -> Log:
+    log.session("s", node="N")
+    log.session("gone")
+    log.do(CommandKind.LOCK, "k", b"\xff", 2**64 - 1, "s")
+    log.do(CommandKind.LOCK, "d", b"", 0, "gone")
+    log.do(CommandKind.SESSION_DESTROY, "gone", True)
+    log.do(CommandKind.SEQUENCE, "q", b"", 0, "")
+    log.do(CommandKind.AUTOPILOT_SET, {"min_quorum": 3}, None)
+    return log
+
+
+def test_a_restored_state_is_the_frozen_one(log: Log) -> None:
+    parts = rich(log).store.freeze()
+    log.do(CommandKind.SET, "later", b"", 0)
+    state = b"".join(parts)
+    copy = Log()
+    copy.store.restore(state)
+    assert b"".join(copy.store.freeze()) == state
+    copy.index, copy.wall_ms = log.index, log.wall_ms
+    assert copy.store.sessions.of_node("n")[0].id == "s"
+    assert copy.do(CommandKind.LOCK, "d", b"", 0, "s") is False
+    assert copy.do(CommandKind.SEQUENCE, "q", b"", 0, "") == "q0000000001"
+
+
+def test_a_restoration_by_the_log_replaces_all_and_wakes_all(log: Log) -> None:
+    state = b"".join(rich(Log()).store.freeze())
+    log.do(CommandKind.SET, "old", b"", 0)
+    seen = fired(log, Topic("key", "old"), Topic("prefix", "k"))
+    log.do(CommandKind.RESTORE_BEGIN, "r")
+    log.do(CommandKind.RESTORE_PART, "r", state[:50])
+    assert log.answer(CommandKind.RESTORE_PART, "other", b"")[0] == "error"
+    log.do(CommandKind.RESTORE_PART, "r", state[50:])
+    log.do(CommandKind.RESTORE_END, "r")
+    assert log.store.keys.keys_below("") == ["d", "k", "q0000000000"]
+    assert log.store.keys.index == log.index
+    assert sorted(seen) == [Topic("key", "old"), Topic("prefix", "k")]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+def test_arbitrary_bytes_are_a_state_or_a_decode_error(data: bytes) -> None:
+    with pytest.raises(DecodeError):
+        decode_state_untrusted(data)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_damaged_state_is_taken_whole_or_refused_whole(data: st.DataObject) -> None:
+    state = bytearray(b"".join(rich(Log()).store.freeze()))
+    place = data.draw(st.integers(0, len(state) - 1))
+    state[place] = data.draw(st.integers(0, 255))
+    store = Store()
+    try:
+        store.restore(bytes(state))
+    except DecodeError:
+        assert (store.index, len(store.keys), len(store.sessions)) == (0, 0, 0)
+    else:
+        b"".join(store.freeze())
+
+
+def test_a_state_that_is_cut_short_is_refused() -> None:
+    state = b"".join(rich(Log()).store.freeze())
+    with pytest.raises(DecodeError):
+        decode_state_untrusted(state[:-1])
+
+
+def test_entries_of_another_shape_are_refused() -> None:
+    head = msgpack.unpackb(next(Store().freeze()))
+    for entry in ([1, b"", 0, 0, "", 1, 1], ["k", "text", 0, 0, "", 1, 1], ["k"]):
+        with pytest.raises(DecodeError):
+            decode_state_untrusted(msgpack.packb(head) + msgpack.packb([entry]))
