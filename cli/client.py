@@ -55,6 +55,14 @@ class Answer:
     index: int
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An answer that is no JSON, and its index."""
+
+    content: bytes
+    index: int
+
+
 class Stream:
     """An answer that goes on."""
 
@@ -116,15 +124,28 @@ class Client:
         except ValueError as error:
             raise ApiError(f"the answer is not JSON: {error}") from None
 
-    def send(
-        self, method: str, path: str, query: Query = (), body: Mapping[str, object] | str = ""
-    ) -> Json:
-        """Send a JSON body or a text; the answer as JSON, None when it is empty.
+    def read_bytes(self, path: str, query: Query = ()) -> Download:
+        """GET an answer as it is.
 
         Raises:
             ApiError: No answer, or not 200.
         """
-        encoded = body if isinstance(body, str) else json.dumps(body)
+        with self._exchange("GET", path, query, None, TIMEOUT_S) as response:
+            return Download(response.read(), _index(response))
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        query: Query = (),
+        body: Mapping[str, object] | str | bytes = "",
+    ) -> Json:
+        """Send a JSON body, a text or bytes; the answer as JSON, None when it is empty.
+
+        Raises:
+            ApiError: No answer, or not 200.
+        """
+        encoded = body if isinstance(body, str | bytes) else json.dumps(body)
         with self._exchange(method, path, query, encoded, TIMEOUT_S) as response:
             content = response.read()
         try:
@@ -144,7 +165,7 @@ class Client:
 
     @contextmanager
     def _exchange(
-        self, method: str, path: str, query: Query, body: str | None, timeout_s: float
+        self, method: str, path: str, query: Query, body: str | bytes | None, timeout_s: float
     ) -> Iterator[http.client.HTTPResponse]:
         encoded = urlencode(sorted(query))
         target = f"{path}?{encoded}" if encoded else path

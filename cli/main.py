@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "join": Entry("cli.joining", "join", "Tell a svcmesh agent to join a cluster"),
     "keygen": Entry("cli.keygen", "keygen", "Generates a new encryption key"),
     "keyring": Entry("cli.keyring", "keyring", "Manages gossip layer encryption keys"),
+    "kv": Entry("cli.kv", "kv", "Interact with the key-value store"),
     "leave": Entry("cli.joining", "leave", "Leaves the cluster and shuts down gracefully"),
     "lock": Entry("cli.lock", "lock", "Execute a command holding a lock"),
     "maint": Entry("cli.maint", "maint", "Controls node or service maintenance mode"),
