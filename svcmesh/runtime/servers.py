@@ -165,7 +165,12 @@ class ServerGroup:
 
     async def _found_if_due(self, known: Mapping[ServerId, KnownServer]) -> None:
         alive = [server for server in known.values() if server.presence is Presence.ALIVE]
-        candidates = [Candidate(server.id, server.expects) for server in alive]
+        # What we expect ourselves is not in our tags with -dev.
+        own = self.consensus.id
+        candidates = [
+            Candidate(server.id, self._expects if server.id == own else server.expects)
+            for server in alive
+        ]
         if not may_found(self.consensus.id, self._expects, candidates):
             return
         others = [server for server in alive if server.id != self.consensus.id]
