@@ -56,6 +56,26 @@ class CommandKind(StrEnum):
 
 _KINDS: Final = {kind.value: kind for kind in CommandKind}
 
+_SHAPES: Final[dict[CommandKind, tuple[type, ...]]] = {
+    CommandKind.SET: (str, bytes, int),
+    CommandKind.CAS: (str, bytes, int, int),
+    CommandKind.SEQUENCE: (str, bytes, int, str),
+    CommandKind.LOCK: (str, bytes, int, str),
+    CommandKind.UNLOCK: (str, bytes, int, str),
+    CommandKind.DELETE: (str,),
+    CommandKind.DELETE_CAS: (str, int),
+    CommandKind.DELETE_TREE: (str,),
+    CommandKind.SESSION_DESTROY: (str, bool),
+    CommandKind.RESTORE_BEGIN: (str,),
+    CommandKind.RESTORE_PART: (str, bytes),
+    CommandKind.RESTORE_END: (str,),
+}
+"""The fields of a body, where they are always the same. A stranger's body must not get further:
+what is once in the state is in every server's."""
+
+_OPERATION: Final = (str, str, bytes, int, int, str)
+_SESSION: Final = (str, str, str, list, list, int, str, str, int, int)
+
 
 def encode_command(kind: CommandKind, body: object, *, wall_ms: int) -> bytes:
     """As it stands in the log."""
@@ -70,6 +90,36 @@ def decode_command(data: bytes) -> tuple[CommandKind, int, Any]:
     """
     try:
         kind, wall_ms, body = msgpack.unpackb(data, strict_map_key=False)
-        return _KINDS[kind], int(wall_ms), body
+        command = _KINDS[kind]
+        if not _has_shape(command, body):
+            raise CommandError(f"{kind}: the body has another shape")
+        return command, int(wall_ms), body
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise CommandError(f"a command that this version does not know: {error}") from error
+
+
+def _has_shape(kind: CommandKind, body: Any) -> bool:  # noqa: ANN401 -- decoded bytes
+    match kind:
+        case CommandKind.TRANSACTION:
+            return isinstance(body, list) and all(_is_like(each, _OPERATION) for each in body)
+        case CommandKind.SESSION_CREATE:
+            return _is_like(body, _SESSION) and _has_checks(body[3], body[4])
+        case CommandKind.AUTOPILOT_SET:
+            return (
+                isinstance(body, list)
+                and len(body) == 2
+                and isinstance(body[0], dict)
+                and type(body[1]) in (int, type(None))
+            )
+        case _:
+            return _is_like(body, _SHAPES[kind])
+
+
+def _is_like(fields: Any, types: tuple[type, ...]) -> bool:  # noqa: ANN401
+    return isinstance(fields, list) and tuple(map(type, fields)) == types
+
+
+def _has_checks(node_checks: list[Any], service_checks: list[Any]) -> bool:
+    return all(type(check) is str for check in node_checks) and all(
+        _is_like(pair, (str, str)) for pair in service_checks
+    )

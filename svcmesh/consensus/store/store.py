@@ -244,6 +244,9 @@ class Store:
 
     def _set_autopilot(self, body: Any, index: int, _: int) -> bool:  # noqa: ANN401
         settings, expected = body
+        for name, value in settings.items():
+            if type(value) is not type(AUTOPILOT_DEFAULTS.get(name)):
+                raise CommandError(f"an unknown setting: {name}")
         if expected is not None and expected != self.autopilot_index:
             return False
         self.autopilot = {**AUTOPILOT_DEFAULTS, **settings}

@@ -152,6 +152,23 @@ def test_bytes_that_are_no_command_are_refused() -> None:
         assert store.apply(1, data)[0] == "error"
 
 
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(0, 9) | st.text(max_size=3) | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=10) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=12,
+)
+
+
+@given(st.sampled_from(CommandKind), ANYTHING)
+def test_a_body_of_any_shape_is_answered_and_leaves_a_state_that_can_be_restored(
+    kind: CommandKind, body: object
+) -> None:
+    store = Store()
+    command = encode_command(kind, body, wall_ms=1)
+    assert store.apply(1, command)[0] in ("ok", "error")
+    Store().restore(b"".join(store.freeze()))
+
+
 def test_a_transaction_is_all_or_nothing(log: Log) -> None:
     log.do(CommandKind.SET, "a", b"old", 0)
     results, problems = log.txn(
