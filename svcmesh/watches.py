@@ -47,10 +47,6 @@ class WatchRegistry(Generic[Topic]):
             if not waiting:
                 del self._by_topic[topic]
 
-    def is_watched(self, topic: Topic) -> bool:
-        """Whether anybody waits for it."""
-        return topic in self._by_topic
-
     def fire(self, topics: Iterable[Topic]) -> None:
         """Call the watches of `topics`, each once, in the order in which they were added."""
         fired: dict[Watch[Topic], None] = {}

@@ -8,7 +8,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 IO_MODULES = {"asyncio", "socket", "time", "aiohttp", "threading", "subprocess", "os", "random"}
-CORES = ("gossip/wire", "gossip/swim", "gossip/serf", "svcmesh/catalog")
+CORES = (
+    "gossip/wire",
+    "gossip/swim",
+    "gossip/serf",
+    "svcmesh/catalog",
+    "svcmesh/consensus/raft",
+    "svcmesh/consensus/store",
+)
 MAY_IMPORT = {
     "gossip": {"gossip"},
     "dnsserver": {"dnsserver"},

@@ -1,13 +1,14 @@
-"""What a blocking query can wait for, and who is waiting. No I/O: a waiter is a callback.
+"""What a blocking query can wait for. Who waits is kept by `svcmesh.watches`.
 
 A topic names the part of the catalog that an answer was made from. The view keeps an index for
 each and wakes the watches of the topics that a change touches, so a watch of `web` sleeps through
 changes of `db`.
 """
 
-from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import NamedTuple
+
+from svcmesh import watches
 
 
 class Part(StrEnum):
@@ -64,53 +65,5 @@ def service_checks_topic(name: str) -> Topic:
     return Topic(Part.SERVICE_CHECKS, name.lower())
 
 
-class Watch:
-    """One waiter. `on_change` is called once, at the first change of one of the topics."""
-
-    __slots__ = ("on_change", "topics")
-
-    def __init__(self, topics: tuple[Topic, ...], on_change: Callable[[], None]) -> None:
-        self.topics, self.on_change = topics, on_change
-
-
-class WatchRegistry:
-    """Watches by topic. A watch that has fired or was cancelled is forgotten."""
-
-    __slots__ = ("_by_topic", "_waiting")
-
-    def __init__(self) -> None:
-        self._by_topic: dict[Topic, dict[Watch, None]] = {}
-        self._waiting: set[Watch] = set()
-
-    def __len__(self) -> int:
-        """The number of watches that wait."""
-        return len(self._waiting)
-
-    def add(self, topics: Iterable[Topic], on_change: Callable[[], None]) -> Watch:
-        """Call `on_change` once, at the first change of any of `topics`."""
-        watch = Watch(tuple(topics), on_change)
-        self._waiting.add(watch)
-        for topic in watch.topics:
-            self._by_topic.setdefault(topic, {})[watch] = None
-        return watch
-
-    def cancel(self, watch: Watch) -> None:
-        """Forget a watch; one that has fired already is fine."""
-        self._waiting.discard(watch)
-        for topic in watch.topics:
-            waiting = self._by_topic.get(topic)
-            if waiting is None:
-                continue
-            waiting.pop(watch, None)
-            if not waiting:
-                del self._by_topic[topic]
-
-    def fire(self, topics: Iterable[Topic]) -> None:
-        """Call the watches of `topics`, each once, in the order in which they were added."""
-        fired: dict[Watch, None] = {}
-        for topic in topics:
-            fired.update(self._by_topic.get(topic, {}))
-        for watch in fired:
-            self.cancel(watch)
-        for watch in fired:
-            watch.on_change()
+Watch = watches.Watch[Topic]
+Watches = watches.WatchRegistry[Topic]

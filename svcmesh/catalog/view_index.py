@@ -17,7 +17,7 @@ from svcmesh.catalog.topics import (
     Part,
     Topic,
     Watch,
-    WatchRegistry,
+    Watches,
 )
 from svcmesh.catalog.view_rows import (
     AddressIndex,
@@ -48,7 +48,7 @@ class ShownRows:
         self._coordinates_index = self.index
         self._nodes_gone_index = self._services_gone_index = self.index
         """When the last node or service name went: the index of those that are not there."""
-        self._watches = WatchRegistry()
+        self._watches = Watches()
         self._listeners: list[RowsListener] = []
         self._touched_rows: dict[ServiceRow, None] = {}
         self._touched_nodes: dict[str, None] = {}

@@ -1,4 +1,7 @@
-"""Configuration as Consul's users have it, unchanged; a real Consul 1.8.7 takes all of it."""
+"""Configuration as Consul's users have it, unchanged.
+
+A real Consul 1.8.7 takes the client's files and the services; the server's need an `eth0`.
+"""
 
 from pathlib import Path
 
