@@ -35,7 +35,6 @@ from svcmesh.config.templates import expand
 from svcmesh.config.values import Value, problem_list
 from svcmesh.definitions import ServiceDefinition, check_metadata
 from svcmesh.errors import ConfigError
-from svcmesh.storage import KEYRING
 
 _BETWEEN_AGENTS: Final = (
     "verify_incoming", "verify_incoming_rpc", "verify_outgoing", "verify_server_hostname",
@@ -86,7 +85,7 @@ class Resolver:
         server = self._bool("server")
         bootstrap, bootstrap_expect = self._bootstrap(server=server)
         self._check_ranges()
-        self._check_verification(data_dir)
+        self._check_verification()
         bind_addr = choose_bind_address(self._ip_addresses("bind_addr"))
         advertise_addr = choose_advertise_address(
             self._ip_addresses("advertise_addr"), bind_addr, self._host_addresses
@@ -317,13 +316,13 @@ class Resolver:
             raise ConfigError(f'unix_sockets.mode: must be octal like 0700, got "{text}"')
         return mode
 
-    def _check_verification(self, data_dir: Path | None) -> None:
-        """Refuse TLS between agents where nothing else protects what they say."""
+    def _check_verification(self) -> None:
+        """Refuse what promises TLS between agents: calls to the servers have none yet."""
         asked = [path for path in _BETWEEN_AGENTS if self._bool(path)]
-        has_keyring = data_dir is not None and (data_dir / KEYRING).exists()
-        if asked and not (self._text("encrypt") or has_keyring):
+        if asked:
             raise ConfigError(
-                f"{asked[0]}: agents speak by gossip only, which TLS does not cover: set encrypt"
+                f"{asked[0]}: calls to the servers have no TLS yet, and it is not safe to ignore; "
+                "for HTTPS there is verify_incoming_https"
             )
 
     # -- the parts --------------------------------------------------------------------------

@@ -101,16 +101,15 @@ class TlsConfig:
     ca_path: str = setting("ca_path", S, "",
         doc="Folder of such certificates, by their hashes.")
     verify_incoming: bool = setting("verify_incoming", BOOL, False,
-        doc="Clients of HTTPS must have a certificate. Needs `encrypt`: between agents, that is "
-            "what keeps strangers out.")
+        doc="Refused: calls to the servers have no TLS yet. For HTTPS: verify_incoming_https.")
     verify_incoming_https: bool = setting("verify_incoming_https", BOOL, False,
         doc="Clients of HTTPS must have a certificate.")
     verify_incoming_rpc: bool = setting("verify_incoming_rpc", BOOL, False,
-        doc="Agents speak by gossip only: needs `encrypt`, which is what protects it.")
+        doc="Refused: calls to the servers have no TLS yet.")
     verify_outgoing: bool = setting("verify_outgoing", BOOL, False,
-        doc="Agents speak by gossip only: needs `encrypt`, which is what protects it.")
+        doc="Refused: calls to the servers have no TLS yet.")
     verify_server_hostname: bool = setting("verify_server_hostname", BOOL, False,
-        doc="Agents speak by gossip only: needs `encrypt`, which is what protects it.")
+        doc="Refused: calls to the servers have no TLS yet.")
     tls_min_version: str = setting("tls_min_version", S, "tls12",
         choices=("tls10", "tls11", "tls12", "tls13"),
         doc="Oldest TLS that the HTTP API accepts.")

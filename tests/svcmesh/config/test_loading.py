@@ -318,7 +318,10 @@ def test_flags_of_what_is_not_built_are_judged_like_keys() -> None:
             "1 error occurred:\n\t* allow_write_http_from: invalid cidr: x",  # Consul's
         ),
         ({"hcl": ('unix_sockets { mode = "9" }',)}, "unix_sockets.mode: must be octal"),
-        ({"hcl": ("verify_outgoing = true",)}, "verify_outgoing: agents speak by gossip only"),
+        (
+            {"hcl": ("verify_outgoing = true",)},
+            "verify_outgoing: calls to the servers have no TLS yet",
+        ),
         ({"retry_join": ("provider=aws tag_key=x",)}, "cloud auto-join is not built yet"),
         ({"encrypt": "A"}, "encrypt has invalid key: not base64"),
         ({"encrypt": "AAAA"}, "encrypt has invalid key: key size must be 16, 24 or 32 bytes"),
