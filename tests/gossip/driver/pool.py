@@ -36,6 +36,8 @@ FAST = GossipConfig(
     ),
     serf=SerfConfig(broadcast_timeout_s=1.0, leave_propagate_delay_s=0.1),
 )
+FAST_UNACQUAINTED = replace(FAST, swim=replace(FAST.swim, crash_evidence=False))
+"""Nobody dials to see whether another can be reached: every stream is one that the test knows."""
 FAST_LABELLED = replace(FAST, pool=PoolConfig(label="pool"))
 
 

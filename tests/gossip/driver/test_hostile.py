@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import time
 from collections import Counter
 from random import Random
 
@@ -14,7 +15,13 @@ from gossip.driver.drops import LOG_INTERVAL_S, DropLog
 from gossip.types import MemberName, SeqNo
 from gossip.wire import Progress, StreamDecoder, StreamEncoder, encode_message
 from gossip.wire.messages import Ack, ErrorReply, Ping, StreamMessage, UserMessage
-from tests.gossip.driver.pool import Witness, open_descriptors, started, until
+from tests.gossip.driver.pool import (
+    FAST_UNACQUAINTED,
+    Witness,
+    open_descriptors,
+    started,
+    until,
+)
 from tests.gossip.wire.vectors import PACKETS, VECTORS
 
 
@@ -109,7 +116,8 @@ def test_a_silent_and_a_trickling_stream_are_closed_at_the_deadline() -> None:
 
 def test_connections_beyond_128_are_closed_at_once_and_the_member_goes_on() -> None:
     async def scenario() -> None:
-        async with started("a") as a, started("b") as b:
+        quiet = FAST_UNACQUAINTED
+        async with started("a", config=quiet) as a, started("b", config=quiet) as b:
             held = [socket.create_connection(a.gossip.address) for _ in range(140)]
             await until(lambda: a.gossip.counters["dropped.too-many-streams"] == 12)
             for sock in held:
@@ -153,12 +161,12 @@ def test_a_large_stream_does_not_stall_the_loop() -> None:
                 )
             )
             sending = asyncio.create_task(talk(a, data))
-            loop = asyncio.get_running_loop()
             stalls = []
             while not sending.done():
-                before = loop.time()
+                # Processor time: what the machine does besides is not our stall.
+                before = time.thread_time()
                 await asyncio.sleep(0)
-                stalls.append(loop.time() - before)
+                stalls.append(time.thread_time() - before)
 
             assert len(a.events) > 0
             assert len(stalls) > 20  # it was decoded in slices

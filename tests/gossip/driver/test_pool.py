@@ -23,6 +23,7 @@ from gossip import (
 from tests.gossip.driver.pool import (
     FAST,
     FAST_LABELLED,
+    FAST_UNACQUAINTED,
     Witness,
     open_descriptors,
     started,
@@ -120,7 +121,7 @@ def test_a_payload_of_any_size_arrives_unchanged(size: int) -> None:
     payload = (b"\x80" + bytes(range(256)) * 4000)[:size]
 
     async def scenario() -> None:
-        settings: dict[str, Any] = {"keys": [b"k" * 16]}
+        settings: dict[str, Any] = {"keys": [b"k" * 16], "config": FAST_UNACQUAINTED}
         async with started("a", **settings) as a, started("b", **settings) as b:
             await b.gossip.join([a.where])
             await until(lambda: joined(a, b))
