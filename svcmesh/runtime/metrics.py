@@ -7,8 +7,9 @@ from typing import Final
 
 from svcmesh.metrics import INTERVAL_S, Metrics
 
-STALL_TICK_S: Final = 0.02
-"""How often the loop is looked at: a stall shorter than this may go unseen."""
+STALL_TICK_S: Final = 0.1
+"""How often the loop is looked at: of stalls shorter than this only a share is seen. Looking every
+20 ms was half of what an idle agent costs."""
 
 STALL_S_MIN: Final = 0.005
 """Lateness below this is no stall, but the turn of somebody else."""

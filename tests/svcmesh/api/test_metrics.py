@@ -81,12 +81,12 @@ def test_a_stall_of_the_loop_is_measured() -> None:
         runtime = MetricsRuntime(metrics)
         runtime.start()
         await asyncio.sleep(0)
-        ends_at = perf_counter() + 0.1
+        ends_at = perf_counter() + 0.2
         while perf_counter() < ends_at:
             pass
         await asyncio.sleep(0.03)
         runtime.close()
-        # Seen from the next look at the loop on, which was up to 20 ms away.
+        # Seen from the next look at the loop on, which was up to 100 ms away.
         assert metrics.sampled[Series("runtime.loop_stall")].most >= 75
 
     asyncio.run(main())
