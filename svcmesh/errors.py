@@ -43,3 +43,14 @@ class UnknownMemberError(SvcmeshError):
     def __init__(self, name: str) -> None:
         super().__init__(f"agent: No node found with name '{name}'")
         self.name = name
+
+
+class JoinError(SvcmeshError):
+    """No member answered at the address; the text says why, on one or more lines."""
+
+
+class NameReservedError(SvcmeshError):
+    """A node name or id is held by another node, so this agent may not publish."""
+
+    def __init__(self, name: str, holder: str) -> None:
+        super().__init__(f'node name "{name}" is reserved by node {holder}')

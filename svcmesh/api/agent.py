@@ -11,13 +11,13 @@ from gossip.serf.events import Member, MemberStatus
 from svcmesh.api.answers import ApiError
 from svcmesh.api.coordinates import coordinate_json
 from svcmesh.api.debug_config import debug_config
-from svcmesh.api.facade import AgentFacade, JoinError
+from svcmesh.api.facade import AgentFacade
 from svcmesh.api.lists import Rows
 from svcmesh.api.query import check_namespace
 from svcmesh.api.responses import empty_response, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.checks.definition import ScriptProbe, Ttl
-from svcmesh.errors import ConfigError
+from svcmesh.errors import ConfigError, JoinError
 from svcmesh.membership import is_server, server_address
 
 _STATUS: Final = {

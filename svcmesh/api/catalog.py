@@ -8,7 +8,6 @@ from aiohttp import web
 from svcmesh.api import selectors
 from svcmesh.api.answers import ApiError
 from svcmesh.api.bodies import read_json
-from svcmesh.api.facade import NameReservedError
 from svcmesh.api.instances import instances, service_name
 from svcmesh.api.lists import Rows, has_shown_node, is_shown
 from svcmesh.api.query import all_of, check_datacenter, near, node_meta, row_filter
@@ -17,6 +16,7 @@ from svcmesh.api.responses import json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.rows import CATALOG_SERVICE, node_json, node_service_json
 from svcmesh.catalog.topics import NODES, SERVICES, node_topic, service_topic
+from svcmesh.errors import NameReservedError
 from svcmesh.registration import (
     RegistrationError,
     parse_deregistration,

@@ -11,13 +11,13 @@ from gossip.serf import is_believable
 from gossip.wire.messages import Coordinate
 from svcmesh.api.answers import ApiError
 from svcmesh.api.bodies import read_json
-from svcmesh.api.facade import NameReservedError
 from svcmesh.api.lists import Rows
 from svcmesh.api.query import check_datacenter
 from svcmesh.api.reads import Endpoint, Read
 from svcmesh.api.responses import empty_response, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.catalog.topics import COORDINATES
+from svcmesh.errors import NameReservedError
 from svcmesh.jsonvalues import FieldError, Fields
 
 _NO_SEGMENTS: Final = "Network segments are not supported"

@@ -19,22 +19,10 @@ from svcmesh.consensus.service import StoreParts
 from svcmesh.consistency import Report
 from svcmesh.definitions import ServiceDefinition
 from svcmesh.doctor import Examination
-from svcmesh.errors import SvcmeshError
 from svcmesh.explaining import ExplainedInstance
 from svcmesh.insight import Standing
 from svcmesh.metrics import Metrics
 from svcmesh.userevents import UserEvent
-
-
-class JoinError(SvcmeshError):
-    """No member answered at the address; the text says why, on one or more lines."""
-
-
-class NameReservedError(SvcmeshError):
-    """A node name or id is held by another node, so this agent may not publish."""
-
-    def __init__(self, name: str, holder: str) -> None:
-        super().__init__(f'node name "{name}" is reserved by node {holder}')
 
 
 class Coordinates(Protocol):

@@ -16,7 +16,6 @@ from aiohttp import web
 
 from svcmesh.api.answers import JSON_HEADERS, ApiError
 from svcmesh.api.bodies import read_json
-from svcmesh.api.facade import NameReservedError
 from svcmesh.api.kv import entry_json
 from svcmesh.api.query import check_datacenter, check_namespace
 from svcmesh.api.responses import dress
@@ -27,6 +26,7 @@ from svcmesh.catalog.records import Kind
 from svcmesh.catalog.view import CatalogView
 from svcmesh.catalogtxn import KINDS, READ, CatalogDraft, Operation, Step, parse_operation
 from svcmesh.consensus.store import READS, VALUE_BYTES_MAX, CommandKind, KvEntry
+from svcmesh.errors import NameReservedError
 from svcmesh.registration import RegistrationError
 
 OPERATIONS_MAX: Final = 64

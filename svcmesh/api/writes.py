@@ -4,8 +4,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from svcmesh.api.answers import ApiError
-from svcmesh.api.facade import NameReservedError
-from svcmesh.errors import ScriptsDisabledError, StorageError, UnknownCheckError
+from svcmesh.errors import NameReservedError, ScriptsDisabledError, StorageError, UnknownCheckError
 from svcmesh.reading import DefinitionError
 
 

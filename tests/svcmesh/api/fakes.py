@@ -20,7 +20,7 @@ from gossip import (
 )
 from gossip.serf.events import Member, MemberStatus
 from gossip.types import Address, Incarnation, MemberName
-from svcmesh.api import HttpServer, JoinError
+from svcmesh.api import HttpServer
 from svcmesh.api.listeners import TcpAddress
 from svcmesh.catalog.changes import ExternalNode, NodeBound, Owner, OwnNode, RecordChanged
 from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecord
@@ -35,7 +35,7 @@ from svcmesh.consensus.store.queries import QUERIES
 from svcmesh.consistency import PeerReport, Report
 from svcmesh.coordinates import NodeCoordinates
 from svcmesh.doctor import Examination
-from svcmesh.errors import UnknownMemberError
+from svcmesh.errors import JoinError, UnknownMemberError
 from svcmesh.explaining import Explainer
 from svcmesh.healthlog import HealthLog
 from svcmesh.insight import Standing

@@ -3,11 +3,10 @@
 import pytest
 
 from gossip.serf.events import MemberStatus
-from svcmesh.api import NameReservedError
 from svcmesh.catalog.records import TaggedAddress
 from svcmesh.config import Change, DefinitionChanges, Reload
 from svcmesh.config.settings import BY_PATH
-from svcmesh.errors import ConfigError, StorageError
+from svcmesh.errors import ConfigError, NameReservedError, StorageError
 from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, config, member, run
 
 

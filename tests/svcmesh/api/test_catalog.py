@@ -3,9 +3,9 @@
 import orjson
 import pytest
 
-from svcmesh.api import NameReservedError
 from svcmesh.catalog.changes import ExternalNode, NodeHealthChanged, OwnNode
 from svcmesh.catalog.records import CheckRecord, NodeId, NodeRecord, ServiceRecord, TaggedAddress
+from svcmesh.errors import NameReservedError
 from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, run
 
 WEB = ServiceRecord(id="web-1", name="web", tags=("a", "b"), port=80, address="10.0.0.9")

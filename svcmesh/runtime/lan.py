@@ -1,0 +1,221 @@
+"""This agent's member of its data center's gossip pool: settings, tags, and what its events do."""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from gossip import Gossip, Keyring
+from gossip.config import GossipConfig, PoolConfig, SerfConfig
+from gossip.serf.events import (
+    Event,
+    KeyQueryReceived,
+    LeaveFinished,
+    Member,
+    MemberEvent,
+    MemberFailed,
+    MemberJoined,
+    MemberLeft,
+    MemberReaped,
+    MemberUpdated,
+    NameVoteFinished,
+    PeerFound,
+    QueryAcked,
+    QueryAnswered,
+    QueryFinished,
+    QueryReceived,
+    UserEventReceived,
+    UserPayloadReceived,
+)
+from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished, StallNoticed
+from gossip.types import Address, MemberName
+from svcmesh import __version__
+from svcmesh.catalog.records import NodeId
+from svcmesh.config import AgentConfig
+from svcmesh.insight import sentence
+from svcmesh.membership import LanAdmission, local_tags
+from svcmesh.runtime.catalog import CatalogRuntime
+from svcmesh.runtime.events import EventRuntime
+from svcmesh.runtime.keyring import KeyringFile
+from svcmesh.runtime.ownstate import OwnState
+
+logger = logging.getLogger("agent.serf")
+
+DEAD_NODE_RECLAIM_S: Final = 30.0
+"""After this long a failed member's name may return from another address (as in Consul)."""
+
+CONFLICT_LOG_S: Final = 60.0
+"""A name conflict is logged once in this time; gossip repeats it every few seconds."""
+
+
+class LanPool:
+    """Starts gossip, and tells catalog and events what comes of it.
+
+    Until `start` there are no members, and what is sent is lost.
+    """
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        state: OwnState,
+        keyring: Keyring | None,
+        events: EventRuntime,
+    ) -> None:
+        self._config, self._state, self._keyring, self._events = config, state, keyring, events
+        self._gossip: Gossip | None = None
+        self._catalog: CatalogRuntime | None = None
+        self._conflict_logged_at: dict[str, float] = {}
+
+    async def start(self, catalog: CatalogRuntime, keyring_file: KeyringFile) -> Gossip:
+        """Become a member, of a pool of one as yet, and tell `catalog` of the others.
+
+        Raises:
+            GossipError, OSError: The address cannot be bound.
+        """
+        config, state = self._config, self._state
+        self._catalog = catalog
+        self._gossip = await Gossip.create(
+            gossip_config(config),
+            name=MemberName(config.node_name),
+            bind=Address(config.bind_addr, config.ports.serf_lan),
+            advertise=Address(config.advertise_addr, config.ports.serf_lan),
+            tags=_tags(config, state.node_id),
+            incarnation=state.incarnation,
+            keyring=self._keyring,
+            save_keys=keyring_file.save,
+            clocks=state.clocks,
+            known_peers=state.peers if state.rejoins else (),
+            on_event=self._on_event,
+            admit=LanAdmission(
+                name=config.node_name,
+                node_id=state.node_id,
+                datacenter=config.datacenter,
+                is_server=config.server,
+            ),
+        )
+        return self._gossip
+
+    @property
+    def gossip(self) -> Gossip:
+        """The running member."""
+        assert self._gossip is not None
+        return self._gossip
+
+    def members(self) -> Sequence[Member]:
+        """The member table, ourselves included."""
+        return self._gossip.members() if self._gossip is not None else ()
+
+    def send_payload(self, to: MemberName | Address, payload: bytes) -> None:
+        """Send a direct message, or lose it."""
+        if self._gossip is not None:
+            self._gossip.send_payload(to, payload)
+
+    def send_user_event(self, name: str, payload: bytes) -> int:
+        """Send a user event to every member; its Lamport time.
+
+        Raises:
+            TooLargeError: It exceeds what gossip carries.
+        """
+        return self.gossip.user_event(name, payload)
+
+    def _on_event(self, event: Event) -> None:
+        assert self._catalog is not None
+        match event:
+            case UserPayloadReceived():
+                self._catalog.receive(event.payload, event.source)
+            case UserEventReceived():
+                self._events.receive(event)
+            case MemberJoined() | MemberUpdated() | MemberFailed() | MemberLeft() | MemberReaped():
+                self._on_member_event(event, self._catalog)
+            case PeerFound(peer, lost_s):
+                logger.info(
+                    "found a lost peer again: %s %s after %.0f s", peer.name, peer.address, lost_s
+                )
+            case NameConflict():
+                self._on_name_conflict(event)
+            case QueryReceived() | NameVoteFinished():
+                # As in Consul, an agent has no answers of its own, and votes on names are off.
+                return
+            case QueryAcked() | QueryAnswered() | QueryFinished() | KeyQueryReceived():
+                # The gossip library does what belongs to them.
+                return
+            case PushPullFinished() | MessageDropped() | StallNoticed() | LeaveFinished():
+                # Answered or counted by the gossip library itself.
+                return
+
+    def _on_member_event(self, event: MemberEvent, catalog: CatalogRuntime) -> None:
+        member = event.member
+        tags = member.tags
+        node_id = tags.get("id")
+        in_catalog = node_id is not None and tags.get("dc") == self._config.datacenter
+        where = f"{member.name} {member.address.host}"
+        self._state.note_change()
+        match event:
+            case MemberJoined() | MemberUpdated():
+                if isinstance(event, MemberJoined):
+                    logger.info("member joined: %s", where)
+                if in_catalog:
+                    catalog.member_alive(
+                        member.name, NodeId(str(node_id)), is_peer="svcmesh" in tags
+                    )
+            case MemberFailed():
+                logger.info("member failed: %s, %s", where, self._verdict(member.name))
+                catalog.member_failed(member.name)
+            case MemberLeft():
+                logger.info("member left: %s", where)
+                catalog.member_gone(member.name)
+            case MemberReaped():
+                logger.info("member reaped: %s", where)
+                catalog.member_gone(member.name)
+
+    def _verdict(self, name: MemberName) -> str:
+        """By whom and why a member was declared failed."""
+        steps = self.gossip.accusations(name)
+        return sentence(steps[-1][1]) if steps else "with too many others to remember why"
+
+    def _on_name_conflict(self, conflict: NameConflict) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._conflict_logged_at.get(conflict.name, -CONFLICT_LOG_S) < CONFLICT_LOG_S:
+            return
+        self._conflict_logged_at[conflict.name] = now
+        claimant = Address.from_packed(conflict.claimant.addr, conflict.claimant.port)
+        if conflict.name == self._config.node_name:
+            logger.error("another agent at %s uses our node name %s", claimant, conflict.name)
+        else:
+            logger.warning(
+                "name conflict: %s is at %s, also claimed from %s",
+                conflict.name,
+                conflict.holder,
+                claimant,
+            )
+
+
+def gossip_config(config: AgentConfig) -> GossipConfig:
+    """The gossip library's settings in the LAN pool."""
+    return GossipConfig(
+        pool=PoolConfig(
+            verify_incoming=config.encrypt_verify_incoming,
+            verify_outgoing=config.encrypt_verify_outgoing,
+        ),
+        swim=replace(config.swim_config(), dead_node_reclaim_s=DEAD_NODE_RECLAIM_S),
+        serf=SerfConfig(
+            reconnect_timeout_s=config.reconnect_timeout_s,
+            # As in Consul: the name's first holder keeps it, and the catalog shows no other.
+            resolve_name_conflicts=False,
+            # What Consul's agents speak.
+            delegate_version=4,
+        ),
+    )
+
+
+def _tags(config: AgentConfig, node_id: str) -> Mapping[str, str]:
+    return local_tags(
+        version=__version__,
+        node_id=node_id,
+        datacenter=config.datacenter,
+        is_server=config.server,
+        server_port=config.ports.server,
+        bootstrap=config.bootstrap,
+        bootstrap_expect=config.bootstrap_expect,
+    )
