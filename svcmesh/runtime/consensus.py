@@ -228,7 +228,7 @@ class Consensus:
     @property
     def has_lease(self) -> bool:
         """Whether what is applied here may be read without asking anybody."""
-        return self.raft.has_lease(now=self._loop.time())
+        return self.raft.has_lease(self.applied, now=self._loop.time())
 
     # -- writing and reading --------------------------------------------------------------------
 

@@ -57,7 +57,8 @@ class Leadership:
         self.heartbeat_at = now
         self._config, self._id, self._term, self._log = config, own_id, term, log
         self._send, self._ask_snapshot = send, ask_snapshot
-        self._first_own_index = LogIndex(log.last_index + 1)
+        self.first_own_index = LogIndex(log.last_index + 1)
+        """All that was acknowledged before this term is in the log below it."""
         self._progress: dict[ServerId, Progress] = {}
         self._round = 0
         self._round_sent_at: dict[int, float] = {}
@@ -77,7 +78,7 @@ class Leadership:
     @property
     def has_committed(self) -> bool:
         """Whether an entry of this term is committed: before, we do not know what is."""
-        return self._log.commit >= self._first_own_index
+        return self._log.commit >= self.first_own_index
 
     def lease_ends_at(self, now: float) -> float:
         """Until when no other leader can have been elected, as far as a majority has answered.
@@ -265,7 +266,7 @@ class Leadership:
         while self._reads and self._reads[0].round <= confirmed:
             read = self._reads.popleft()
             # One that began before this term's first commit could miss what that commits.
-            yield read.id, max(read.index, self._first_own_index)
+            yield read.id, max(read.index, self.first_own_index)
 
     def _ask_to_take_over(self) -> None:
         to = self.transferring_to

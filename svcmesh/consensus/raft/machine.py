@@ -156,12 +156,16 @@ class Raft:
         """When we last heard a leader."""
         return self._heard_at
 
-    def has_lease(self, *, now: float) -> bool:
-        """Whether we are the leader, and certainly the only one: what is applied may be read."""
+    def has_lease(self, applied: LogIndex, *, now: float) -> bool:
+        """Whether we are the only leader for certain, and what is applied may be read.
+
+        It may not before all that earlier leaders have acknowledged is applied: a server that
+        starts, or lags, is elected with entries that its state machine has yet to see.
+        """
         leadership = self._leadership
         return (
             leadership is not None
-            and leadership.has_committed
+            and applied >= leadership.first_own_index
             and now < leadership.lease_ends_at(now)
         )
 

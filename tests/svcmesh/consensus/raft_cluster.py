@@ -170,7 +170,7 @@ class SimServer:
     def read(self, done: Callable[[bool], None], *, by_lease: bool) -> bool:
         """Begin a read of the state; False when it is refused at once."""
         if by_lease:
-            if not self.machine.has_lease(now=self.now):
+            if not self.machine.has_lease(self.applied, now=self.now):
                 return False
             done(True)
             return True

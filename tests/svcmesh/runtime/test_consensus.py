@@ -255,6 +255,28 @@ def test_a_log_that_was_compacted_is_read_after_a_restart(
     asyncio.run(main())
 
 
+def test_the_lease_waits_until_what_earlier_terms_acknowledged_is_applied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "APPLY_ENTRIES", 1)
+    monkeypatch.setattr(shell, "APPLY_S_MAX", -1.0)
+
+    async def main() -> None:
+        async with group(tmp_path) as servers:
+            first = servers.start(IDS[0])
+            first.found()
+            await servers.leader()
+            await asyncio.gather(*(first.propose(put(f"k{n}", n)) for n in range(100)))
+            await servers.stop(IDS[0])
+            again = servers.start(IDS[0])
+            async with asyncio.timeout(10):
+                while not again.has_lease:
+                    await asyncio.sleep(0)
+            assert len(servers.machines[IDS[0]].values) == 100
+
+    asyncio.run(main())
+
+
 def test_a_disk_that_refuses_ends_the_server_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
