@@ -11,13 +11,12 @@ from random import Random
 from typing import Any, Final
 
 from gossip.serf.events import Member, MemberStatus
-from svcmesh.catalog.records import HealthStatus
 from svcmesh.catalog.view import CatalogView
 from svcmesh.consensus.disk import MemoryDisk, RaftDisk
 from svcmesh.consensus.group import KnownServer, Presence
 from svcmesh.consensus.raft import RoleChanged, ServerId, SnapshotMeta
 from svcmesh.consensus.service import ReadMode
-from svcmesh.consensus.store import Session, Store
+from svcmesh.consensus.store import Store
 from svcmesh.errors import StorageError
 from svcmesh.membership import is_consul_server, is_server
 from svcmesh.rpc import Methods, RpcPool, RpcServer
@@ -25,6 +24,7 @@ from svcmesh.runtime.consensus import Consensus
 from svcmesh.runtime.servers import PeerTransport, ServerGroup, ask_status
 from svcmesh.runtime.sessions import SessionKeeper
 from svcmesh.runtime.store import Server, StoreService
+from svcmesh.runtime.wellness import Wellness
 
 logger = logging.getLogger("raft")
 
@@ -67,7 +67,7 @@ class ConsistentStore:
         Raises:
             StorageError: The log or snapshot is damaged, or the disk refuses.
         """
-        self._id, self._view, self._members = ServerId(node_id), view, members
+        self._id, self._members = ServerId(node_id), members
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: RpcServer | None = None
         self.pool = RpcPool()
@@ -99,9 +99,9 @@ class ConsistentStore:
             self.keeper = SessionKeeper(
                 self._consensus,
                 store,
-                is_well=self.is_well,
+                wellness=Wellness(view.node),
                 catalog_index=lambda: view.index,
-                end=self.service.write,
+                propose=self.service.propose,
             )
             self.service.keeper = self.keeper
 
@@ -180,15 +180,6 @@ class ConsistentStore:
         if mode is not ReadMode.STALE:
             await consensus.barrier()
         return consensus.raft.snapshot_meta(consensus.applied), store.freeze()
-
-    def is_well(self, session: Session) -> bool:
-        """Whether the catalog has a session's node, and none of its checks is critical."""
-        node = self._view.node(session.node)
-        if node is None:
-            return False
-        checks = {check.record.id: check.record.status for check in node.all_checks()}
-        wanted = [*session.node_checks, *(check for check, _ in session.service_checks)]
-        return all(checks.get(check, "critical") != HealthStatus.CRITICAL for check in wanted)
 
     def counters(self) -> dict[str, int]:
         """Totals since the start, and where the log stands."""

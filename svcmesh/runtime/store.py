@@ -126,15 +126,9 @@ class StoreService:
         consensus = self.consensus
         if consensus is not None and consensus.is_leader:
             await self._settle()
-            command = encode_command(kind, body, wall_ms=self._now_ms())
-            try:
-                async with asyncio.timeout(timeout_s):
-                    answer = await consensus.propose(command)
-            except TimeoutError:
-                raise OutcomeUnknownError(
-                    "no majority of the servers has confirmed the write yet; it may still happen"
-                ) from None
-            assert isinstance(answer, list)
+            answer = await self.propose(kind, body, timeout_s=timeout_s)
+            if kind is CommandKind.SESSION_CREATE and self.keeper is not None:
+                self.keeper.note_created(answer[1])
             return answer
         answer = await self._pass_on(
             "store.write",
@@ -144,6 +138,28 @@ class StoreService:
             is_write=True,
         )
         return list(answer)
+
+    async def propose(
+        self, kind: CommandKind, body: Sequence[object], *, timeout_s: float = WRITE_TIMEOUT_S
+    ) -> Answer:
+        """Have a command applied as the leader; it is never passed on.
+
+        Raises:
+            NoLeaderError: We do not lead. Nothing was done.
+            OutcomeUnknownError: It may have happened or not.
+        """
+        if self.consensus is None:
+            raise NoLeaderError
+        command = encode_command(kind, body, wall_ms=self._now_ms())
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await self.consensus.propose(command)
+        except TimeoutError:
+            raise OutcomeUnknownError(
+                "no majority of the servers has confirmed the write yet; it may still happen"
+            ) from None
+        assert isinstance(answer, list)
+        return answer
 
     async def serve_query(
         self, name: str, arguments: Sequence[Any], *, mode: ReadMode, index: int, wait_s: float,

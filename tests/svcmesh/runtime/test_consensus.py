@@ -270,7 +270,7 @@ def test_the_lease_waits_until_what_earlier_terms_acknowledged_is_applied(
             await servers.stop(IDS[0])
             again = servers.start(IDS[0])
             async with asyncio.timeout(10):
-                while not again.has_lease:
+                while not again.has_lease:  # noqa: ASYNC110  # every turn of the loop is looked at
                     await asyncio.sleep(0)
             assert len(servers.machines[IDS[0]].values) == 100
 
