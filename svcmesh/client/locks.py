@@ -171,6 +171,10 @@ class Lock:
                 attempt = await self._keys.attempt(self._session)
                 failures, self.failure = 0, None
                 if attempt.token is not None:
+                    assert self._state is not None
+                    if not self._why and self._clock() >= self._state.reliable_until:
+                        # The answer took longer than the session lasts for certain.
+                        self._lose("not renewed in time")
                     if self._why:
                         continue
                     self._token = attempt.token
@@ -193,7 +197,12 @@ class Lock:
 
     async def _begin_session(self) -> None:
         await self._stop_tasks()
-        self._session, self._why = "", ""
+        former, self._session, self._why = self._session, "", ""
+        if former:
+            # It may live on for a while and have the lock: we would wait for ourselves.
+            with suppress(RequestRefusedError):
+                await self._keys.release(former, removes=False)
+                await self._destroy(former)
         sent_at = self._clock()
         config = self._config
         body = {
@@ -285,10 +294,13 @@ class Lock:
         except ClientError as error:
             logger.warning("%s is not released: %s", self.key, error)
         try:
-            path = f"/v1/session/destroy/{quote(self._session, safe='')}"
-            await self._transport.put(path, timeout_s=self._timeout_s)
+            await self._destroy(self._session)
         except ClientError as error:
             logger.warning("the session of %s ends by its TTL: %s", self.key, error)
+
+    async def _destroy(self, session: str) -> None:
+        path = f"/v1/session/destroy/{quote(session, safe='')}"
+        await self._transport.put(path, timeout_s=self._timeout_s)
 
     async def _stop_tasks(self) -> None:
         tasks, self._tasks = self._tasks, []

@@ -18,7 +18,7 @@ from svcmesh.client import (
     LockLostError,
     WatchConfig,
 )
-from svcmesh.client.lockkeys import MUTEX_FLAGS, Kv, MutexKey
+from svcmesh.client.lockkeys import MUTEX_FLAGS, Attempt, Kv, MutexKey
 from svcmesh.client.transport import Transport
 from tests.svcmesh.client.fakes import EAGER, FakeAgent, agent_and_client, run, until
 
@@ -164,6 +164,31 @@ def test_time_alone_ends_a_lock_while_the_agent_is_down() -> None:
                     # At once, without a turn of the loop; before the servers' 15 s are over.
                     assert not lock.is_held
                     await lock.lost.wait()
+
+    run(scenario())
+
+
+def test_a_lock_that_was_got_too_late_is_got_again_with_another_session() -> None:
+    async def scenario() -> None:
+        agent, clock = FakeAgent(), Clock()
+        await agent.start()
+        async with clocked(agent, clock) as lock:
+            attempt = lock._keys.attempt
+
+            async def slow(session: str) -> Attempt:
+                made = await attempt(session)
+                if len(agent.requests) < 6:
+                    # The answer has been on its way for longer than the session's TTL.
+                    clock.now += 15.0
+                return made
+
+            lock._keys.attempt = slow  # type: ignore[method-assign]
+            async with lock:
+                assert lock.is_held
+                assert sum("session/create" in each for each in agent.requests) == 2
+                # The first one is not left to stand in our own way.
+                assert list(agent.sessions) == [holder(agent)]
+        await agent.stop()
 
     run(scenario())
 
