@@ -34,12 +34,13 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
-from raft_clients import Client, Record
+from raft_clients import CLIENT_LOCK, RAW_LOCK, Client, Hold, Record
 
 from svcmesh.simulate.linearizability import inexplicable_keys
 
 SERVERS = 3
 LOCKERS = 3
+"""For each of two locks: one by plain requests, one by the client library."""
 HUB, LINK, NETWORK = "chaos-hub", "chaos", "10.79.0"
 NOBODY = "02:00:00:00:00:79"
 STARTING_S_MAX = 60.0
@@ -203,15 +204,19 @@ def gaps_s(record: Record, faults: list[tuple[float, str, bool]]) -> dict[str, l
 
 
 def lock_problems(record: Record) -> list[str]:
-    """Times at which two had the lock, and where its index did not rise."""
-    holds = sorted(record.holds, key=lambda hold: hold.begins_at)
-    found: list[str] = []
-    for one, other in pairwise(holds):
-        if other.begins_at < one.ends_at:
-            found.append(f"clients {one.client} and {other.client} had the lock at once")
-        # Who never learned that the lock was let go has it still, at the same index.
-        if other.fence < one.fence + (other.client != one.client):
-            found.append(f"the lock's index went from {one.fence} to {other.fence}")
+    """Times at which two had a lock, and where its index did not rise."""
+    found = [f"the lock was lost before its time: {each}" for each in record.stolen]
+    for lock in (RAW_LOCK, CLIENT_LOCK):
+        holds = sorted((h for h in record.holds if h.lock == lock), key=lambda h: h.begins_at)
+        last: Hold | None = None
+        for one, other in pairwise(holds):
+            last = one if last is None or one.ends_at > last.ends_at else last
+            if other.begins_at < last.ends_at:
+                found.append(f"{lock}: {last} and {other} at once")
+            # Who never learned that it was let go has it still, at the same index.
+            may_stay = lock == RAW_LOCK and other.client == one.client
+            if other.fence < one.fence + (not may_stay):
+                found.append(f"{lock}: the index went from {one} to {other}")
     return found
 
 
@@ -224,7 +229,8 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, object
         clients = [Client(n, addresses, record, options.seed) for n in range(options.clients)]
         ends_at = time.monotonic() + options.seconds
         work = [client.run_lock(ends_at) for client in clients[:LOCKERS]]
-        work += [client.run(ends_at, options.pause) for client in clients[LOCKERS:]]
+        work += [client.run_client_lock(ends_at) for client in clients[LOCKERS : 2 * LOCKERS]]
+        work += [client.run(ends_at, options.pause) for client in clients[2 * LOCKERS :]]
         faults, *_ = await asyncio.gather(break_things(servers, ends_at, options), *work)
         states = await final_state(servers)
         for key in sorted({operation.key for operation in record.operations}):
@@ -253,7 +259,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, object
         "operations": len(record.operations) + len(record.acknowledged),
         "requests": dict(sorted(record.outcomes.items())),
         "acknowledged_writes": len(record.written_at),
-        "lock_holds": len(record.holds),
+        "lock_holds": dict(Counter(hold.lock for hold in record.holds)),
         "longest_wait_s": round(record.longest_s, 2),
         "write_gap_s": gaps,
         "write_gap_median_s": round(statistics.median(together), 2) if together else None,
@@ -264,7 +270,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--bin", required=True)
     parser.add_argument("--seconds", type=float, default=120)
-    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--clients", type=int, default=16 + 2 * LOCKERS)
     parser.add_argument("--pause", type=float, default=0.04, help="seconds between two requests")
     parser.add_argument("--every", type=float, default=5, help="seconds between two faults")
     parser.add_argument("--faults", default="kill,stop,cut")

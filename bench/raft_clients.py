@@ -15,6 +15,7 @@ from random import Random
 
 import aiohttp
 
+from svcmesh.client import AsyncClient, ClientError, LockConfig
 from svcmesh.simulate.linearizability import Operation
 
 ANSWER_TIMEOUT_S = 12.0
@@ -23,6 +24,8 @@ WINDOW_S = 5.0
 """Keys are others after so long, which keeps the history of each short."""
 TTL_S = 10.0
 HELD_S = 0.3
+RAW_LOCK, CLIENT_LOCK = "chaos-lock", "chaos-client-lock"
+CLIENT_WAIT_S = 5.0
 
 
 class RefusedError(Exception):
@@ -35,8 +38,9 @@ class UnknownError(Exception):
 
 @dataclass
 class Hold:
-    """A time in which a client was sure to have the lock."""
+    """A time in which a client was sure to have a lock."""
 
+    lock: str
     client: int
     fence: int
     begins_at: float
@@ -49,6 +53,8 @@ class Record:
 
     operations: list[Operation] = field(default_factory=list)
     holds: list[Hold] = field(default_factory=list)
+    stolen: list[str] = field(default_factory=list)
+    """Locks that somebody had no more before the end of the session's time."""
     acknowledged: list[tuple[str, float]] = field(default_factory=list)
     """Keys that are written once and never again, and when they were asked for."""
     written_at: list[tuple[float, float]] = field(default_factory=list)
@@ -107,22 +113,48 @@ class Client:
                 # session: that is over, and the next one is another.
                 await self._destroy_session(session)
 
+    async def run_client_lock(self, ends_at: float) -> None:
+        """The same by the client library, which decides itself for how long it has the lock."""
+        config = LockConfig(ttl_s=TTL_S, lock_delay_s=0.0)
+        while time.monotonic() < ends_at:
+            await asyncio.sleep(0.05 * self._rng.random())
+            async with AsyncClient(f"{self._rng.choice(self._addresses)}:8500") as client:
+                with contextlib.suppress(ClientError):
+                    async with client.lock(
+                        CLIENT_LOCK, config=config, wait_s=CLIENT_WAIT_S
+                    ) as lock:
+                        begins_at = held_at = time.monotonic()
+                        hold = Hold(CLIENT_LOCK, self.number, lock.token, begins_at, begins_at)
+                        self.record.holds.append(hold)
+                        leaves_at = begins_at + HELD_S * self._rng.random()
+                        while lock.is_held and held_at < leaves_at:
+                            hold.ends_at = held_at
+                            await asyncio.sleep(0.01)
+                            held_at = time.monotonic()
+
     async def _lock_with(self, session: str, renewed_at: float, ends_at: float) -> None:
         while time.monotonic() < ends_at:
             await asyncio.sleep(0.05 * self._rng.random())
             now = time.monotonic()
             if now - renewed_at > TTL_S / 3:
-                await self._ask("PUT", f"/v1/session/renew/{session}")
+                if await self._ask("PUT", f"/v1/session/renew/{session}") is None:
+                    raise RefusedError("the session is over")
                 renewed_at = now
-            is_ours = await self._ask("PUT", f"/v1/kv/chaos-lock?acquire={session}", b"x")
+            is_ours = await self._ask("PUT", f"/v1/kv/{RAW_LOCK}?acquire={session}", b"x")
             if is_ours is not True:
                 continue
             acquired_at = time.monotonic()
-            fence = (await self._read("chaos-lock", "consistent"))["LockIndex"]
+            entry = await self._read(RAW_LOCK, "consistent")
+            if time.monotonic() >= renewed_at + TTL_S:
+                raise UnknownError("too late to have anything for certain")
+            if entry.get("Session") != session:
+                self.record.stolen.append(f"client {self.number}, session {session}: {entry}")
+                raise RefusedError("the lock is somebody else's")
             await asyncio.sleep(HELD_S * self._rng.random())
             ends = min(time.monotonic(), renewed_at + TTL_S)
-            self.record.holds.append(Hold(self.number, fence, acquired_at, ends))
-            await self._ask("PUT", f"/v1/kv/chaos-lock?release={session}", b"x")
+            fence = int(str(entry["LockIndex"]))
+            self.record.holds.append(Hold(RAW_LOCK, self.number, fence, acquired_at, ends))
+            await self._ask("PUT", f"/v1/kv/{RAW_LOCK}?release={session}", b"x")
 
     # -- operations -----------------------------------------------------------------------------
 
@@ -208,7 +240,10 @@ class Client:
         try:
             async with self._http.request(method, f"http://{address}:8500{path}", data=body) as got:
                 content = await got.read()
-                if got.status in (200, 404):
+                if got.status == 404:
+                    outcome = "answered"
+                    return None
+                if got.status == 200:
                     outcome = "answered"
                     return json.loads(content) if content.strip() else None
                 text = content.decode()
