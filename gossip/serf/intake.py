@@ -165,14 +165,11 @@ class Intake:
             if time > 0:
                 self._witness(clock, LamportTime(time - 1))
         left = set(state.left_members)
-        known_ltime = self._members.status_ltime
         for name in state.left_members:
             ltime = LamportTime(state.status_ltimes.get(name, 0) + 1)
             self._handle_leave_intent(LeaveIntent(ltime, name), now=now)
-        for name, ltime in state.status_ltimes.items():
-            # Nearly everything that a peer knows is known here; a large pool says it in each
-            # exchange, so it is passed over quickly.
-            if name not in left and ltime > known_ltime(name):
+        for name, ltime in self._members.news_of(state.status_ltimes):
+            if name not in left:
                 self._handle_join_intent(JoinIntent(ltime, name), now=now)
         is_first, self._has_met_others = not self._has_met_others, True
         if (ignore_old or is_first) and self.event_clock.allows(state.event_ltime):

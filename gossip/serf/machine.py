@@ -283,15 +283,14 @@ class Serf:
         self._redial = self._deadlines.arm(now + pause_s, self._reconnect)
         return self._take_effects(now=now)
 
-    def adopt(self, nodes: Sequence[PushPullNode], *, now: float) -> None:
+    def adopt(self, known: Sequence[tuple[PushPullNode, Member]], *, now: float) -> None:
         """Know members as alive, as if we had heard it long ago: nothing is told, here or there.
 
-        A simulated pool begins with it that has stood for long.
+        A simulated pool begins with it that has stood for long; `as_member` makes the pairs.
         """
-        self._swim.adopt(nodes, now=now)
+        self._swim.adopt([node for node, _ in known], now=now)
         self._intake.adopt()
-        for node in nodes:
-            self._members.adopt(node)
+        self._members.adopt(member for _, member in known)
 
     def join(self, to: Address, *, replay: bool = False, now: float) -> tuple[int, list[Effect]]:
         """Enter the pool of the member at `to`.
@@ -623,7 +622,7 @@ def _node_hook(admit: Callable[[Sequence[Member]], str | None]) -> Admit:
     """The user's admission hook, shown SWIM's nodes as the members they would be."""
 
     def admit_nodes(nodes: Sequence[PushPullNode]) -> str | None:
-        return admit([_as_member(node) for node in nodes])
+        return admit([as_member(node) for node in nodes])
 
     return admit_nodes
 
@@ -636,7 +635,8 @@ _STATUSES = {
 }
 
 
-def _as_member(node: PushPullNode) -> Member:
+def as_member(node: PushPullNode) -> Member:
+    """What a user would see of a node."""
     try:
         tags = decode_tags_untrusted(node.meta)
     except DecodeError:

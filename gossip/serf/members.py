@@ -12,7 +12,7 @@ An intent counts only if it is newer than the member's status time; what happens
 ourselves is decided in `machine.py`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import inf
@@ -102,10 +102,19 @@ class Members:
     def get(self, name: MemberName) -> Record | None:
         return self._records.get(name)
 
-    def status_ltime(self, name: MemberName) -> LamportTime:
-        """The time of the newest intent that counted for a member; -1 for an unknown one."""
-        record = self._records.get(name)
-        return LamportTime(-1) if record is None else record.status_ltime
+    def news_of(
+        self, ltimes: Mapping[MemberName, LamportTime]
+    ) -> list[tuple[MemberName, LamportTime]]:
+        """Those of a peer's status times that are later than ours, or of unknown members.
+
+        A large pool says all of them in each exchange, and nearly all are known.
+        """
+        recall = self._records.get
+        return [
+            (name, ltime)
+            for name, ltime in ltimes.items()
+            if (record := recall(name)) is None or ltime > record.status_ltime
+        ]
 
     def handle_joined(self, node: PushPullNode, *, now: float) -> bool:
         """SWIM sees a member alive that was unknown or gone; True if it was missed."""
@@ -126,11 +135,12 @@ class Members:
             pass
         return was_missed
 
-    def adopt(self, node: PushPullNode) -> None:
-        """Know a member as alive; one that is known stays."""
-        if node.name not in self._records:
-            member = self._member_of(node, MemberStatus.ALIVE)
-            self._records[node.name] = Record(member, LamportTime(0))
+    def adopt(self, members: Iterable[Member]) -> None:
+        """Know members as they are, of no intent; those that are known stay."""
+        no_intent = LamportTime(0)
+        for member in members:
+            if member.name not in self._records:
+                self._records[member.name] = Record(member, no_intent)
 
     def handle_updated(self, node: PushPullNode) -> None:
         """SWIM has new metadata of a present member."""

@@ -85,6 +85,10 @@ class BroadcastQueue:
         """Whether the rumor still has transmissions left."""
         return no in self._rumors
 
+    def is_about(self, name: str | bytes) -> bool:
+        """Whether a rumor of that name is queued."""
+        return name in self._by_name
+
     @property
     def has_urgent(self) -> bool:
         """Whether an urgent rumor waits."""

@@ -98,22 +98,6 @@ class Claims:
             known = self._enter(self.local, now=now)
         return self._accept_alive(known, self.local, now=now)
 
-    def adopt(self, node: PushPullNode, *, now: float) -> None:
-        """Enter a member that is not known, as alive and reached for long: nobody is told."""
-        self._table.add(
-            Entry(
-                name=node.name,
-                addr=node.addr,
-                port=node.port,
-                meta=node.meta,
-                vsn=node.vsn,
-                incarnation=node.incarnation,
-                state=MemberState.ALIVE,
-                changed_at=now,
-                tcp_reached=True,
-            )
-        )
-
     def leave(self, *, now: float) -> RumorNo | None:
         """Declare that we leave on purpose; the rumor that says so, None when we had left."""
         self.is_leaving = True
@@ -125,17 +109,25 @@ class Claims:
 
         To be added to our state: whoever missed an end hands it on as life.
         """
+        if not len(self._graves):
+            return []
         buried = (self._graves.get(node.name) for node in nodes if node.state not in GONE)
         return [grave.as_node() for grave in buried if grave is not None]
 
-    def handle_node(self, node: PushPullNode, *, now: float, source: Address | None = None) -> None:
-        """Apply one entry of a push/pull (6.1 step 3); `source` is where its sender listens."""
-        entry = self._table.get(node.name)
-        if entry is not None and entry.says_as_much(node) and node.name != self.local.node:
-            # Most of every exchange is what both sides know.
-            if len(self._rumors):
+    def handle_state(
+        self, nodes: Iterable[PushPullNode], *, now: float, source: Address | None = None
+    ) -> None:
+        """Apply the entries of a push/pull (6.1 step 3); `source` is where its sender listens."""
+        recall, own_name, rumors = self._table.get, self.local.node, self._rumors
+        for node in nodes:
+            entry = recall(node.name)
+            if entry is None or not entry.says_as_much(node) or node.name == own_name:
+                self._handle_node(node, now=now, source=source)
+            elif rumors.is_about(node.name):
                 self._note_known(entry, source)
-            return
+            # What is left is most of every exchange: both sides know it.
+
+    def _handle_node(self, node: PushPullNode, *, now: float, source: Address | None) -> None:
         match MemberState(node.state):
             case MemberState.ALIVE:
                 self.handle_alive(

@@ -175,8 +175,7 @@ class Exchanges:
         if (why := merge_obstacle(self._table, remote.nodes)) is not None:
             self._emit(MessageDropped(drops.MERGE_INCOMPATIBLE, f"{source}: {why}"))
             return why
-        for node in remote.nodes:
-            self._claims.handle_node(node, now=now, source=gossip_at)
+        self._claims.handle_state(remote.nodes, now=now, source=gossip_at)
         if remote.user_state:
             self._emit(UserStateReceived(remote.user_state, own_join))
         return None

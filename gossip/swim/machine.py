@@ -226,9 +226,9 @@ class Swim:
 
     def adopt(self, nodes: Iterable[PushPullNode], *, now: float) -> None:
         """Know members as alive, as if we had heard it long ago; names that are known stay."""
-        for node in nodes:
-            if self._table.get(node.name) is None:
-                self._claims.adopt(node, now=now)
+        self._table.adopt(
+            [Entry.adopted(node, now=now) for node in nodes if self._table.get(node.name) is None]
+        )
 
     def handle_timer(self, *, now: float) -> list[SwimEffect]:
         """Do what is due. An early call does nothing."""

@@ -3,14 +3,18 @@
 It stores and chooses; when a claim changes an entry is decided in `claims.py`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from random import Random
 
 from gossip.types import Address, Incarnation, MemberName, MemberState
 from gossip.wire.messages import PushPullNode
 
 GONE = (MemberState.DEAD, MemberState.LEFT)
+
+_node = lru_cache(maxsize=8192)(PushPullNode)
+"""Equal ones are one object: a simulated pool of thousands would have millions of them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -32,9 +36,27 @@ class Entry:
     tcp_reached: bool = False
     """Whether we have ever reached it by TCP at this address."""
     address: Address = field(init=False)
+    _said: PushPullNode | None = None
+    """What `as_node` last made, or was made of; exchanges of large pools ask again and again."""
 
     def __post_init__(self) -> None:
         self.address = Address.from_packed(self.addr, self.port)
+
+    @classmethod
+    def adopted(cls, node: PushPullNode, *, now: float) -> "Entry":
+        """A member that lives and was reached for long."""
+        return cls(
+            node.name,
+            node.addr,
+            node.port,
+            node.meta,
+            node.vsn,
+            node.incarnation,
+            MemberState.ALIVE,
+            now,
+            tcp_reached=True,
+            _said=node,
+        )
 
     @property
     def is_gone(self) -> bool:
@@ -49,7 +71,8 @@ class Entry:
     def says_as_much(self, node: PushPullNode) -> bool:
         """Whether a peer's entry, of a member that lives, is no news."""
         return (
-            node.state == self.state == MemberState.ALIVE
+            self.state is MemberState.ALIVE
+            and node.state == MemberState.ALIVE
             and node.incarnation == self.incarnation
             and node.addr == self.addr
             and node.port == self.port
@@ -57,9 +80,20 @@ class Entry:
 
     def as_node(self) -> PushPullNode:
         """The entry as a push/pull carries it (6.1)."""
-        return PushPullNode(
-            self.name, self.addr, self.port, self.meta, self.incarnation, self.state, self.vsn
-        )
+        said = self._said
+        if (
+            said is None
+            or said.incarnation != self.incarnation
+            or said.state != self.state
+            or said.meta != self.meta
+            or said.addr != self.addr
+            or said.port != self.port
+            or said.vsn != self.vsn
+        ):
+            said = self._said = _node(
+                self.name, self.addr, self.port, self.meta, self.incarnation, self.state, self.vsn
+            )
+        return said
 
 
 class MemberTable:
@@ -114,6 +148,16 @@ class MemberTable:
         ring[place], ring[-1] = ring[-1], ring[place]
         self._count_address(entry.address, +1)
         self.present += not entry.is_gone
+
+    def adopt(self, entries: Sequence[Entry]) -> None:
+        """Enter many present members that are not known, at random places of the ring."""
+        for entry in entries:
+            assert entry.name not in self._by_name
+            self._by_name[entry.name] = entry
+            self._count_address(entry.address, +1)
+        self._ring.extend(entries)
+        self._rng.shuffle(self._ring)
+        self.present += len(entries)
 
     def set_state(self, entry: Entry, state: MemberState, *, now: float) -> None:
         """Change a member's state and note when."""

@@ -59,8 +59,10 @@ def merge_obstacle(local: Iterable[Speaker], remote: Iterable[Speaker]) -> str |
     """
     # Large pools hold few different versions, so the members are gone through once only.
     local, remote = list(local), list(remote)
-    kinds = {(member.vsn, member.state == MemberState.ALIVE) for member in chain(local, remote)}
-    speaking = {vsn for vsn, is_alive in kinds if is_alive and len(vsn) >= VSN_BYTES - 1}
+    kinds = {(member.vsn, member.state) for member in chain(local, remote)}
+    speaking = {
+        vsn for vsn, state in kinds if state == MemberState.ALIVE and len(vsn) >= VSN_BYTES - 1
+    }
     p_low = max((vsn[0] for vsn in speaking), default=0)
     p_high = min((vsn[1] for vsn in speaking), default=255)
     d_low = max((vsn[3] for vsn in speaking), default=0)

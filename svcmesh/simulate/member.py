@@ -94,7 +94,7 @@ class SimulatedMember:
         self._create(incarnation)
         self._act(self.machine.start(now=self._clock.now))
 
-    def start_known(self, others: Sequence[PushPullNode]) -> None:
+    def start_known(self, others: Sequence[tuple[PushPullNode, Member]]) -> None:
         """Begin the first life as a member that all know, and that knows `others`, for long."""
         now = self._clock.now
         self._create(1)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from gossip.config import GossipConfig
+from gossip.serf import as_member
 from gossip.serf.events import Event, MemberStatus
 from gossip.types import Address, MemberName
 from svcmesh.simulate.clock import VirtualClock
@@ -71,8 +72,9 @@ class SimulatedPool:
     def start_known(self, members: Sequence[SimulatedMember]) -> None:
         """Start members of which each knows all, as if the pool had stood for long."""
         nodes = [member.as_node() for member in members]
+        known = [(node, as_member(node)) for node in nodes]
         for member in members:
-            member.start_known(nodes)
+            member.start_known(known)
 
     def add_joined(self, count: int) -> list[SimulatedMember]:
         """Start `count` members that join the first one, and run until all see all alive."""
