@@ -1,4 +1,4 @@
-"""Agent-to-agent calls: framed msgpack over TCP, many at once on one connection.
+"""Agent-to-agent calls: framed msgpack over TCP or TLS, many at once on one connection.
 
 A frame is a length (u32, big-endian) and a msgpack array:
 
@@ -8,6 +8,13 @@ A frame is a length (u32, big-endian) and a msgpack array:
 | 1 | id, body | its answer |
 | 2 | id, code, text | its error |
 | 3 | method, body | a note that nobody answers and that may be lost |
+| 4 | word, text | about the connection itself, below |
+
+Who was dialled says `ready` when it has taken the connection, or `refused` and why; before that no
+call is sent, so a call that meets a refusal, by TLS too, has certainly not been done. `leaving`: no
+new calls, please, on this connection; those under way are answered. Who dials without TLS opens
+with `hello`: that first byte (a frame's length is below 2^25) tells it from TLS, whose records
+begin with 22, so one port serves both while a cluster changes over.
 
 Either side may call the other. Bodies are what msgpack carries; methods check them.
 """
@@ -15,11 +22,14 @@ Either side may call the other. Bodies are what msgpack carries; methods check t
 from svcmesh.rpc.connection import Bounds, Connection, Methods
 from svcmesh.rpc.errors import RpcClosedError, RpcError, RpcRefusedError, RpcTimeoutError
 from svcmesh.rpc.pool import RpcPool
+from svcmesh.rpc.security import AcceptRules, DialRules
 from svcmesh.rpc.server import RpcServer
 
 __all__ = [
+    "AcceptRules",
     "Bounds",
     "Connection",
+    "DialRules",
     "Methods",
     "RpcClosedError",
     "RpcError",

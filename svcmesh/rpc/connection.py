@@ -1,7 +1,8 @@
 """One connection: frames in and out, calls that wait for answers, methods that are called.
 
-Nothing that a peer sends raises: a frame that is none, or larger than the bound, costs the
-connection. A peer that does not read costs bounded memory: notes are dropped, calls refused.
+Nothing that a peer sends raises: a frame that is none, larger than the bound or never finished
+costs the connection. A peer that does not read costs bounded memory: we stop reading its calls,
+refuse ours, drop notes, and hang up when it takes nothing for a while.
 """
 
 import asyncio
@@ -19,7 +20,15 @@ from svcmesh.rpc.errors import RpcClosedError, RpcError, RpcRefusedError, RpcTim
 logger = logging.getLogger("rpc")
 
 _LENGTH: Final = struct.Struct(">I")
-_CALL, _ANSWER, _ERROR, _NOTE = range(4)
+_CALL, _ANSWER, _ERROR, _NOTE, _ABOUT = range(5)
+HELLO, READY, REFUSED, LEAVING = "hello", "ready", "refused", "leaving"
+
+DEADLINE_S_MAX: Final = 3600.0
+"""Longest that a call may take, whatever its caller says."""
+LEAVING_S: Final = 15.0
+"""From asking the peer to use another connection to hanging up."""
+LARGE_BYTES: Final = 256 * 1024
+"""Who holds less than this of our memory is not looked at twice."""
 
 Body = Any
 """What msgpack carries; methods check what they get."""
@@ -30,12 +39,17 @@ class Bounds:
     """Of one connection."""
 
     frame_bytes_max: int = 16 * 1024 * 1024
+    """Of a frame, either way; below 2^25 - 1, or it would look like TLS."""
     calls_max: int = 4096
     """Calls of the peer that are being worked on; more are refused."""
     waiting_max: int = 16_384
     """Our calls without an answer."""
     unsent_bytes_max: int = 32 * 1024 * 1024
     """Written but not taken by the network; beyond it nothing more is written."""
+    paused_bytes: int = 1024 * 1024
+    """Likewise; beyond it we read no more from whoever dialled us, until a quarter is left."""
+    stall_s: float = 30.0
+    """Who takes nothing for this long, or begins a frame and sends no more of it, is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +58,22 @@ class Methods:
 
     calls: Mapping[str, Callable[[Body, float], Awaitable[Body]]]
     notes: Mapping[str, Callable[[Body], None]]
+    servers_only: frozenset[str] = frozenset()
+    """Those of both that only servers may call."""
 
 
 NO_METHODS: Final = Methods({}, {})
+
+
+def _pack_about(word: str, text: str) -> bytes:
+    packed: bytes = msgpack.packb([_ABOUT, word, text])
+    return packed
+
+
+def refusal_frame(text: str) -> bytes:
+    """What whoever is not let in is told."""
+    packed = _pack_about(REFUSED, text)
+    return _LENGTH.pack(len(packed)) + packed
 
 
 class Connection(asyncio.Protocol):
@@ -58,22 +85,53 @@ class Connection(asyncio.Protocol):
         *,
         bounds: Bounds | None = None,
         counters: Counter[str] | None = None,
+        dialled: bool = True,
+        on_made: Callable[["Connection", asyncio.Transport], None] = lambda _, __: None,
         on_lost: Callable[["Connection"], None] = lambda _: None,
+        on_large: Callable[["Connection"], None] = lambda _: None,
     ) -> None:
+        """Make one that has no transport yet.
+
+        Args:
+            methods: What the peer may call.
+            bounds: Of memory and patience.
+            counters: Where to count.
+            dialled: Whether it is ours: then nothing is sent before the peer is ready. Only who was
+                dialled stops reading when its answers are not taken, so never both.
+            on_made: Told before anything is read.
+            on_lost: Told once, if `on_made` was.
+            on_large: Told when this connection holds much of our memory (`held_bytes`).
+        """
         self._methods, self._bounds = methods, bounds or Bounds()
         self._counters: Counter[str] = Counter() if counters is None else counters
-        self._on_lost = on_lost
+        self._on_made, self._on_lost, self._on_large = on_made, on_lost, on_large
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._dialled = dialled
+        self.is_server = True
+        """Whether the peer may call what servers call."""
         self._buffer = bytearray()
+        self._unwritten: list[bytes] = []
+        self._unwritten_bytes = self._written_bytes = 0
         self._next_id = 0
         self._waiting: dict[int, asyncio.Future[Body]] = {}
         self._working: set[asyncio.Task[None]] = set()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._is_leaving = False
+        self._unfinished: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether calls can be made."""
-        return self._transport is not None and not self._transport.is_closing()
+        return not self._is_leaving and self._transport is not None and not self._is_closing
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that this peer costs us: what it has not finished, and what it does not take."""
+        transport = self._transport
+        unsent = 0 if transport is None else transport.get_write_buffer_size()
+        return len(self._buffer) + self._unwritten_bytes + unsent
 
     # -- calling --------------------------------------------------------------------------------
 
@@ -89,8 +147,7 @@ class Connection(asyncio.Protocol):
             raise RpcRefusedError("too many calls wait for answers")
         self._next_id += 1
         call_id = self._next_id
-        if not self._write([_CALL, call_id, method, body, int(timeout_s * 1000)]):
-            raise RpcRefusedError("not connected, or the peer does not read")
+        self._send([_CALL, call_id, method, body, int(timeout_s * 1000)])
         answer: asyncio.Future[Body] = self._loop.create_future()
         self._waiting[call_id] = answer
         timer = self._loop.call_later(timeout_s, self._give_up, call_id, method)
@@ -98,15 +155,43 @@ class Connection(asyncio.Protocol):
             return await answer
         finally:
             timer.cancel()
-            self._waiting.pop(call_id, None)
+            del self._waiting[call_id]
+            if self._is_leaving and not self._waiting:
+                self.close()
 
     def note(self, method: str, body: Body) -> bool:
         """Tell the peer; False when it was dropped."""
-        return self._write([_NOTE, method, body])
+        try:
+            self._send([_NOTE, method, body])
+        except RpcRefusedError:
+            return False
+        return True
+
+    async def ready(self) -> None:
+        """Wait until the peer has taken the connection that we dialled.
+
+        Raises:
+            RpcRefusedError: It has not.
+        """
+        await asyncio.shield(self._ready)
+
+    def leave(self) -> None:
+        """End the connection without ending a call: no new ones, please.
+
+        Our own calls are waited for; of the peer's, those that come within `LEAVING_S`.
+        """
+        if self._dialled:
+            self._is_leaving = True
+            if not self._waiting:
+                self.close()
+        else:
+            self._say(LEAVING)
+            self._loop.call_later(LEAVING_S, self.close)
 
     def close(self) -> None:
         """End the connection; calls that wait end with it."""
         if self._transport is not None:
+            self._flush()
             self._transport.close()
 
     def abort(self) -> None:
@@ -114,32 +199,96 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def drop(self, reason: str) -> None:
+        """End it at once, and count why."""
+        self._counters[f"dropped.{reason}"] += 1
+        self._buffer = bytearray()
+        self.abort()
+
     def _give_up(self, call_id: int, method: str) -> None:
         answer = self._waiting.get(call_id)
         if answer is not None and not answer.done():
             answer.set_exception(RpcTimeoutError(f"{method}: no answer in time"))
 
-    def _write(self, frame: list[Body]) -> bool:
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return False
-        if transport.get_write_buffer_size() > self._bounds.unsent_bytes_max:
-            self._counters["dropped.unsent"] += 1
-            return False
+    # -- writing ----------------------------------------------------------------------------------
+
+    @property
+    def _is_closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def _send(self, frame: list[Body]) -> None:
+        """Write a frame of ours, or refuse."""
+        if self._is_closing:
+            raise RpcRefusedError("not connected")
         packed = msgpack.packb(frame)
-        transport.write(_LENGTH.pack(len(packed)) + packed)
-        return True
+        if len(packed) > self._bounds.frame_bytes_max:
+            raise RpcRefusedError(f"too large for a call: {len(packed)} bytes")
+        if not self._has_room(len(packed)):
+            self._counters["dropped.unsent"] += 1
+            raise RpcRefusedError("the peer does not read")
+        self._write(packed)
+
+    def _answer(self, frame: list[Body]) -> None:
+        """Write an answer, or end the connection: its caller would wait for it in vain."""
+        if self._is_closing:
+            return
+        packed = msgpack.packb(frame)
+        if len(packed) > self._bounds.frame_bytes_max:
+            self._counters["dropped.answer-too-large"] += 1
+            packed = msgpack.packb([_ERROR, frame[1], "too-large", f"{len(packed)} bytes"])
+        if self._has_room(len(packed)):
+            self._write(packed)
+        else:
+            self.drop("unsent")
+
+    def _say(self, word: str, text: str = "") -> None:
+        if not self._is_closing:
+            self._write(_pack_about(word, text))
+
+    def _has_room(self, size: int) -> bool:
+        assert self._transport is not None
+        unsent = self._transport.get_write_buffer_size() + self._unwritten_bytes
+        if unsent > LARGE_BYTES:
+            self._on_large(self)
+        return unsent + size <= self._bounds.unsent_bytes_max
+
+    def _write(self, packed: bytes) -> None:
+        # All frames of one turn of the loop go out together: one system call, one TLS record.
+        if not self._unwritten:
+            self._loop.call_soon(self._flush)
+        self._unwritten.append(_LENGTH.pack(len(packed)))
+        self._unwritten.append(packed)
+        self._unwritten_bytes += _LENGTH.size + len(packed)
+
+    def _flush(self) -> None:
+        transport = self._transport
+        if self._unwritten and transport is not None and not transport.is_closing():
+            self._written_bytes += self._unwritten_bytes
+            transport.write(b"".join(self._unwritten))
+        self._unwritten.clear()
+        self._unwritten_bytes = 0
 
     # -- asyncio.Protocol -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ready."""
+        """Connected, with TLS its handshake included."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        bounds = self._bounds
+        self._on_made(self, transport)
+        transport.set_write_buffer_limits(high=bounds.paused_bytes, low=bounds.paused_bytes // 4)
+        if not self._dialled:
+            self._say(READY)
+        elif transport.get_extra_info("sslcontext") is None:
+            self._say(HELLO)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Over: whoever waits for an answer is told."""
         self._transport = None
+        for timer in (self._unfinished, self._stalled):
+            if timer is not None:
+                timer.cancel()
+        self._refuse(exc)
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(RpcClosedError("the connection ended before the answer"))
@@ -147,35 +296,77 @@ class Connection(asyncio.Protocol):
             task.cancel()
         self._on_lost(self)
 
+    def pause_writing(self) -> None:
+        """The peer does not take what we write."""
+        if not self._dialled and self._transport is not None:
+            self._transport.pause_reading()
+        self._watch_stall(self._taken_bytes())
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+        if not self._dialled and not self._is_closing:
+            assert self._transport is not None
+            self._transport.resume_reading()
+
+    def _taken_bytes(self) -> int:
+        assert self._transport is not None
+        return self._written_bytes - self._transport.get_write_buffer_size()
+
+    def _watch_stall(self, taken_before: int) -> None:
+        def look() -> None:
+            if self._transport is not None:
+                if self._taken_bytes() <= taken_before:
+                    self.drop("stalled")
+                else:
+                    self._watch_stall(self._taken_bytes())
+
+        self._stalled = self._loop.call_later(self._bounds.stall_s, look)
+
+    # -- reading ----------------------------------------------------------------------------------
+
     def data_received(self, data: bytes) -> None:
         """Take in bytes, and act on every whole frame."""
         buffer = self._buffer
-        buffer += data
-        at = 0
-        while len(buffer) - at >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(buffer, at)
+        if self._unfinished is not None:
+            self._unfinished.cancel()
+            self._unfinished = None
+        source: bytes | bytearray = data
+        if buffer:
+            buffer += data
+            source = buffer
+        at, size = 0, len(source)
+        while size - at >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(source, at)
             if length > self._bounds.frame_bytes_max:
-                self._abort("frame-too-large")
+                self.drop("frame-too-large")
                 return
             end = at + _LENGTH.size + length
-            if len(buffer) < end:
+            if size < end:
                 break
-            if not self._take_frame_untrusted(memoryview(buffer)[at + _LENGTH.size : end]):
-                self._abort("frame-unreadable")
+            if not self._take_frame_untrusted(source[at + _LENGTH.size : end]):
+                self.drop("frame-unreadable")
                 return
             at = end
-        del buffer[:at]
+        if source is buffer:
+            del buffer[:at]
+        else:
+            buffer += data[at:]
+        if buffer:
+            self._unfinished = self._loop.call_later(
+                self._bounds.stall_s, self.drop, "frame-unfinished"
+            )
+            if len(buffer) > LARGE_BYTES:
+                self._on_large(self)
 
-    def _abort(self, reason: str) -> None:
-        self._counters[f"dropped.{reason}"] += 1
-        self._buffer = bytearray()
-        self.abort()
-
-    def _take_frame_untrusted(self, frame: memoryview) -> bool:
+    def _take_frame_untrusted(self, frame: bytes | bytearray) -> bool:
         """Act on a frame; False when it is none."""
         try:
-            parts = msgpack.unpackb(bytes(frame), strict_map_key=False)
-        except (ValueError, msgpack.UnpackException):
+            parts = msgpack.unpackb(frame, strict_map_key=False)
+        except (ValueError, TypeError, msgpack.UnpackException):
+            # TypeError: a list as the key of a map.
             return False
         match parts:
             case [0, int() as call_id, str() as method, body, int() as milliseconds]:
@@ -186,42 +377,75 @@ class Connection(asyncio.Protocol):
                 self._resolve(call_id, None, RpcError(code, text))
             case [3, str() as method, body]:
                 self._take_note(method, body)
+            case [4, str() as word, str() as text]:
+                self._hear(word, text)
             case _:
                 return False
         return True
+
+    def _hear(self, word: str, text: str) -> None:
+        match word:
+            case "ready" if not self._ready.done():
+                self._ready.set_result(None)
+            case "refused":
+                self._refuse(RpcRefusedError(f"refused: {text:.200}"))
+                self.close()
+            case "leaving":
+                self.leave()
+            case _:
+                # A hello, and what later releases may say.
+                return
+
+    def _refuse(self, why: Exception | None) -> None:
+        """Whoever waits for the peer to be ready need not any more."""
+        if not self._ready.done():
+            error = why or RpcRefusedError("it hung up before it was ready")
+            self._ready.set_exception(error)
+            self._ready.exception()  # Nobody may be waiting.
 
     # -- being called -----------------------------------------------------------------------------
 
     def _serve(self, call_id: int, method: str, body: Body, timeout_s: float) -> None:
         call = self._methods.calls.get(method)
         if call is None:
-            self._write([_ERROR, call_id, "unknown-method", method[:100]])
+            self._answer([_ERROR, call_id, "unknown-method", method[:100]])
+        elif not self._may_call(method):
+            self._answer([_ERROR, call_id, "not-a-server", f"{method} is for servers only"])
         elif len(self._working) >= self._bounds.calls_max:
             self._counters["dropped.overloaded"] += 1
-            self._write([_ERROR, call_id, "overloaded", "too many calls at once"])
+            self._answer([_ERROR, call_id, "overloaded", "too many calls at once"])
         else:
-            task = self._loop.create_task(self._work(call_id, call(body, timeout_s)))
+            seconds_left = min(max(timeout_s, 0.0), DEADLINE_S_MAX)
+            task = self._loop.create_task(self._work(call_id, call(body, seconds_left)))
             self._working.add(task)
             task.add_done_callback(self._working.discard)
 
     async def _work(self, call_id: int, work: Awaitable[Body]) -> None:
         try:
-            answer = await work
+            self._answer([_ANSWER, call_id, await work])
         except RpcError as error:
-            self._write([_ERROR, call_id, error.code, error.text])
+            self._answer([_ERROR, call_id, error.code, error.text])
         except Exception:
             # One method's fault must not take the others down; the caller learns that it failed.
             logger.exception("a call failed")
-            self._write([_ERROR, call_id, "internal", "internal error"])
-        else:
-            self._write([_ANSWER, call_id, answer])
+            self._answer([_ERROR, call_id, "internal", "internal error"])
 
     def _take_note(self, method: str, body: Body) -> None:
         note = self._methods.notes.get(method)
         if note is None:
             self._counters["dropped.unknown-note"] += 1
-        else:
-            note(body)
+        elif self._may_call(method):
+            try:
+                note(body)
+            except Exception:
+                # As in `_work`; and a stranger must not be able to end a connection by a note.
+                logger.exception("a note failed")
+
+    def _may_call(self, method: str) -> bool:
+        if self.is_server or method not in self._methods.servers_only:
+            return True
+        self._counters["dropped.not-a-server"] += 1
+        return False
 
     def _resolve(self, call_id: int, body: Body, error: RpcError | None) -> None:
         answer = self._waiting.get(call_id)

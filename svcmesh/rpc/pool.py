@@ -6,6 +6,9 @@ from typing import Final
 
 from svcmesh.rpc.connection import NO_METHODS, Body, Bounds, Connection, Methods
 from svcmesh.rpc.errors import RpcRefusedError
+from svcmesh.rpc.remarks import Remarks
+from svcmesh.rpc.security import DialRules, Refusal, dns_names, refusal_of
+from svcmesh.rpc.sockets import keep_alive
 
 DIAL_TIMEOUT_S: Final = 1.0
 REDIAL_S: Final = 0.25
@@ -19,9 +22,17 @@ Address = tuple[str, int]
 class RpcPool:
     """One connection for each address."""
 
-    def __init__(self, methods: Methods = NO_METHODS, *, bounds: Bounds | None = None) -> None:
+    def __init__(
+        self,
+        methods: Methods = NO_METHODS,
+        *,
+        bounds: Bounds | None = None,
+        rules: DialRules | None = None,
+    ) -> None:
         self.counters: Counter[str] = Counter()
         self._methods, self._bounds = methods, bounds
+        self._rules = rules or DialRules()
+        self._remarks = Remarks()
         self._open: dict[Address, Connection] = {}
         self._dialling: dict[Address, asyncio.Task[Connection]] = {}
         self._dialled_at: dict[Address, float] = {}
@@ -29,12 +40,15 @@ class RpcPool:
         """For addresses that are being dialled."""
         self._is_closed = False
 
-    async def call(self, to: Address, method: str, body: Body, *, timeout_s: float) -> Body:
-        """Call a method of the agent at an address.
+    async def call(
+        self, to: Address, method: str, body: Body, *, timeout_s: float, datacenter: str = ""
+    ) -> Body:
+        """Call a method of the agent at an address, which is in `datacenter` if not in ours.
 
         Raises:
             RpcError: It answered with one.
-            RpcRefusedError: Not sent: nobody answers there, or too much waits.
+            RpcRefusedError: Not sent: nobody answers there, too much waits, or one of us does not
+                trust the other.
             RpcClosedError, RpcTimeoutError: What became of it is unknown.
         """
         loop = asyncio.get_running_loop()
@@ -43,26 +57,26 @@ class RpcPool:
         if connection is None or not connection.is_open:
             try:
                 async with asyncio.timeout(min(timeout_s, DIAL_TIMEOUT_S)):
-                    connection = await asyncio.shield(self._dial(to))
+                    connection = await asyncio.shield(self._dial(to, datacenter))
             except (OSError, TimeoutError) as error:
                 raise RpcRefusedError(f"cannot reach {to[0]}:{to[1]}: {error}") from error
         return await connection.call(method, body, timeout_s=max(0.001, ends_at - loop.time()))
 
     def note(self, to: Address, method: str, body: Body) -> None:
-        """Tell the agent at an address, at once or when it is connected; or drop it.
+        """Tell the agent at an address of our data center, at once or when connected; or drop it.
 
         Two servers that never had anything to say to each other do when they vote: that their first
         words wait for the connection saves a round of the election.
         """
         connection = self._open.get(to)
-        if connection is not None:
+        if connection is not None and connection.is_open:
             if not connection.note(method, body):
                 self.counters["dropped.notes"] += 1
             return
         now = asyncio.get_running_loop().time()
         if now - self._dialled_at.get(to, -REDIAL_S) >= REDIAL_S:
             self._dialled_at[to] = now
-            self._dial(to).add_done_callback(_ignore_failure)
+            self._dial(to, "").add_done_callback(_ignore_failure)
         waiting = self._notes.get(to)
         if waiting is not None and len(waiting) < NOTES_MAX:
             waiting.append((method, body))
@@ -75,6 +89,14 @@ class RpcPool:
         if connection is not None:
             connection.abort()
 
+    def reconfigure(self, rules: DialRules) -> None:
+        """Dial by other rules from now on; connections by the former ones end with their calls."""
+        if rules == self._rules:
+            return
+        self._rules = rules
+        for connection in list(self._open.values()):
+            connection.leave()
+
     async def close(self) -> None:
         """End all connections."""
         self._is_closed = True
@@ -84,26 +106,18 @@ class RpcPool:
             connection.close()
         await asyncio.gather(*self._dialling.values(), return_exceptions=True)
 
-    def _dial(self, to: Address) -> "asyncio.Task[Connection]":
+    def _dial(self, to: Address, datacenter: str) -> "asyncio.Task[Connection]":
         task = self._dialling.get(to)
         if task is None:
             self._notes[to] = []
-            task = self._dialling[to] = asyncio.get_running_loop().create_task(self._connect(to))
+            task = asyncio.get_running_loop().create_task(self._connect(to, datacenter))
+            self._dialling[to] = task
         return task
 
-    async def _connect(self, to: Address) -> Connection:
-        loop = asyncio.get_running_loop()
+    async def _connect(self, to: Address, datacenter: str) -> Connection:
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(
-                        self._methods,
-                        bounds=self._bounds,
-                        counters=self.counters,
-                        on_lost=lambda lost: self._forget(to, lost),
-                    ),
-                    *to,
-                )
+                connection = await self._connected(to, datacenter)
             if connection.is_open and not self._is_closed:
                 self._open[to] = connection
                 for method, body in self._notes[to]:
@@ -113,6 +127,55 @@ class RpcPool:
         finally:
             self._dialling.pop(to, None)
             self.counters["dropped.notes"] += len(self._notes.pop(to, ()))
+
+    async def _connected(self, to: Address, datacenter: str) -> Connection:
+        """Connect, and wait until both sides are content.
+
+        Raises:
+            OSError: Nobody answers, or TLS failed.
+            RpcRefusedError: They are not.
+        """
+        tls, names = self._rules.tls, self._rules.server_names(datacenter)
+        loop = asyncio.get_running_loop()
+        self.counters["dialled"] += 1
+        try:
+            transport, connection = await loop.create_connection(
+                lambda: Connection(
+                    self._methods,
+                    bounds=self._bounds,
+                    counters=self.counters,
+                    on_lost=lambda lost: self._forget(to, lost),
+                ),
+                *to,
+                ssl=tls,
+                # Without names to choose by, any will do; an empty one sends none.
+                server_hostname=None if tls is None else (names[0] if names else ""),
+            )
+        except OSError as error:
+            if tls is not None and not isinstance(error, ConnectionRefusedError):
+                raise self._not_trusted(to, refusal_of(error)) from error
+            raise
+        try:
+            keep_alive(transport.get_extra_info("socket"))
+            found = dns_names(transport.get_extra_info("peercert"))
+            if names and set(names).isdisjoint(found):
+                text = f"its certificate is for {', '.join(found)}, not for {' or '.join(names)}"
+                raise self._not_trusted(to, Refusal("wrong-name", text))
+            try:
+                await connection.ready()
+            except (RpcRefusedError, OSError) as error:
+                why = str(error) or "it hung up before it was ready"
+                raise self._not_trusted(to, Refusal("refused-by-peer", why)) from error
+        except BaseException:
+            transport.abort()
+            raise
+        return connection
+
+    def _not_trusted(self, to: Address, why: Refusal) -> RpcRefusedError:
+        self.counters[f"not_connected.{why.reason}"] += 1
+        where = f"{to[0]}:{to[1]}"
+        self._remarks.warn(where, why.reason, f"no connection to {where}: {why.text}")
+        return RpcRefusedError(f"no connection to {where}: {why.text}")
 
     def _forget(self, to: Address, lost: Connection) -> None:
         if self._open.get(to) is lost:
