@@ -21,7 +21,7 @@ from svcmesh.catalog import CatalogView
 from svcmesh.catalog.records import Body, Kind, NodeId
 from svcmesh.config import SETTINGS, AgentConfig
 from svcmesh.coordinates import PICTURE_S, NodeCoordinates
-from svcmesh.errors import ConfigError, JoinError
+from svcmesh.errors import JoinError
 from svcmesh.insight import PoolInsight
 from svcmesh.membership import alive_servers, server_address
 from svcmesh.metrics import Metrics
@@ -38,8 +38,9 @@ from svcmesh.runtime.logstream import LogStreams
 from svcmesh.runtime.metrics import MetricsRuntime
 from svcmesh.runtime.ownstate import OwnState
 from svcmesh.runtime.pool import PoolOperations
-from svcmesh.runtime.reloading import Reloading, read_at_use
+from svcmesh.runtime.reloading import Reloading, applied_with_files, read_at_use
 from svcmesh.runtime.tasks import BackgroundTasks
+from svcmesh.runtime.tls import TLS_SETTINGS, TlsMaterial
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import DataDir
 
@@ -69,8 +70,10 @@ class Agent:
         """Take up the identity of earlier runs and reserve what this run may use.
 
         Raises:
+            ConfigError: Certificates cannot be used.
             StorageError: The data directory refuses.
         """
+        self.tls = TlsMaterial(config)
         self.reloading = Reloading(
             config,
             appliers={
@@ -79,6 +82,7 @@ class Agent:
                 "log_level": lambda new: self.logs.set_own_level(new.log_level),
                 **dict.fromkeys(DNS_SETTINGS, self._reconfigure_dns),
                 **dict.fromkeys(READ_AT_USE, read_at_use),
+                **dict.fromkeys(TLS_SETTINGS, applied_with_files),
             },
             apply_files=self._apply_files,
         )
@@ -194,6 +198,8 @@ class Agent:
             is_server=config.server,
             expects=expects,
             data_dir=config.data_dir,
+            accept_rules=self.tls.accept_rules(),
+            dial_rules=self.tls.dial_rules(),
         )
         self._opened.push_async_callback(self.store.close)
         await self.store.start(config.bind_addr, config.ports.server)
@@ -209,7 +215,7 @@ class Agent:
         addresses = http_listeners(self.config)
         if not addresses:
             return
-        self._http = HttpServer(self)
+        self._http = HttpServer(self, tls=self.tls.https)
         self._opened.push_async_callback(self._http.close)
         await self._http.start(addresses)
         for address in addresses:
@@ -242,12 +248,10 @@ class Agent:
 
     def _apply_files(self, config: AgentConfig) -> None:
         """Take up what is in files and may be new there without a changed setting."""
+        certificates = self.tls.prepare(config)
         self.local.reconfigure(config.services, config.checks)
-        if self._http is not None:
-            try:
-                self._http.renew_certificate()
-            except ConfigError as error:
-                logger.error("reload: %s; the certificate in use stays", error)
+        if self.tls.take_up(config, certificates):
+            self.store.reconfigure(self.tls.accept_rules(), self.tls.dial_rules())
 
     def _reconfigure_dns(self, config: AgentConfig) -> None:
         if self._dns is not None:
@@ -305,12 +309,13 @@ class Agent:
         return self.keyring is not None
 
     def counters(self) -> Mapping[str, Mapping[str, int]]:
-        """What catalog, DNS and gossip have done and dropped since the start."""
+        """What catalog, DNS, gossip and calls have done and dropped since the start."""
         return {
             "catalog": self._discovery.replica.metrics,
             "dns": {} if self._dns is None else self._dns.counters(),
             "gossip": self._gossip().counters,
             "http": {} if self._http is None else {"hot_answers": self._http.hot_hits},
+            "rpc": self.store.rpc_counters(),
         }
 
     async def join(self, address: str) -> int:

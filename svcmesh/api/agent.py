@@ -175,6 +175,7 @@ def stats(facade: AgentFacade) -> Groups:
         },
         "dns": {**counters["dns"]},
         "gossip": {**counters["gossip"]},
+        "rpc": {**counters["rpc"]},
         "runtime": {
             "arch": _ARCHITECTURES.get(platform.machine(), platform.machine()),
             "cpu_count": os.cpu_count() or 1,

@@ -4,23 +4,14 @@ import grp
 import os
 import pwd
 import socket
-import ssl
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from svcmesh.config import AgentConfig, TlsConfig, UnixSocketsConfig
+from svcmesh.config import AgentConfig, UnixSocketsConfig
 from svcmesh.config.network import UNIX
 from svcmesh.errors import ConfigError
-
-_MINIMUM_VERSIONS: Final = {
-    "tls10": ssl.TLSVersion.TLSv1,
-    "tls11": ssl.TLSVersion.TLSv1_1,
-    "tls12": ssl.TLSVersion.TLSv1_2,
-    "tls13": ssl.TLSVersion.TLSv1_3,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,41 +104,3 @@ def _id(name: str, what: str, find: Callable[[str], int]) -> int:
         return find(name)
     except KeyError:
         raise ConfigError(f"unix_sockets.{what}: there is no {what} {name}") from None
-
-
-def server_context(config: TlsConfig) -> ssl.SSLContext:
-    """Load what HTTPS is served with.
-
-    Raises:
-        ConfigError: A file is missing or is not what it should be; the text names the setting.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = _MINIMUM_VERSIONS[config.tls_min_version]
-    load_certificate(context, config)
-    if config.ca_file or config.ca_path:
-        try:
-            context.load_verify_locations(config.ca_file or None, config.ca_path or None)
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(f"ca_file: {config.ca_file or config.ca_path}: {error}") from error
-    if config.verify_incoming or config.verify_incoming_https:
-        if not (config.ca_file or config.ca_path):
-            raise ConfigError("verify_incoming set, and no CA certificate provided")
-        context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def load_certificate(context: ssl.SSLContext, config: TlsConfig) -> None:
-    """Load certificate and key, also again: new connections get the new ones.
-
-    Raises:
-        ConfigError: They cannot be used. The context keeps what it has.
-    """
-    if not (config.cert_file and config.key_file):
-        raise ConfigError("ports.https: needs cert_file and key_file")
-    try:
-        # Into another one first: a failure halfway would leave certificate and key of two pairs.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.cert_file, config.key_file)
-        context.load_cert_chain(config.cert_file, config.key_file)
-    except (OSError, ssl.SSLError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"cert_file {config.cert_file}, key_file: {why}") from error

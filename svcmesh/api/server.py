@@ -53,8 +53,6 @@ from svcmesh.api.listeners import (
     TcpAddress,
     UnixAddress,
     listening_unix_socket,
-    load_certificate,
-    server_context,
 )
 from svcmesh.api.reads import Endpoint, KeptAnswer, ReadService
 from svcmesh.api.responses import in_pieces
@@ -77,7 +75,14 @@ SHUTDOWN_S: Final = 1.0
 class HttpServer:
     """The HTTP API of one agent."""
 
-    def __init__(self, facade: AgentFacade, *, bounds: ConnectionBounds | None = None) -> None:
+    def __init__(
+        self,
+        facade: AgentFacade,
+        *,
+        bounds: ConnectionBounds | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """`tls` is for addresses that have it."""
         self._facade = facade
         self._hot = HotAnswers(facade.view, now_utc=time.time)
         self._reads = ReadService(Random())
@@ -86,7 +91,7 @@ class HttpServer:
         self._listeners: list[asyncio.Server] = []
         self._bounds = bounds or ConnectionBounds()
         self._rules = AccessRules(facade.config.http_config)
-        self._tls: ssl.SSLContext | None = None
+        self._tls = tls
         self._unix_paths: list[Path] = []
 
     @property
@@ -99,7 +104,7 @@ class HttpServer:
 
         Raises:
             OSError: An address cannot be bound; nothing listens then.
-            ConfigError: Certificate or Unix sockets are not as configured; likewise.
+            ConfigError: Unix sockets are not as configured; likewise.
         """
         loop = asyncio.get_running_loop()
         self._server = web.Server(
@@ -126,24 +131,17 @@ class HttpServer:
             made = listening_unix_socket(address, config.unix_sockets)
             self._unix_paths.append(address.path)
             return await loop.create_unix_server(self._accept, sock=made, backlog=BACKLOG)
-        if address.is_tls and self._tls is None:
-            self._tls = server_context(config.tls)
+        assert self._tls is not None or not address.is_tls
         return await loop.create_server(
             self._accept,
             address.host,
             address.port,
             backlog=BACKLOG,
             ssl=self._tls if address.is_tls else None,
+            ssl_handshake_timeout=(
+                config.limits.https_handshake_timeout_s if address.is_tls else None
+            ),
         )
-
-    def renew_certificate(self) -> None:
-        """Read the certificate's files again, for new connections.
-
-        Raises:
-            ConfigError: They cannot be used; the certificate in use stays.
-        """
-        if self._tls is not None:
-            load_certificate(self._tls, self._facade.config.tls)
 
     async def close(self) -> None:
         """Stop listening, answer what waits, and close all connections within `SHUTDOWN_S`."""

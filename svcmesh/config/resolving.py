@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from uuid import UUID
 
 from svcmesh.checks.definition import CheckDefinition
+from svcmesh.config.ciphers import openssl_names
 from svcmesh.config.interfaces import InterfaceAddress
 from svcmesh.config.network import (
     UNIX,
@@ -36,11 +37,10 @@ from svcmesh.config.values import Value, problem_list
 from svcmesh.definitions import ServiceDefinition, check_metadata
 from svcmesh.errors import ConfigError
 
-_BETWEEN_AGENTS: Final = (
-    "verify_incoming", "verify_incoming_rpc", "verify_outgoing", "verify_server_hostname",
+_VERIFICATION: Final = (
+    "verify_incoming", "verify_incoming_rpc", "verify_incoming_https", "verify_outgoing",
+    "verify_server_hostname",
 )  # fmt: skip
-"""Settings that promise TLS between agents."""
-
 _KEY_BYTES: Final = (16, 24, 32)
 _DATACENTER: Final = re.compile(r"[a-z0-9_-]+")
 _DNS_NAME: Final = re.compile(r"[A-Za-z0-9-]+")
@@ -120,6 +120,7 @@ class Resolver:
             "http_config.allow_write_http_from": self._allow_write_http_from(),
             "unix_sockets.mode": self._unix_mode(),
             "tls_min_version": self._text("tls_min_version").lower(),
+            "tls_cipher_suites": openssl_names(self._text("tls_cipher_suites")),
             "ports": ports,
             "start_join": self._join_addresses("start_join"),
             "retry_join": self._join_addresses("retry_join"),
@@ -317,13 +318,19 @@ class Resolver:
         return mode
 
     def _check_verification(self) -> None:
-        """Refuse what promises TLS between agents: calls to the servers have none yet."""
-        asked = [path for path in _BETWEEN_AGENTS if self._bool(path)]
-        if asked:
+        """Refuse to check certificates without anything to check them with."""
+        has_authority = self._text("ca_file") or self._text("ca_path")
+        has_pair = self._text("cert_file") and self._text("key_file")
+        asked = [path for path in _VERIFICATION if self._bool(path)]
+        if asked and not has_authority:
+            raise ConfigError(f"{asked[0]} set, and no CA certificate provided (ca_file, ca_path)")
+        incoming = [path for path in asked if path.startswith("verify_incoming")]
+        if incoming and not has_pair:
             raise ConfigError(
-                f"{asked[0]}: calls to the servers have no TLS yet, and it is not safe to ignore; "
-                "for HTTPS there is verify_incoming_https"
+                f"{incoming[0]} set, and no Cert/Key pair provided (cert_file, key_file)"
             )
+        if bool(self._text("cert_file")) != bool(self._text("key_file")):
+            raise ConfigError("cert_file and key_file: one needs the other")
 
     # -- the parts --------------------------------------------------------------------------
 

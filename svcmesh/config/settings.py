@@ -89,30 +89,69 @@ class UnixSocketsConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TlsConfig:
-    """TLS of the HTTP API. Agents among themselves are protected by `encrypt`."""
+    """TLS of calls between agents (port 8300) and of HTTPS. Gossip is protected by `encrypt`.
 
-    cert_file: str = setting("cert_file", S, "",
-        doc="Certificate of the HTTP API in PEM, with those between it and its CA. Read again by "
-            "a reload.")
-    key_file: str = setting("key_file", S, "",
-        doc="Private key of the certificate in PEM. Read again by a reload.")
-    ca_file: str = setting("ca_file", S, "",
-        doc="Certificates in PEM that clients' certificates are checked with.")
-    ca_path: str = setting("ca_path", S, "",
-        doc="Folder of such certificates, by their hashes.")
-    verify_incoming: bool = setting("verify_incoming", BOOL, False,
-        doc="Refused: calls to the servers have no TLS yet. For HTTPS: verify_incoming_https.")
-    verify_incoming_https: bool = setting("verify_incoming_https", BOOL, False,
+    All of it can be reloaded, and the files are read again by every reload.
+    """
+
+    cert_file: str = setting("cert_file", S, "", reloadable=True,
+        doc="Certificate of this agent in PEM, with those between it and its CA.")
+    key_file: str = setting("key_file", S, "", reloadable=True,
+        doc="Private key of the certificate in PEM.")
+    ca_file: str = setting("ca_file", S, "", reloadable=True,
+        doc="Certificates in PEM that others' certificates are checked with.")
+    ca_path: str = setting("ca_path", S, "", reloadable=True,
+        doc="Folder of such files, all of which are read; ca_file wins.")
+    verify_incoming: bool = setting("verify_incoming", BOOL, False, reloadable=True,
+        doc="Both verify_incoming_rpc and verify_incoming_https. Needs ca_file and cert_file.")
+    verify_incoming_https: bool = setting("verify_incoming_https", BOOL, False, reloadable=True,
         doc="Clients of HTTPS must have a certificate.")
-    verify_incoming_rpc: bool = setting("verify_incoming_rpc", BOOL, False,
-        doc="Refused: calls to the servers have no TLS yet.")
-    verify_outgoing: bool = setting("verify_outgoing", BOOL, False,
-        doc="Refused: calls to the servers have no TLS yet.")
-    verify_server_hostname: bool = setting("verify_server_hostname", BOOL, False,
-        doc="Refused: calls to the servers have no TLS yet.")
-    tls_min_version: str = setting("tls_min_version", S, "tls12",
+    verify_incoming_rpc: bool = setting("verify_incoming_rpc", BOOL, False, reloadable=True,
+        doc="Agents that call this server must do so with TLS and a certificate. Without it both "
+            "are served, once there is a certificate: so a cluster can change over.")
+    verify_outgoing: bool = setting("verify_outgoing", BOOL, False, reloadable=True,
+        doc="Call servers with TLS only, and check their certificates. Needs ca_file.")
+    verify_server_hostname: bool = setting("verify_server_hostname", BOOL, False, reloadable=True,
+        doc="Like verify_outgoing, and servers' certificates must be for "
+            "`server.DATACENTER.DOMAIN` (domain or alt_domain). With verify_incoming_rpc only "
+            "agents with such a certificate may act as servers.")
+    tls_min_version: str = setting("tls_min_version", S, "tls12", reloadable=True,
         choices=("tls10", "tls11", "tls12", "tls13"),
-        doc="Oldest TLS that the HTTP API accepts.")
+        doc="Oldest TLS that is spoken.")
+    tls_cipher_suites: tuple[str, ...] = setting("tls_cipher_suites", S, "", reloadable=True,
+        doc="Cipher suites for TLS 1.2 and older, separated by commas, by their names in the RFCs, "
+            "such as `TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256`. Default: OpenSSL's.")
+
+    @property
+    def verifies_incoming_rpc(self) -> bool:
+        """Whether agents that call must have a certificate."""
+        return self.verify_incoming or self.verify_incoming_rpc
+
+    @property
+    def verifies_incoming_https(self) -> bool:
+        """Whether clients of HTTPS must have a certificate."""
+        return self.verify_incoming or self.verify_incoming_https
+
+    @property
+    def verifies_outgoing(self) -> bool:
+        """Whether servers are called with TLS: a name that is checked says so too, as in Consul."""
+        return self.verify_outgoing or self.verify_server_hostname
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LimitsConfig:
+    """What one client of a server may take."""
+
+    rpc_handshake_timeout_s: float = setting("limits.rpc_handshake_timeout", DUR, 5.0,
+        within=POSITIVE, reloadable=True,
+        doc="How long an agent that connects to the server's port may take to say what it wants, "
+            "or for its TLS handshake.")
+    rpc_max_conns_per_client: int = setting("limits.rpc_max_conns_per_client", INT, 100,
+        within=NOT_NEGATIVE, reloadable=True,
+        doc="Connections from one IP address to the server's port; 0 is no limit.")
+    https_handshake_timeout_s: float = setting("limits.https_handshake_timeout", DUR, 5.0,
+        within=POSITIVE,
+        doc="How long a client of HTTPS may take for its TLS handshake.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,6 +269,7 @@ class AgentConfig:
     http_config: HttpConfig = group(HttpConfig)
     unix_sockets: UnixSocketsConfig = group(UnixSocketsConfig)
     tls: TlsConfig = group(TlsConfig)
+    limits: LimitsConfig = group(LimitsConfig)
 
     # -- whom it joins, and how it leaves ---------------------------------------------------
     start_join: tuple[str, ...] = setting("start_join", STRINGS, (), flag="join",

@@ -5,7 +5,7 @@ A server has all of it; another agent only the way to the servers.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -19,7 +19,7 @@ from svcmesh.consensus.service import ReadMode
 from svcmesh.consensus.store import Store
 from svcmesh.errors import StorageError
 from svcmesh.membership import is_consul_server, is_server
-from svcmesh.rpc import Methods, RpcPool, RpcServer
+from svcmesh.rpc import AcceptRules, DialRules, Methods, RpcPool, RpcServer
 from svcmesh.runtime.consensus import Consensus
 from svcmesh.runtime.servers import PeerTransport, ServerGroup, ask_status
 from svcmesh.runtime.sessions import SessionKeeper
@@ -53,6 +53,8 @@ class ConsistentStore:
         is_server: bool,
         expects: int,
         data_dir: Path | None,
+        accept_rules: AcceptRules | None = None,
+        dial_rules: DialRules | None = None,
     ) -> None:
         """Load what is on disk; blocking.
 
@@ -63,6 +65,8 @@ class ConsistentStore:
             is_server: Whether we carry the store.
             expects: How many servers found the group; 0: we wait to be taken in.
             data_dir: Where the log is; None: in memory.
+            accept_rules: Whom a server lets in.
+            dial_rules: How servers are called.
 
         Raises:
             StorageError: The log or snapshot is damaged, or the disk refuses.
@@ -70,7 +74,8 @@ class ConsistentStore:
         self._id, self._members = ServerId(node_id), members
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: RpcServer | None = None
-        self.pool = RpcPool()
+        self._accept_rules = accept_rules
+        self.pool = RpcPool(rules=dial_rules)
         self.group: ServerGroup | None = None
         self.keeper: SessionKeeper | None = None
         self._consensus: Consensus | None = None
@@ -124,11 +129,19 @@ class ConsistentStore:
                 "raft.status": group.handle_status,
             },
             {"raft": group.handle_raft},
+            servers_only=frozenset({"raft", "raft.snapshot"}),
         )
-        self._server = RpcServer(methods)
+        self._server = RpcServer(methods, rules=self._accept_rules)
         await self._server.start(host, port)
         self._spawn(group.run())
         self._spawn(self.keeper.run())
+
+    def reconfigure(self, accept_rules: AcceptRules, dial_rules: DialRules) -> None:
+        """Go by other rules, without ending what is under way."""
+        self._accept_rules = accept_rules
+        self.pool.reconfigure(dial_rules)
+        if self._server is not None:
+            self._server.reconfigure(accept_rules)
 
     async def close(self) -> None:
         """Take no part any more."""
@@ -181,11 +194,14 @@ class ConsistentStore:
             await consensus.barrier()
         return consensus.raft.snapshot_meta(consensus.applied), store.freeze()
 
+    def rpc_counters(self) -> Mapping[str, int]:
+        """What calls from and to other agents have come to since the start."""
+        own = self.pool.counters
+        return own if self._server is None else own + self._server.counters
+
     def counters(self) -> dict[str, int]:
-        """Totals since the start, and where the log stands."""
-        found = dict(self.pool.counters)
-        if self._server is not None:
-            found.update(self._server.counters)
+        """Where the log stands."""
+        found: dict[str, int] = {}
         if self._consensus is not None:
             raft = self._consensus.raft
             found |= {

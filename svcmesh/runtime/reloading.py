@@ -17,6 +17,10 @@ def read_at_use(config: AgentConfig) -> None:
     """Apply a setting that is looked up in the configuration whenever it is needed."""
 
 
+def applied_with_files(config: AgentConfig) -> None:
+    """Apply a setting that `apply_files` has dealt with, together with files."""
+
+
 class Reloading:
     """Owns the configuration in force, and brings what reads it up to date.
 

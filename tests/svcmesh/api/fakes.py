@@ -224,6 +224,7 @@ class FakeAgent:
             "catalog": {"applied": 7},
             "dns": {"udp_queries": 8},
             "gossip": {"dropped.checksum": 9},
+            "rpc": {"refused.expired": 1},
         }
 
     @property

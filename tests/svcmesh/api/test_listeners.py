@@ -1,7 +1,6 @@
 """Where the API listens, and what it lets through, on real sockets."""
 
 import asyncio
-import datetime
 import socket
 import ssl
 import stat
@@ -11,54 +10,16 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from yarl import URL
 
 from svcmesh.api import HttpServer
 from svcmesh.api.access import AccessRules
 from svcmesh.api.answers import ApiError
-from svcmesh.api.listeners import TcpAddress, UnixAddress, http_listeners, server_context
+from svcmesh.api.listeners import TcpAddress, UnixAddress, http_listeners
 from svcmesh.config import AgentConfig, load_config
-from svcmesh.errors import ConfigError
+from svcmesh.runtime.tls import TlsMaterial
 from tests.svcmesh.api.fakes import FakeAgent, config
-
-
-def make_certificate(folder: Path, name: str, *, issuer: str = "") -> ec.EllipticCurvePrivateKey:
-    """`name.pem` and `name.key`, signed by `issuer` of the same folder or by itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    signer, issuer_name = key, name
-    if issuer:
-        loaded = serialization.load_pem_private_key((folder / f"{issuer}.key").read_bytes(), None)
-        assert isinstance(loaded, ec.EllipticCurvePrivateKey)
-        signer, issuer_name = loaded, issuer
-    now = datetime.datetime.now(datetime.UTC)
-
-    def common_name(text: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(common_name(name))
-        .issuer_name(common_name(issuer_name))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=not issuer, path_length=None), critical=True)
-        .sign(signer, hashes.SHA256())
-    )
-    (folder / f"{name}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return key
+from tests.svcmesh.certificates import make_certificate
 
 
 def tls_config(folder: Path, hcl: str = "") -> AgentConfig:
@@ -83,13 +44,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def serve(
-    agent_config: AgentConfig, scenario: Callable[[HttpServer, int], Awaitable[None]]
+    agent_config: AgentConfig, scenario: Callable[[TlsMaterial, int], Awaitable[None]]
 ) -> None:
     async def main() -> None:
-        server = HttpServer(FakeAgent(config=agent_config))
+        tls = TlsMaterial(agent_config)
+        server = HttpServer(FakeAgent(config=agent_config), tls=tls.https)
         [(_, port)] = await server.start([TcpAddress("127.0.0.1", 0, is_tls=True)])
         try:
-            await scenario(server, port)
+            await scenario(tls, port)
         finally:
             await server.close()
 
@@ -104,17 +66,8 @@ async def get_tls(port: int, context: ssl.SSLContext) -> int:
         return answer.status
 
 
-async def serial_number(port: int) -> int:
-    context = ssl.create_default_context()
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-    found = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-    writer.close()
-    return x509.load_der_x509_certificate(found).serial_number
-
-
 def test_https_answers_with_the_configured_certificate(folder: Path) -> None:
-    async def scenario(_: HttpServer, port: int) -> None:
+    async def scenario(_: TlsMaterial, port: int) -> None:
         assert await get_tls(port, client_context(folder)) == 200
 
     serve(tls_config(folder), scenario)
@@ -124,45 +77,13 @@ def test_https_answers_with_the_configured_certificate(folder: Path) -> None:
 def test_clients_without_a_good_certificate_are_refused_when_they_must_have_one(
     folder: Path, name: str
 ) -> None:
-    async def scenario(_: HttpServer, port: int) -> None:
+    async def scenario(_: TlsMaterial, port: int) -> None:
         assert await get_tls(port, client_context(folder, "client")) == 200
         with pytest.raises(aiohttp.ClientError):
             await get_tls(port, client_context(folder, name))
 
     hcl = f'verify_incoming_https = true ca_file = "{folder}/ca.pem"'
     serve(tls_config(folder, hcl), scenario)
-
-
-def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(folder: Path) -> None:
-    async def scenario(server: HttpServer, port: int) -> None:
-        first = await serial_number(port)
-        make_certificate(folder, "agent", issuer="ca")
-        server.renew_certificate()
-        second = await serial_number(port)
-        assert second != first
-        (folder / "agent.key").write_text("broken")
-        with pytest.raises(ConfigError, match="cert_file"):
-            server.renew_certificate()
-        assert await serial_number(port) == second
-
-    serve(tls_config(folder), scenario)
-
-
-@pytest.mark.parametrize(
-    ("hcl", "problem"),
-    [
-        ('cert_file = "/nonexistent"', "cert_file /nonexistent, key_file: No such file"),
-        ('key_file = ""', "ports.https: needs cert_file and key_file"),
-        ('ca_file = "/nonexistent"', "ca_file: /nonexistent: "),
-        ("verify_incoming_https = true", "verify_incoming set, and no CA certificate provided"),
-    ],
-)
-def test_what_is_wrong_with_tls_is_named_by_its_setting(
-    folder: Path, hcl: str, problem: str
-) -> None:
-    with pytest.raises(ConfigError) as caught:
-        server_context(tls_config(folder, hcl).tls)
-    assert problem in str(caught.value)
 
 
 def test_a_unix_socket_is_served_with_its_mode_and_goes_with_the_server(tmp_path: Path) -> None:

@@ -320,7 +320,7 @@ def test_flags_of_what_is_not_built_are_judged_like_keys() -> None:
         ({"hcl": ('unix_sockets { mode = "9" }',)}, "unix_sockets.mode: must be octal"),
         (
             {"hcl": ("verify_outgoing = true",)},
-            "verify_outgoing: calls to the servers have no TLS yet",
+            "verify_outgoing set, and no CA certificate provided",
         ),
         ({"retry_join": ("provider=aws tag_key=x",)}, "cloud auto-join is not built yet"),
         ({"encrypt": "A"}, "encrypt has invalid key: not base64"),
