@@ -1,11 +1,20 @@
 """Gossip-based cluster membership: who is in the pool, and who failed or left.
 
 Create a `Gossip`, join others by address, and be called with every `Event`. It speaks the protocol
-of memberlist and Serf, so it shares a pool with their agents.
+of memberlist and Serf, so it shares a pool with their agents. It runs on any event loop; on a
+`WatchedEventLoop` it notices its own process's stalls exactly and without waking up for it.
 """
 
 from gossip.config import GossipConfig, PoolConfig, SerfConfig, SwimConfig, lan, local, wan
-from gossip.driver import Gossip, JoinResult, KeyReport, QueryAnswer, QueryCall
+from gossip.driver import (
+    Gossip,
+    JoinResult,
+    KeyReport,
+    LoopMonitor,
+    QueryAnswer,
+    QueryCall,
+    WatchedEventLoop,
+)
 from gossip.errors import ConfigError, GossipError, StateError, TooLargeError
 from gossip.serf import distance_s, is_believable
 from gossip.serf.events import (
@@ -51,6 +60,7 @@ __all__ = [
     "LamportTime",
     "LamportTimes",
     "LeaveFinished",
+    "LoopMonitor",
     "Member",
     "MemberEvent",
     "MemberFailed",
@@ -77,6 +87,7 @@ __all__ = [
     "TooLargeError",
     "UserEventReceived",
     "UserPayloadReceived",
+    "WatchedEventLoop",
     "distance_s",
     "is_believable",
     "lan",

@@ -201,6 +201,7 @@ class Agent:
             accept_rules=self.tls.accept_rules(),
             dial_rules=self.tls.dial_rules(),
         )
+        self._lan.listen(self.store.note_members)
         self._opened.push_async_callback(self.store.close)
         await self.store.start(config.bind_addr, config.ports.server)
 

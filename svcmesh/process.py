@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dnsserver import DnsServerError
+from gossip import WatchedEventLoop
 from gossip.errors import GossipError
 from svcmesh import __version__
 from svcmesh.agent import Agent
@@ -31,7 +32,8 @@ def run(config: AgentConfig) -> int:
     0 after a graceful leave, 1 when it ended without one or could not start (as Consul's agent).
     """
     try:
-        return asyncio.run(_Process(config).run())
+        with asyncio.Runner(loop_factory=WatchedEventLoop) as runner:
+            return runner.run(_Process(config).run())
     except OSError as error:
         return _refuse(error.strerror or str(error))
     except (SvcmeshError, GossipError, DnsServerError) as error:

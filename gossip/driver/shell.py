@@ -74,6 +74,9 @@ from gossip.wire.messages import (
 Admit = Callable[[Sequence[Member]], str | None]
 EventHandler = Callable[[Event], None]
 
+EARLY_S_MAX: Final = 0.1
+"""The timer may be so much before the machine's next deadline."""
+
 STALL_LOG_S: Final = 10.0
 """Stalls are counted each, and logged at most once in this time."""
 
@@ -571,9 +574,10 @@ class Gossip:
         at = self._machine.next_deadline_at
         if not self._is_open:
             return
-        # A timer that is early costs less than moving it after every packet.
         if self._timer is not None:
-            if self._timer.when() <= at:
+            # A timer that is a little early costs less than moving it after every packet; one that
+            # is much too early, as when an ack ends the wait for it, costs waking up for nothing.
+            if self._timer.when() <= at <= self._timer.when() + EARLY_S_MAX:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(at, self._wake)

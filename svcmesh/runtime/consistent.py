@@ -36,7 +36,7 @@ PRESENCE: Final = {
 }
 DEFAULT_SERVER_PORT: Final = 8300
 LOOK_S: Final = 0.25
-"""Between two looks at which servers are alive."""
+"""After a change of the members, until we look which servers are alive."""
 LAST_ANSWERS_S: Final = 0.25
 """What a leader that has a successor gets to answer what it was asked."""
 
@@ -81,6 +81,9 @@ class ConsistentStore:
         self._consensus: Consensus | None = None
         self._last_leader: ServerId | None = None
         """The last that we took for the leader; there may be none now."""
+        self._alive: dict[ServerId, tuple[str, int]] = {}
+        """The servers that were alive when we looked last."""
+        self._looking: asyncio.TimerHandle | None = None
         store: Store | None = None
         if is_server:
             store = Store()
@@ -116,7 +119,6 @@ class ConsistentStore:
         Raises:
             OSError: The address cannot be bound.
         """
-        self._spawn(self._drop_failed())
         if self.group is None or self.keeper is None:
             return
         group, service = self.group, self.service
@@ -145,6 +147,8 @@ class ConsistentStore:
 
     async def close(self) -> None:
         """Take no part any more."""
+        if self._looking is not None:
+            self._looking.cancel()  # and kept: no other is armed
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -223,15 +227,21 @@ class ConsistentStore:
     def _address_of(self, server: ServerId) -> tuple[str, int] | None:
         return next((s.address for s in self.known_servers() if s.id == server), None)
 
-    async def _drop_failed(self) -> None:
-        """End the connections to servers that fail: what they were asked has no answer to come."""
-        alive: dict[ServerId, tuple[str, int]] = {}
-        while True:
-            before = alive
-            alive = {server.id: server.address for server in self._alive_servers()}
-            for server_id in before.keys() - alive.keys():
-                self.pool.drop(before[server_id])
-            await asyncio.sleep(LOOK_S)
+    def note_members(self) -> None:
+        """Members have changed: look soon who of the servers is gone.
+
+        Not at once: a pool that comes together changes many times, and a look goes over all of it.
+        """
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_S, self._drop_failed)
+
+    def _drop_failed(self) -> None:
+        """End the connections to servers that failed: no answer will come."""
+        self._looking = None
+        before = self._alive
+        self._alive = {server.id: server.address for server in self._alive_servers()}
+        for server_id in before.keys() - self._alive.keys():
+            self.pool.drop(before[server_id])
 
     def _note_role(self, change: RoleChanged) -> None:
         former, leader = self._last_leader, change.leader

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -66,6 +66,7 @@ class LanPool:
         self._gossip: Gossip | None = None
         self._catalog: CatalogRuntime | None = None
         self._conflict_logged_at: dict[str, float] = {}
+        self._listeners: list[Callable[[], None]] = [state.note_change]
 
     async def start(self, catalog: CatalogRuntime, keyring_file: KeyringFile) -> Gossip:
         """Become a member, of a pool of one as yet, and tell `catalog` of the others.
@@ -95,6 +96,10 @@ class LanPool:
             ),
         )
         return self._gossip
+
+    def listen(self, on_members: Callable[[], None]) -> None:
+        """Call `on_members` whenever a member has joined, changed, failed or gone."""
+        self._listeners.append(on_members)
 
     @property
     def gossip(self) -> Gossip:
@@ -150,7 +155,8 @@ class LanPool:
         node_id = tags.get("id")
         in_catalog = node_id is not None and tags.get("dc") == self._config.datacenter
         where = f"{member.name} {member.address.host}"
-        self._state.note_change()
+        for on_members in self._listeners:
+            on_members()
         match event:
             case MemberJoined() | MemberUpdated():
                 if isinstance(event, MemberJoined):

@@ -6,7 +6,6 @@ Registrations are `local.py`'s, keys `keyring.py`'s.
 import asyncio
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 from uuid import uuid4
 
@@ -65,13 +64,21 @@ class OwnState:
     async def run(self, gossip: Gossip, index: Callable[[], int]) -> None:
         """Keep the disk up to date, until cancelled. `index` is the catalog's."""
         while True:
-            # Not wait_for: it can swallow a cancellation (Python 3.11).
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HOUSEKEEPING_S):
-                    await self._changed.wait()
-            self._changed.clear()
+            is_noted = await self._next_change()
             await self.save(gossip, index())
-            await asyncio.sleep(SAVE_PAUSE_S)
+            if is_noted:
+                await asyncio.sleep(SAVE_PAUSE_S)
+
+    async def _next_change(self) -> bool:
+        """Wait for `note_change`, or `HOUSEKEEPING_S`; False then."""
+        # Not wait_for: it can swallow a cancellation (Python 3.11).
+        try:
+            async with asyncio.timeout(HOUSEKEEPING_S):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        self._changed.clear()
+        return True
 
     async def save(self, gossip: Gossip, index: int) -> None:
         """Bring what is on disk up to date; what it refuses is tried again the next time."""
