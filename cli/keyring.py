@@ -24,6 +24,7 @@ _CHANGES: Final = {
 @flag("remove", metavar="key", help="Take from all members a key that they do not encrypt with.")
 @flag("list", kind="bool", help="Show how many members have each key.")
 @flag("list-primary", kind="bool", help="Show how many members encrypt with each key.")
+@flag("wan", kind="bool", help="The keys of the WAN pool only, where they are not the LAN's.")
 @flag("local-only", kind="bool", help="With -list: ask no other data center.")
 @flag(
     "relay-factor",
@@ -37,6 +38,7 @@ def keyring(
     remove: str | None,
     list: bool | None,
     list_primary: bool | None,
+    wan: bool | None,
     local_only: bool | None,
     relay_factor: int | None,
     **http: object,
@@ -64,6 +66,8 @@ def keyring(
                 f"[0, {RELAY_FACTOR_MAX}]"
             )
         query.append(("relay-factor", str(relay_factor)))
+    if wan:
+        query.append(("wan", "1"))
     if local_only:
         if changes:
             raise CommandError(

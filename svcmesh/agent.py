@@ -16,6 +16,7 @@ from gossip.serf.events import Member, MemberStatus
 from gossip.wire.messages import Coordinate
 from svcmesh import __version__
 from svcmesh.api import HttpServer
+from svcmesh.api.facade import Wan
 from svcmesh.api.listeners import TcpAddress, http_listeners
 from svcmesh.catalog import CatalogView
 from svcmesh.catalog.records import Body, Kind, NodeId
@@ -25,6 +26,7 @@ from svcmesh.errors import JoinError
 from svcmesh.insight import PoolInsight
 from svcmesh.membership import alive_servers, server_address
 from svcmesh.metrics import Metrics
+from svcmesh.rpc import Methods
 from svcmesh.runtime.consistent import ConsistentStore
 from svcmesh.runtime.discovery import Discovery
 from svcmesh.runtime.dns import DnsRuntime
@@ -41,8 +43,10 @@ from svcmesh.runtime.pool import PoolOperations
 from svcmesh.runtime.reloading import Reloading, applied_with_files, read_at_use
 from svcmesh.runtime.tasks import BackgroundTasks
 from svcmesh.runtime.tls import TLS_SETTINGS, TlsMaterial
+from svcmesh.runtime.wan import WanPool
+from svcmesh.runtime.wan_asking import WanByAsking, WanTurnedOff
 from svcmesh.runtime.writer import GroupCommitter
-from svcmesh.storage import DataDir
+from svcmesh.storage import LAN_FILES, DataDir
 
 logger = logging.getLogger("agent")
 
@@ -52,7 +56,10 @@ DNS_SETTINGS: Final = (
 )
 """Settings whose change the DNS server is told of."""
 
-RETRY_JOIN: Final = ("retry_join", "retry_interval", "retry_max")
+RETRY_JOIN: Final = (
+    *("retry_join", "retry_interval", "retry_max"),
+    *("retry_join_wan", "retry_interval_wan", "retry_max_wan"),
+)
 """Settings whose change starts joining anew."""
 
 READ_AT_USE: Final = ("leave_on_terminate", "skip_leave_on_interrupt")
@@ -94,7 +101,8 @@ class Agent:
         self._committer = GroupCommitter(data_dir)
         self._state = OwnState(config, data_dir, self._committer)
         self.node_id = self._state.node_id
-        self.keyring = load_keyring(data_dir, config.encrypt)
+        keys = () if config.encrypt is None else (config.encrypt,)
+        self.keyring = load_keyring(data_dir, LAN_FILES, keys, setting="encrypt")
         self.view = CatalogView(
             local_node_id=NodeId(self.node_id),
             datacenter=config.datacenter,
@@ -107,11 +115,14 @@ class Agent:
         )
         self._lan = LanPool(config, self._state, self.keyring, self.events)
         self._tasks = BackgroundTasks()
-        self._joiner = Joiner(self._gossip, self._tasks, replays=self._state.replays)
+        self._joiner = Joiner(self._gossip, self._tasks, replays=self._state.lan.replays)
         self.coordinates = NodeCoordinates(self.view, agents=self._agent_coordinates)
         self.pool = PoolOperations(self._gossip)
         self.logs = LogStreams()
         self.metrics = Metrics(self.counters, now_utc=time.time())
+        self.wan: Wan
+        self._wan: WanPool | None = None
+        """Our member of the WAN pool, if we are in it."""
         self._leaving: asyncio.Task[None] | None = None
         self._dns: DnsRuntime | None = None
         self._http: HttpServer | None = None
@@ -134,17 +145,15 @@ class Agent:
         await self._start_gossip()
         self._discovery.publish(self.config, kept)
         self.coordinates.refresh()
-        await self._start_store()
+        self._make_store()
+        wan_methods = await self._start_wan()
+        await self.store.start(self.config.bind_addr, self.config.ports.server, [wan_methods])
         await self._start_dns()
         await self._start_http()
         self._start_metrics()
-        if self.config.start_join:
-            try:
-                await self._joiner.join(self.config.start_join, is_start=True)
-            except JoinError as error:
-                self._stop(f"join: {on_one_line(error)}")
+        await self._join_at_start()
         self._restart_retry_join()
-        self._tasks.spawn(self._state.run(self._gossip(), lambda: self.view.index))
+        self._tasks.spawn(self._state.run(lambda: self.view.index))
         self._tasks.spawn(self._keep_coordinates())
         self._opened.push_async_callback(self._tasks.end)
 
@@ -174,7 +183,7 @@ class Agent:
 
     async def _start_gossip(self) -> None:
         config = self.config
-        keyring_file = KeyringFile(self._data_dir, self._committer)
+        keyring_file = KeyringFile(self._data_dir, LAN_FILES, self._committer)
         gossip = await self._lan.start(self._discovery.catalog, keyring_file)
         doctor = Doctor(
             gossip,
@@ -188,7 +197,21 @@ class Agent:
         self._opened.push_async_callback(self._save_state)
         self._opened.push_async_callback(gossip.close)
 
-    async def _start_store(self) -> None:
+    async def _start_wan(self) -> Methods:
+        """Become a member of the WAN pool, or not; what other agents may ask about it."""
+        config, gossip = self.config, self._gossip()
+        if not config.server:
+            self.wan = WanByAsking(config.datacenter, gossip, self.store.pool)
+            return self.wan.methods
+        if config.ports.serf_wan < 0:
+            self.wan = WanTurnedOff(config.datacenter, gossip)
+            return self.wan.methods
+        self.wan = self._wan = WanPool(config, self._state, self._lan, self._tasks)
+        await self._wan.start(self._data_dir, self._committer)
+        self._opened.push_async_callback(self._wan.gossip.close)
+        return self._wan.methods
+
+    def _make_store(self) -> None:
         config = self.config
         expects = config.bootstrap_expect or int(config.bootstrap or config.dev)
         self.store = ConsistentStore(
@@ -203,7 +226,6 @@ class Agent:
         )
         self._lan.listen(self.store.note_members)
         self._opened.push_async_callback(self.store.close)
-        await self.store.start(config.bind_addr, config.ports.server)
 
     async def _start_dns(self) -> None:
         if self.config.ports.dns <= 0:
@@ -230,7 +252,8 @@ class Agent:
 
     async def _leave(self) -> None:
         logger.info("leaving the cluster")
-        await self._gossip().leave()
+        members = [self._gossip()] if self._wan is None else [self._gossip(), self._wan.gossip]
+        await asyncio.gather(*(gossip.leave() for gossip in members))
         self._state.has_left = True
         await self._save_state()
         logger.info("Graceful leave complete")
@@ -266,6 +289,21 @@ class Agent:
             attempts_max=config.retry_max,
             on_exhausted=lambda: self._stop("max join retry exhausted, exiting"),
         )
+        if self._wan is not None:
+            self._wan.retry_join(
+                config, on_exhausted=lambda: self._stop("max join -wan retry exhausted, exiting")
+            )
+
+    async def _join_at_start(self) -> None:
+        """Join as `start_join` and `start_join_wan` say, or end."""
+        config = self.config
+        try:
+            if config.start_join:
+                await self._joiner.join(config.start_join, is_start=True)
+            if config.start_join_wan and self._wan is not None:
+                await self._wan.joiner.join(config.start_join_wan)
+        except JoinError as error:
+            self._stop(f"join: {on_one_line(error)}")
 
     # -- what goes on while running ---------------------------------------------------------
 
@@ -273,7 +311,7 @@ class Agent:
         return self._lan.gossip
 
     async def _save_state(self) -> None:
-        await self._state.save(self._gossip(), self.view.index)
+        await self._state.save(self.view.index)
 
     async def _keep_coordinates(self) -> None:
         while True:
@@ -315,6 +353,7 @@ class Agent:
             "catalog": self._discovery.replica.metrics,
             "dns": {} if self._dns is None else self._dns.counters(),
             "gossip": self._gossip().counters,
+            "gossip_wan": {} if self._wan is None else self._wan.gossip.counters,
             "http": {} if self._http is None else {"hot_answers": self._http.hot_hits},
             "rpc": self.store.rpc_counters(),
         }

@@ -49,6 +49,12 @@ class PoolInsight:
         return Standing(member, timeline) if member is not None or timeline else None
 
 
+def verdict(gossip: Gossip, name: MemberName) -> str:
+    """By whom and why a member was declared failed."""
+    steps = gossip.accusations(name)
+    return sentence(steps[-1][1]) if steps else "with too many others to remember why"
+
+
 def sentence(step: Accusation) -> str:
     """One step of a timeline in words."""
     because = _BECAUSE[step.reason]

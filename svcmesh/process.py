@@ -157,6 +157,7 @@ def banner(agent: Agent) -> str:
     """What the agent is and where it listens, as Consul's opening lines."""
     config = agent.config
     ports = config.ports
+    wan = f", WAN: {ports.serf_wan}" if config.server and ports.serf_wan > 0 else ""
     encrypted = str(agent.keyring is not None).lower()
     clients = " ".join(dict.fromkeys(config.http_addrs + config.dns_addrs))
     rows = {
@@ -166,7 +167,7 @@ def banner(agent: Agent) -> str:
         "Datacenter": f"'{config.datacenter}'",
         "Server": f"{str(config.server).lower()} (Bootstrap: {str(config.bootstrap).lower()})",
         "Client Addr": f"[{clients}] (HTTP: {ports.http}, DNS: {ports.dns})",
-        "Cluster Addr": f"{config.advertise_addr} (LAN: {ports.serf_lan})",
+        "Cluster Addr": f"{config.advertise_addr} (LAN: {ports.serf_lan}{wan})",
         "Encrypt": f"Gossip: {encrypted}",
     }
     lines = [f"{label:>18}: {value}" for label, value in rows.items()]

@@ -36,7 +36,6 @@ INCARNATION_MAX: Final = 2**32 - 2**24
 INDEX_BLOCK: Final = 1 << 20
 """Catalog indexes reserved on disk at a time."""
 
-KEYRING: Final = "serf/local.keyring"
 
 REGISTRATIONS: Final = ("services/", "checks/", "ttl-states/")
 """Names that begin so are kept in the journal."""
@@ -54,6 +53,18 @@ class TtlState(NamedTuple):
     output: str
     expires_utc: float
     """Wall clock, seconds."""
+
+
+class PoolFiles(NamedTuple):
+    """The files of one gossip pool."""
+
+    keyring: str
+    peers: str
+    clocks: str
+
+
+LAN_FILES: Final = PoolFiles("serf/local.keyring", "serf/peers.json", "serf/clocks.json")
+WAN_FILES: Final = PoolFiles("serf/remote.keyring", "serf/wan-peers.json", "serf/wan-clocks.json")
 
 
 class DataDir:
@@ -179,8 +190,8 @@ class DataDir:
 
     # -- keyring ----------------------------------------------------------------------------
 
-    def keyring(self) -> list[bytes]:
-        """The gossip keys, primary first; empty when there is no keyring file."""
+    def keyring(self, pool: PoolFiles = LAN_FILES) -> list[bytes]:
+        """The keys of a gossip pool, primary first; empty when there is no keyring file."""
 
         def parse(raw: bytes) -> list[bytes]:
             keys = json.loads(raw)
@@ -191,8 +202,8 @@ class DataDir:
             except binascii.Error as error:
                 raise ValueError("expected a list of base64 keys") from error
 
-        self._close_to_others(KEYRING)
-        return self._load(KEYRING, parse) or []
+        self._close_to_others(pool.keyring)
+        return self._load(pool.keyring, parse) or []
 
     def _close_to_others(self, name: str) -> None:
         """Take away what a copy or an editor has given to other users."""
@@ -205,15 +216,17 @@ class DataDir:
         except OSError as error:
             raise StorageError(f"cannot protect {path}: {error.strerror}") from error
 
-    def keyring_file(self, keys: Iterable[bytes]) -> dict[str, bytes | None]:
-        """The plan that keeps the gossip keys, primary first."""
+    def keyring_file(
+        self, keys: Iterable[bytes], pool: PoolFiles = LAN_FILES
+    ) -> dict[str, bytes | None]:
+        """The plan that keeps the keys of a gossip pool, primary first."""
         encoded = [base64.b64encode(key).decode() for key in keys]
-        return {KEYRING: json.dumps(encoded).encode()}
+        return {pool.keyring: json.dumps(encoded).encode()}
 
     # -- Lamport clocks ---------------------------------------------------------------------
 
-    def clocks(self) -> LamportTimes | None:
-        """The latest Lamport times that the last run saw; None when there was none."""
+    def clocks(self, pool: PoolFiles = LAN_FILES) -> LamportTimes | None:
+        """The latest Lamport times that the last run saw in a pool; None when there was none."""
 
         def parse(raw: bytes) -> LamportTimes:
             content = json.loads(raw)
@@ -224,17 +237,19 @@ class DataDir:
                 raise ValueError("expected the times of three clocks")
             return LamportTimes(*times)
 
-        return self._load("serf/clocks.json", parse)
+        return self._load(pool.clocks, parse)
 
-    def clocks_file(self, times: LamportTimes) -> dict[str, bytes | None]:
+    def clocks_file(
+        self, times: LamportTimes, pool: PoolFiles = LAN_FILES
+    ) -> dict[str, bytes | None]:
         """The plan that keeps the latest Lamport times seen."""
         content = dict(zip(_CLOCKS, times, strict=True))
-        return {"serf/clocks.json": json.dumps(content).encode()}
+        return {pool.clocks: json.dumps(content).encode()}
 
     # -- known peers ------------------------------------------------------------------------
 
-    def peers(self) -> tuple[list[Peer], bool]:
-        """Members that the last run knew and that had not left, and whether it ended by leaving."""
+    def peers(self, pool: PoolFiles = LAN_FILES) -> tuple[list[Peer], bool]:
+        """Members of a pool that the last run knew, less those that left; and if it left itself."""
 
         def parse(raw: bytes) -> tuple[list[Peer], bool]:
             content = json.loads(raw)
@@ -243,15 +258,17 @@ class DataDir:
             peers = [_parse_peer(peer) for peer in content["peers"]]
             return peers, bool(content.get("left"))
 
-        return self._load("serf/peers.json", parse) or ([], False)
+        return self._load(pool.peers, parse) or ([], False)
 
-    def peers_file(self, peers: list[Peer], *, left: bool = False) -> dict[str, bytes | None]:
+    def peers_file(
+        self, peers: list[Peer], pool: PoolFiles = LAN_FILES, *, left: bool = False
+    ) -> dict[str, bytes | None]:
         """The plan that keeps the members to look for."""
         found = [
             {"name": peer.name, "host": peer.address.host, "port": peer.address.port}
             for peer in peers
         ]
-        return {"serf/peers.json": json.dumps({"peers": found, "left": left}).encode()}
+        return {pool.peers: json.dumps({"peers": found, "left": left}).encode()}
 
     # -- files ------------------------------------------------------------------------------
 

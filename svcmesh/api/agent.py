@@ -3,6 +3,7 @@
 import asyncio
 import os
 import platform
+from collections.abc import Sequence
 from typing import Final
 
 from aiohttp import web
@@ -69,31 +70,23 @@ async def self_(call: Call) -> web.Response:
 
 
 async def members(call: Call) -> web.Response:
-    """The member table by name; with `wan` that of the WAN pool, which is the server itself."""
+    """The member table by name; with `wan` that of the WAN pool, empty on a client agent."""
     check_namespace(call)
     if call.param("segment") not in (None, "", "_all"):
         raise ApiError(500, "Network segments are not supported")
     facade = call.facade
-    if call.param("wan"):
-        config = facade.config
-        if not config.server:
-            return await json_response(call, [])
-        own = member_json(facade.local_member())
-        own["Name"] = f"{config.node_name}.{config.datacenter}"
-        own["Port"] = config.ports.serf_wan
-        return await json_response(call, [own])
-    table = sorted(facade.members(), key=lambda member: member.name)
+    found = facade.wan.members() if call.param("wan") else facade.members()
+    table = sorted(found, key=lambda member: member.name)
     return await json_response(call, Rows(table, member_json))
 
 
 async def join(call: Call) -> web.Response:
-    """Join the cluster by one address."""
-    if call.param("wan"):
-        raise ApiError(501, "joining over the WAN is not supported yet")
+    """Join the cluster by one address; with `wan` a server of another data center."""
     if not call.rest:
         raise ApiError(500, "An address to join is missing")
+    joins = call.facade.wan.join if call.param("wan") else call.facade.join
     try:
-        await asyncio.shield(call.facade.join(call.rest))
+        await asyncio.shield(joins(call.rest))
     except JoinError as error:
         raise ApiError(500, str(error)) from error
     return empty_response()
@@ -168,7 +161,7 @@ def stats(facade: AgentFacade) -> Groups:
         "config": {**facade.reloading.stats()},
         "consul": {
             "acl": "disabled",
-            "known_datacenters": 1,
+            "known_datacenters": len(facade.wan.datacenters()),
             "leader": is_leader,
             "leader_addr": leader,
             "server": facade.config.server,
@@ -185,14 +178,22 @@ def stats(facade: AgentFacade) -> Groups:
         "serf_lan": {
             **facade.gossip_stats(),
             "encrypted": facade.is_encrypted(),
-            "failed": sum(member.status is MemberStatus.FAILED for member in table),
-            "left": sum(member.status is MemberStatus.LEFT for member in table),
-            "members": len(table),
+            **_counts(table),
         },
     }
+    if wan_stats := facade.wan.stats():
+        groups["serf_wan"] = {**wan_stats, **_counts(facade.wan.members())}
     return {
         name: {key: _text(value) for key, value in sorted(group.items())}
         for name, group in groups.items()
+    }
+
+
+def _counts(table: Sequence[Member]) -> dict[str, int]:
+    return {
+        "failed": sum(member.status is MemberStatus.FAILED for member in table),
+        "left": sum(member.status is MemberStatus.LEFT for member in table),
+        "members": len(table),
     }
 
 

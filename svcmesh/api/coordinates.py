@@ -54,19 +54,18 @@ def node(call: Call) -> Read:
 
 
 async def datacenters(call: Call) -> web.Response:
-    """The servers of each data center: only our own, until others can be joined.
-
-    Differs from Consul: the coordinates are those of the LAN, the one pool there is.
-    """
-    facade = call.facade
-    servers = []
-    for member in sorted(facade.members(), key=lambda member: member.name):
-        where = facade.coordinates.of(member.name)
-        if member.tags.get("role") == "consul" and where is not None:
-            servers.append(_entry_json((member.name, where)))
-    datacenter = facade.view.datacenter
+    """Where the servers of every data center are, in the WAN's coordinates."""
+    found = await call.facade.wan.places()
     return await json_response(
-        call, [{"Datacenter": datacenter, "AreaID": "wan", "Coordinates": servers}]
+        call,
+        [
+            {
+                "Datacenter": place.name,
+                "AreaID": "wan",
+                "Coordinates": [_entry_json(entry) for entry in place.servers],
+            }
+            for place in found
+        ],
     )
 
 

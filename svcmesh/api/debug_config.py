@@ -10,10 +10,12 @@ HIDDEN = "hidden"
 
 def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str, object]:
     """Settings that Consul has too, as they are in force here."""
-    dns, gossip, ports = config.dns, config.gossip_lan, config.ports
+    dns, ports = config.dns, config.ports
+    gossip, gossip_wan = config.gossip_lan, config.gossip_wan
     return {
         "ACLsEnabled": False,
         "AdvertiseAddrLAN": config.advertise_addr,
+        "AdvertiseAddrWAN": config.advertise_addr_wan,
         "BindAddr": config.bind_addr,
         "Bootstrap": config.bootstrap,
         "BootstrapExpect": config.bootstrap_expect,
@@ -53,6 +55,12 @@ def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str
         "GossipLANProbeTimeout": duration_string(gossip.probe_timeout_s),
         "GossipLANRetransmitMult": gossip.retransmit_mult,
         "GossipLANSuspicionMult": gossip.suspicion_mult,
+        "GossipWANGossipInterval": duration_string(gossip_wan.gossip_interval_s),
+        "GossipWANGossipNodes": gossip_wan.gossip_nodes,
+        "GossipWANProbeInterval": duration_string(gossip_wan.probe_interval_s),
+        "GossipWANProbeTimeout": duration_string(gossip_wan.probe_timeout_s),
+        "GossipWANRetransmitMult": gossip_wan.retransmit_mult,
+        "GossipWANSuspicionMult": gossip_wan.suspicion_mult,
         "HTTPAddrs": [
             one if one.startswith(UNIX) else _url("tcp", one, ports.http)
             for one in config.http_addrs
@@ -81,13 +89,23 @@ def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str
         "PidFile": str(config.pid_file or ""),
         "PrimaryDatacenter": config.datacenter,
         "ReconnectTimeoutLAN": duration_string(config.reconnect_timeout_s),
+        "ReconnectTimeoutWAN": duration_string(config.reconnect_timeout_wan_s),
         "RejoinAfterLeave": config.rejoin_after_leave,
         "RetryJoinIntervalLAN": duration_string(config.retry_interval_s),
+        "RetryJoinIntervalWAN": duration_string(config.retry_interval_wan_s),
         "RetryJoinLAN": list(config.retry_join),
         "RetryJoinMaxAttemptsLAN": config.retry_max,
+        "RetryJoinMaxAttemptsWAN": config.retry_max_wan,
+        "RetryJoinWAN": list(config.retry_join_wan),
         "SegmentName": "",
         "SerfAdvertiseAddrLAN": _url("tcp", config.advertise_addr, ports.serf_lan),
+        "SerfAdvertiseAddrWAN": _url("tcp", config.advertise_addr_wan, ports.serf_wan)
+        if ports.serf_wan > 0
+        else "",
         "SerfBindAddrLAN": _url("tcp", config.bind_addr, ports.serf_lan),
+        "SerfBindAddrWAN": _url("tcp", config.serf_wan_addr, ports.serf_wan)
+        if ports.serf_wan > 0
+        else "",
         "SerfPortLAN": ports.serf_lan,
         "SerfPortWAN": ports.serf_wan,
         "ServerMode": config.server,
@@ -95,6 +113,7 @@ def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str
         "Services": [definition_json(definition) for definition in config.services],
         "SkipLeaveOnInt": config.skip_leave_on_interrupt,
         "StartJoinAddrsLAN": list(config.start_join),
+        "StartJoinAddrsWAN": list(config.start_join_wan),
         "Version": version,
     }
 

@@ -20,6 +20,7 @@ from svcmesh.consistency import Report
 from svcmesh.definitions import ServiceDefinition
 from svcmesh.doctor import Examination
 from svcmesh.explaining import ExplainedInstance
+from svcmesh.federation import DcPlace, DcServer
 from svcmesh.insight import Standing
 from svcmesh.metrics import Metrics
 from svcmesh.userevents import UserEvent
@@ -81,6 +82,42 @@ class Pool(Protocol):
         Raises:
             UnknownMemberError: There is none of that name.
             StateError: We are leaving.
+        """
+
+
+class Wan(Protocol):
+    """The data centers that are joined, and the pool in which their servers gossip."""
+
+    @property
+    def pool(self) -> Pool | None:
+        """What an operator does to the WAN pool; None if this agent is not in it."""
+
+    def members(self) -> Sequence[Member]:
+        """The servers in the WAN pool; none if this agent is not in it."""
+
+    def datacenters(self) -> Sequence[str]:
+        """Every data center known: our own, the others by distance, lost ones at the end.
+
+        On a client agent those that a server told of when `places` was called last.
+        """
+
+    def servers(self, datacenter: str) -> Sequence[DcServer]:
+        """The servers of one that take our calls: alive ones first, nearest first.
+
+        On a client agent those of its own data center only.
+        """
+
+    async def places(self) -> Sequence[DcPlace]:
+        """Every data center known, in the same order; a client agent asks a server."""
+
+    def stats(self) -> Mapping[str, object]:
+        """The `serf_wan` group of `info`; nothing if this agent is not in the pool."""
+
+    async def join(self, address: str) -> int:
+        """Join by the address of a server of another data center; the number of members reached.
+
+        Raises:
+            JoinError: None was reached, or this agent cannot be in the WAN pool.
         """
 
 
@@ -244,6 +281,9 @@ class AgentFacade(Protocol):
 
     @property
     def pool(self) -> Pool: ...
+
+    @property
+    def wan(self) -> Wan: ...
 
     @property
     def logs(self) -> Logs: ...

@@ -1,4 +1,4 @@
-"""What an operator does to the gossip pool: `/v1/operator/keyring` and `/v1/agent/force-leave/`."""
+"""What an operator does to the gossip pools: their keys, and members forced to leave."""
 
 import base64
 import binascii
@@ -14,8 +14,10 @@ from svcmesh.api.routing import Call, Handler, Router
 from svcmesh.errors import UnknownMemberError
 from svcmesh.goformats import parse_bool
 from svcmesh.jsonvalues import FieldError, Fields
+from svcmesh.membership import wan_name
 
 RELAY_FACTOR_MAX: Final = 5
+_LAN, _WAN = "LAN", "WAN"
 
 
 def add_routes(router: Router) -> None:
@@ -33,12 +35,18 @@ def add_routes(router: Router) -> None:
 async def list_keys(call: Call) -> web.Response:
     """How many members have each key, and how many encrypt with it."""
     relay_factor = _relay_factor(call)
-    # There is one pool, the LAN's: `local-only` leaves nothing out.
-    _local_only(call)
-    report = await _perform(call, KeyOperation.LIST, b"", relay_factor)
+    pools = [_LAN] if _local_only(call) else _pools(call, [_WAN, _LAN])
+    rings = []
+    for pool in pools:
+        report = await _perform(call, pool, KeyOperation.LIST, b"", relay_factor)
+        rings.append(_ring(report, pool, call.facade.view.datacenter))
+    return await json_response(call, rings)
+
+
+def _ring(report: KeyReport, pool: str, datacenter: str) -> dict[str, object]:
     ring: dict[str, object] = {
-        "WAN": False,
-        "Datacenter": call.facade.view.datacenter,
+        "WAN": pool == _WAN,
+        "Datacenter": datacenter,
         "Segment": "",
         "Keys": dict(sorted(report.keys.items())),
         "PrimaryKeys": dict(sorted(report.primary_keys.items())),
@@ -46,7 +54,7 @@ async def list_keys(call: Call) -> web.Response:
     }
     if report.notes:
         ring["Messages"] = dict(report.notes)
-    return await json_response(call, [ring])
+    return ring
 
 
 def _change(operation: KeyOperation) -> Handler:
@@ -59,38 +67,71 @@ def _change(operation: KeyOperation) -> Handler:
                 "local-only can only be set for list requests",
             )
         key = await _key(call)
-        await _perform(call, operation, key, relay_factor)
+        has_own_key = call.facade.config.encrypt_wan is not None
+        for pool in _pools(call, [_LAN] if has_own_key else [_WAN, _LAN]):
+            await _perform(call, pool, operation, key, relay_factor)
         return empty_response()
 
     return change
 
 
 async def force_leave(call: Call) -> web.Response:
-    """Have a failed member listed as left; with `prune` have it forgotten."""
-    try:
-        call.facade.pool.force_leave(call.rest, prune="prune" in call.params)
-    except (UnknownMemberError, StateError) as error:
-        raise ApiError(500, str(error)) from error
+    """Have a failed member listed as left; with `prune` have it forgotten.
+
+    In the LAN pool under its name, in the WAN pool under its name or `name.datacenter`. Differs
+    from Consul 1.8, which refuses the name of a server in another data center.
+    """
+    facade, name, prunes = call.facade, call.rest, "prune" in call.params
+    wan = facade.wan.pool
+    attempts = [] if "wan" in call.params else [(facade.pool, name)]
+    if wan is not None:
+        attempts += [(wan, name), (wan, wan_name(name, facade.view.datacenter))]
+    known = 0
+    for pool, wanted in attempts:
+        try:
+            pool.force_leave(wanted, prune=prunes)
+            known += 1
+        except UnknownMemberError:
+            continue
+        except StateError as error:
+            raise ApiError(500, str(error)) from error
+    if not known:
+        raise ApiError(500, str(UnknownMemberError(name)))
     return empty_response()
 
 
-async def _perform(call: Call, operation: KeyOperation, key: bytes, relay_factor: int) -> KeyReport:
+def _pools(call: Call, unless_told: list[str]) -> list[str]:
+    """The pools that are meant; with `wan`, which Consul does not have, the WAN's only."""
+    wan = call.facade.wan.pool
+    if "wan" in call.params:
+        if wan is None:
+            raise ApiError(500, "this agent is not in the WAN pool")
+        return [_WAN]
+    return [pool for pool in unless_told if pool == _LAN or wan is not None]
+
+
+async def _perform(
+    call: Call, pool: str, operation: KeyOperation, key: bytes, relay_factor: int
+) -> KeyReport:
+    found = call.facade.wan.pool if pool == _WAN else call.facade.pool
+    assert found is not None
     try:
-        report = await call.facade.pool.change_keys(operation, key, relay_factor=relay_factor)
+        report = await found.change_keys(operation, key, relay_factor=relay_factor)
     except StateError as error:
         raise ApiError(500, str(error)) from error
     if not report.is_complete:
-        raise ApiError(500, _problems(report, call.facade.view.datacenter))
+        raise ApiError(500, _problems(report, pool, call.facade.view.datacenter))
     return report
 
 
-def _problems(report: KeyReport, datacenter: str) -> str:
+def _problems(report: KeyReport, pool: str, datacenter: str) -> str:
     """Who failed and why, in the form that Go's multierror gives them."""
     if report.failures:
         lines = [f"{len(report.failures)}/{report.members} nodes reported failure"]
     else:
         lines = [f"{report.answers}/{report.members} nodes reported success"]
-    lines[0] = f"{datacenter} (LAN) error: {lines[0]}"
+    where = pool if pool == _WAN else f"{datacenter} ({pool})"
+    lines[0] = f"{where} error: {lines[0]}"
     lines += [f"{name}: {why}" for name, why in sorted(report.failures.items())]
     count = f"{len(lines)} error{'s' if len(lines) > 1 else ''} occurred:"
     return "\n".join([count, *(f"\t* {line}" for line in lines), "", ""])

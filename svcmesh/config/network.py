@@ -126,6 +126,25 @@ def choose_advertise_address(
     raise ConfigError(f"{text} found. Please configure one with 'bind' and/or 'advertise'.{listed}")
 
 
+def choose_wan_addresses(
+    bind: Sequence[str], advertise: Sequence[str], *, bind_addr: str, advertise_addr: str
+) -> tuple[str, str]:
+    """Where WAN gossip listens, and where other data centers reach it: as in the LAN by default.
+
+    Raises:
+        ConfigError: More than one is given, or one to advertise that nobody has.
+    """
+    for path, given in (("serf_wan", bind), ("advertise_addr_wan", advertise)):
+        if len(given) > 1:
+            raise ConfigError(f"{path} cannot contain multiple addresses")
+    if advertise and advertise[0] in _ANY:
+        raise ConfigError("Advertise WAN address cannot be 0.0.0.0, :: or [::]")
+    wan_bind = bind[0] if bind else bind_addr
+    if advertise:
+        return wan_bind, advertise[0]
+    return wan_bind, advertise_addr if not bind or wan_bind in _ANY else wan_bind
+
+
 def resolve_ports(given: Mapping[str, int]) -> Ports:
     """Check ports by name; what is not above zero is off, where it may be.
 
@@ -143,7 +162,10 @@ def resolve_ports(given: Mapping[str, int]) -> Ports:
 
 
 def check_listeners(
-    addresses: Mapping[str, Sequence[str]], advertise_addr: str, ports: Ports
+    addresses: Mapping[str, Sequence[str]],
+    advertise_addr: str,
+    advertise_addr_wan: str,
+    ports: Ports,
 ) -> None:
     """Refuse two listeners on one TCP address and port; `addresses` are by service.
 
@@ -155,7 +177,7 @@ def check_listeners(
         *((name, one, by_service[name]) for name, found in addresses.items() for one in found),
         ("RPC Advertise", advertise_addr, ports.server),
         ("Serf Advertise LAN", advertise_addr, ports.serf_lan),
-        ("Serf Advertise WAN", advertise_addr, ports.serf_wan),
+        ("Serf Advertise WAN", advertise_addr_wan, ports.serf_wan),
     ]
     taken: dict[tuple[str, int], str] = {}
     for name, address, port in wanted:

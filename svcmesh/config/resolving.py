@@ -16,6 +16,7 @@ from svcmesh.config.network import (
     check_listeners,
     choose_advertise_address,
     choose_bind_address,
+    choose_wan_addresses,
     parse_listen_addresses,
     parse_networks,
     parse_recursor,
@@ -25,7 +26,6 @@ from svcmesh.config.setting import build
 from svcmesh.config.settings import (
     BY_PATH,
     LOG_LEVELS,
-    SERF_WAN_PORT_DEFAULT,
     TTL,
     AgentConfig,
     IpNetwork,
@@ -90,14 +90,24 @@ class Resolver:
         advertise_addr = choose_advertise_address(
             self._ip_addresses("advertise_addr"), bind_addr, self._host_addresses
         )
+        serf_wan_addr, advertise_addr_wan = choose_wan_addresses(
+            self._ip_addresses("serf_wan"),
+            self._ip_addresses("advertise_addr_wan"),
+            bind_addr=bind_addr,
+            advertise_addr=advertise_addr,
+        )
         ports = self._ports()
+        self._check_wan(server=server and ports.serf_wan > 0)
         client_addrs = self._ip_addresses("client_addr", allows_unix=True)
         http_addrs = self._ip_addresses("addresses.http", allows_unix=True) or client_addrs
         client_ips = tuple(one for one in client_addrs if not one.startswith(UNIX))
         https_addrs = self._ip_addresses("addresses.https") or client_ips
         dns_addrs = self._ip_addresses("addresses.dns") or client_ips
         check_listeners(
-            {"DNS": dns_addrs, "HTTP": http_addrs, "HTTPS": https_addrs}, advertise_addr, ports
+            {"DNS": dns_addrs, "HTTP": http_addrs, "HTTPS": https_addrs},
+            advertise_addr,
+            advertise_addr_wan,
+            ports,
         )
         domain, alt_domain = self._domain("domain"), self._domain("alt_domain")
         if not domain:
@@ -113,6 +123,8 @@ class Resolver:
             "data_dir": data_dir,
             "bind_addr": bind_addr,
             "advertise_addr": advertise_addr,
+            "serf_wan": serf_wan_addr,
+            "advertise_addr_wan": advertise_addr_wan,
             "client_addr": client_addrs,
             "addresses.http": http_addrs,
             "addresses.https": https_addrs,
@@ -124,9 +136,12 @@ class Resolver:
             "ports": ports,
             "start_join": self._join_addresses("start_join"),
             "retry_join": self._join_addresses("retry_join"),
+            "start_join_wan": self._join_addresses("start_join_wan"),
+            "retry_join_wan": self._join_addresses("retry_join_wan"),
             "leave_on_terminate": self._optional("leave_on_terminate", bool, not server),
             "skip_leave_on_interrupt": self._optional("skip_leave_on_interrupt", bool, server),
-            "encrypt": self._encrypt(),
+            "encrypt": self._gossip_key("encrypt"),
+            "encrypt_wan": self._gossip_key("encrypt_wan"),
             "domain": domain,
             "alt_domain": alt_domain if alt_domain != domain else "",
             "recursors": self._recursors(),
@@ -146,6 +161,7 @@ class Resolver:
         )
         # The libraries know best what their own settings may be.
         config.swim_config()
+        config.swim_config_wan()
         config.dns_server_config()
         return config
 
@@ -244,17 +260,17 @@ class Resolver:
             )
         return (True, 0) if expect == 1 else (bootstrap, expect)
 
-    def _encrypt(self) -> bytes | None:
-        text = self._text("encrypt")
+    def _gossip_key(self, path: str) -> bytes | None:
+        text = self._text(path)
         if not text:
             return None
         try:
             key = base64.b64decode(text, validate=True)
         except binascii.Error as error:
-            raise ConfigError(f"encrypt has invalid key: not base64: {error}") from None
+            raise ConfigError(f"{path} has invalid key: not base64: {error}") from None
         if len(key) not in _KEY_BYTES:
             raise ConfigError(
-                f"encrypt has invalid key: key size must be 16, 24 or 32 bytes, got {len(key)}"
+                f"{path} has invalid key: key size must be 16, 24 or 32 bytes, got {len(key)}"
             )
         return key
 
@@ -290,10 +306,18 @@ class Resolver:
 
     def _ports(self) -> Ports:
         names = ("dns", "http", "https", "serf_lan", "serf_wan", "server")
-        ports = resolve_ports({name: self._typed(f"ports.{name}", int) for name in names})
-        if ports.serf_wan not in (SERF_WAN_PORT_DEFAULT, -1):
-            self._warnings.append("ports.serf_wan has no effect: WAN gossip is not built yet")
-        return ports
+        return resolve_ports({name: self._typed(f"ports.{name}", int) for name in names})
+
+    def _check_wan(self, *, server: bool) -> None:
+        """Refuse or warn of what asks for the WAN pool on an agent that is not in it.
+
+        Clients may share a file with servers, so what would be tried for ever is passed over.
+        """
+        why = "only a server with ports.serf_wan joins the WAN pool"
+        if self._values["start_join_wan"] and not server:
+            raise ConfigError(f"start_join_wan: {why}")
+        if self._values["retry_join_wan"] and not server:
+            self._warnings.append(f"retry_join_wan has no effect: {why}")
 
     def _recursors(self) -> tuple[tuple[str, int], ...]:
         words = self._values["recursors"]

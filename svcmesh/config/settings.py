@@ -34,7 +34,6 @@ SYSLOG_FACILITIES: Final = (
     "KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV",
     "FTP", "LOCAL0", "LOCAL1", "LOCAL2", "LOCAL3", "LOCAL4", "LOCAL5", "LOCAL6", "LOCAL7",
 )  # fmt: skip
-SERF_WAN_PORT_DEFAULT: Final = 8302
 TTL_S_MAX: Final = 2**31 - 1
 """RFC 2181, 8."""
 TTL: Final = Range(least=0, most=TTL_S_MAX)
@@ -53,8 +52,9 @@ class Ports:
         doc="Port of the HTTP API; -1 turns it off.")
     serf_lan: int = setting("ports.serf_lan", INT, 8301, flag="serf-lan-port",
         doc="Port of LAN gossip, TCP and UDP.")
-    serf_wan: int = setting("ports.serf_wan", INT, SERF_WAN_PORT_DEFAULT, flag="serf-wan-port",
-        doc="Port of WAN gossip, which is not built yet: no effect but a warning.")
+    serf_wan: int = setting("ports.serf_wan", INT, 8302, flag="serf-wan-port",
+        doc="Port of WAN gossip, TCP and UDP, between the servers of all data centers; -1 turns it "
+            "off.")
     server: int = setting("ports.server", INT, 8300, flag="server-port",
         doc="Port for agent-to-agent calls that a server announces.")
     https: int = setting("ports.https", INT, -1, flag="https-port",
@@ -226,6 +226,24 @@ class GossipLanConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GossipWanConfig:
+    """Gossip between data centers. Every server should have the same."""
+
+    gossip_nodes: int = setting("gossip_wan.gossip_nodes", INT, 4, within=POSITIVE,
+        doc="Servers that each round of WAN gossip goes to.")
+    gossip_interval_s: float = setting("gossip_wan.gossip_interval", DUR, 0.5, within=POSITIVE,
+        doc="Time between rounds of WAN gossip.")
+    probe_interval_s: float = setting("gossip_wan.probe_interval", DUR, 5.0, within=POSITIVE,
+        doc="Time between probes of other servers.")
+    probe_timeout_s: float = setting("gossip_wan.probe_timeout", DUR, 3.0, within=POSITIVE,
+        doc="Wait for a direct answer to a probe; below probe_interval.")
+    suspicion_mult: int = setting("gossip_wan.suspicion_mult", INT, 6, within=POSITIVE,
+        doc="Multiplier of the time that a suspected server has to refute.")
+    retransmit_mult: int = setting("gossip_wan.retransmit_mult", INT, 4, within=POSITIVE,
+        doc="Multiplier of the number of times a rumor is sent.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AgentConfig:
     """Everything an agent is told."""
 
@@ -257,6 +275,11 @@ class AgentConfig:
     advertise_addr: str = setting("advertise_addr", S, None, flag="advertise",
         doc="IP address that others reach this agent at. Default: bind_addr, or the only private "
             "IPv4 address of the host.")
+    serf_wan_addr: str = setting("serf_wan", S, None, flag="serf-wan-bind",
+        doc="IP address to listen on for WAN gossip. Default: bind_addr.")
+    advertise_addr_wan: str = setting("advertise_addr_wan", S, None, flag="advertise-wan",
+        doc="IP address that servers of other data centers reach this server at. Default: "
+            "serf_wan, or advertise_addr.")
     client_addrs: tuple[str, ...] = setting("client_addr", S, "127.0.0.1", flag="client",
         doc="IP addresses for HTTP and DNS, separated by spaces; `unix://PATH` for HTTP.")
     http_addrs: tuple[str, ...] = setting("addresses.http", S, None,
@@ -284,6 +307,18 @@ class AgentConfig:
     retry_max: int = setting("retry_max", INT, 0,
         flag="retry-max", reloadable=True, within=NOT_NEGATIVE,
         doc="Attempts to join before the agent ends; 0 is no limit.")
+    start_join_wan: tuple[str, ...] = setting("start_join_wan", STRINGS, (), flag="join-wan",
+        doc="Address of a server of another data center to join at the start; the agent ends when "
+            "none answers. Can be repeated.")
+    retry_join_wan: tuple[str, ...] = setting("retry_join_wan", STRINGS, (),
+        flag="retry-join-wan", reloadable=True,
+        doc="Address of a server of another data center to join, with retries. Can be repeated.")
+    retry_interval_wan_s: float = setting("retry_interval_wan", DUR, 30.0,
+        flag="retry-interval-wan", reloadable=True, within=POSITIVE,
+        doc="Time between attempts to join over the WAN.")
+    retry_max_wan: int = setting("retry_max_wan", INT, 0,
+        flag="retry-max-wan", reloadable=True, within=NOT_NEGATIVE,
+        doc="Attempts to join over the WAN before the agent ends; 0 is no limit.")
     rejoin_after_leave: bool = setting("rejoin_after_leave", BOOL, False, flag="rejoin",
         doc="Join the members of the last run although that run had left.")
     leave_on_terminate: bool = setting("leave_on_terminate", BOOL, None, reloadable=True,
@@ -292,11 +327,18 @@ class AgentConfig:
         doc="Do not leave the cluster on SIGINT. Default: true on a server, false otherwise.")
     reconnect_timeout_s: float = setting("reconnect_timeout", DUR, 72 * 3600.0, within=POSITIVE,
         doc="A failed member is forgotten after this long.")
+    reconnect_timeout_wan_s: float = setting("reconnect_timeout_wan", DUR, 72 * 3600.0,
+        within=POSITIVE,
+        doc="A failed server of the WAN pool is forgotten after this long.")
 
     # -- encryption of gossip ---------------------------------------------------------------
     encrypt: bytes | None = setting("encrypt", S, "", flag="encrypt", is_secret=True,
         doc="Gossip encryption key: 16, 24 or 32 bytes in base64 (`svcmesh keygen`). Starts the "
             "keyring; a kept keyring wins.")
+    encrypt_wan: bytes | None = setting("encrypt_wan", S, "", is_secret=True,
+        doc="Encryption key of WAN gossip, if it is to be another one than encrypt. The keyring "
+            "commands then change that of the LAN, and with -wan this one. Consul has no such "
+            "setting.")
     encrypt_verify_incoming: bool = setting("encrypt_verify_incoming", BOOL, True,
         doc="Refuse gossip that is not encrypted, when there is a key.")
     encrypt_verify_outgoing: bool = setting("encrypt_verify_outgoing", BOOL, True,
@@ -313,6 +355,7 @@ class AgentConfig:
             "is asked when it fails. Can be repeated.")
     dns: DnsConfig = group(DnsConfig)
     gossip_lan: GossipLanConfig = group(GossipLanConfig)
+    gossip_wan: GossipWanConfig = group(GossipWanConfig)
 
     # -- health checks ----------------------------------------------------------------------
     enable_script_checks: bool = setting("enable_script_checks", BOOL, False,
@@ -377,21 +420,18 @@ class AgentConfig:
         """
         # Imported here: the command line reads service definitions without the gossip library.
         from gossip.config import lan
-        from gossip.errors import ConfigError as GossipConfigError
 
-        gossip = self.gossip_lan
-        try:
-            return replace(
-                lan(),
-                gossip_nodes=gossip.gossip_nodes,
-                gossip_interval_s=gossip.gossip_interval_s,
-                probe_interval_s=gossip.probe_interval_s,
-                probe_timeout_s=gossip.probe_timeout_s,
-                suspicion_mult=gossip.suspicion_mult,
-                retransmit_mult=gossip.retransmit_mult,
-            )
-        except GossipConfigError as error:
-            raise ConfigError(f"gossip_lan.{error}") from error
+        return _tuned(lan(), self.gossip_lan, "gossip_lan")
+
+    def swim_config_wan(self) -> "SwimConfig":
+        """Give the gossip library's settings for the WAN pool.
+
+        Raises:
+            ConfigError: `gossip_wan` contradicts itself; never after `load_config`.
+        """
+        from gossip.config import wan
+
+        return _tuned(wan(), self.gossip_wan, "gossip_wan")
 
     def dns_server_limits(self) -> "ServerLimits":
         """Give the bounds of the DNS library's listening side that can be set."""
@@ -439,6 +479,25 @@ class AgentConfig:
             )
         except DnsConfigError as error:
             raise ConfigError(f"dns_config: {error}") from error
+
+
+def _tuned(
+    profile: "SwimConfig", gossip: GossipLanConfig | GossipWanConfig, key: str
+) -> "SwimConfig":
+    from gossip.errors import ConfigError as GossipConfigError
+
+    try:
+        return replace(
+            profile,
+            gossip_nodes=gossip.gossip_nodes,
+            gossip_interval_s=gossip.gossip_interval_s,
+            probe_interval_s=gossip.probe_interval_s,
+            probe_timeout_s=gossip.probe_timeout_s,
+            suspicion_mult=gossip.suspicion_mult,
+            retransmit_mult=gossip.retransmit_mult,
+        )
+    except GossipConfigError as error:
+        raise ConfigError(f"{key}.{error}") from error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

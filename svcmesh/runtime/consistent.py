@@ -113,8 +113,10 @@ class ConsistentStore:
             )
             self.service.keeper = self.keeper
 
-    async def start(self, host: str, port: int) -> None:
+    async def start(self, host: str, port: int, others: Sequence[Methods] = ()) -> None:
         """Listen for other agents' calls, and look after the group.
+
+        `others` is what may be called besides the store's own.
 
         Raises:
             OSError: The address cannot be bound.
@@ -122,7 +124,7 @@ class ConsistentStore:
         if self.group is None or self.keeper is None:
             return
         group, service = self.group, self.service
-        methods = Methods(
+        own = Methods(
             {
                 "store.write": service.handle_write,
                 "store.query": service.handle_query,
@@ -133,7 +135,7 @@ class ConsistentStore:
             {"raft": group.handle_raft},
             servers_only=frozenset({"raft", "raft.snapshot"}),
         )
-        self._server = RpcServer(methods, rules=self._accept_rules)
+        self._server = RpcServer(joint((own, *others)), rules=self._accept_rules)
         await self._server.start(host, port)
         self._spawn(group.run())
         self._spawn(self.keeper.run())
@@ -267,6 +269,15 @@ class ConsistentStore:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(_report)
+
+
+def joint(offered: Sequence[Methods]) -> Methods:
+    """All that several parts of an agent offer to others."""
+    return Methods(
+        {name: call for one in offered for name, call in one.calls.items()},
+        {name: note for one in offered for name, note in one.notes.items()},
+        frozenset[str]().union(*(one.servers_only for one in offered)),
+    )
 
 
 def _report(task: "asyncio.Task[None]") -> None:

@@ -64,7 +64,8 @@ class Discovery:
             name=config.node_name,
             node_id=NodeId(state.node_id),
             epoch=state.epoch,
-            expects_peers=bool(config.start_join or config.retry_join) or state.rejoins,
+            expects_peers=bool(config.start_join or config.retry_join)
+            or bool(state.lan.known_peers),
             now=loop.time(),
             rng=Random(),
         )
@@ -125,9 +126,13 @@ class Discovery:
     def publish_node(self, config: AgentConfig) -> None:
         """Publish our node as the configuration has it."""
         family = "ipv6" if ":" in config.advertise_addr else "ipv4"
-        addresses = dict.fromkeys(
-            ("lan", f"lan_{family}", "wan", f"wan_{family}"), config.advertise_addr
-        )
+        family_wan = "ipv6" if ":" in config.advertise_addr_wan else "ipv4"
+        addresses = {
+            "lan": config.advertise_addr,
+            f"lan_{family}": config.advertise_addr,
+            "wan": config.advertise_addr_wan,
+            f"wan_{family_wan}": config.advertise_addr_wan,
+        }
         self.catalog.put_own(
             NodeRecord(
                 name=config.node_name,

@@ -22,10 +22,16 @@ class Joiner:
     """Joins one pool: `gossip` gives its running member."""
 
     def __init__(
-        self, gossip: Callable[[], Gossip], tasks: BackgroundTasks, *, replays: bool
+        self,
+        gossip: Callable[[], Gossip],
+        tasks: BackgroundTasks,
+        *,
+        replays: bool,
+        what: str = "the cluster",
     ) -> None:
         """`replays`: joining by ourselves, we want the events that were missed meanwhile."""
         self._gossip, self._tasks, self._replays = gossip, tasks, replays
+        self._what = what
         self._retrying: asyncio.Task[None] | None = None
 
     async def join(self, addresses: Sequence[str], *, is_start: bool = False) -> int:
@@ -43,7 +49,7 @@ class Joiner:
             lines = [f"{count} error{'s' if count > 1 else ''} occurred:"]
             lines += [f"\t* Failed to join {target}: {why}" for target, why in result.errors]
             raise JoinError("\n".join([*lines, "", ""]))
-        logger.info("joined the cluster: contacted=%d", result.contacted)
+        logger.info("joined %s: contacted=%d", self._what, result.contacted)
         return result.contacted
 
     def keep_trying(

@@ -1,8 +1,7 @@
 """This agent's member of its data center's gossip pool: settings, tags, and what its events do."""
 
-import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -33,20 +32,20 @@ from gossip.types import Address, MemberName
 from svcmesh import __version__
 from svcmesh.catalog.records import NodeId
 from svcmesh.config import AgentConfig
-from svcmesh.insight import sentence
+from svcmesh.insight import verdict
 from svcmesh.membership import LanAdmission, local_tags
 from svcmesh.runtime.catalog import CatalogRuntime
+from svcmesh.runtime.conflicts import ConflictLog
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.keyring import KeyringFile
 from svcmesh.runtime.ownstate import OwnState
 
 logger = logging.getLogger("agent.serf")
 
+WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104 -- compared with, not bound
+
 DEAD_NODE_RECLAIM_S: Final = 30.0
 """After this long a failed member's name may return from another address (as in Consul)."""
-
-CONFLICT_LOG_S: Final = 60.0
-"""A name conflict is logged once in this time; gossip repeats it every few seconds."""
 
 
 class LanPool:
@@ -62,10 +61,11 @@ class LanPool:
         keyring: Keyring | None,
         events: EventRuntime,
     ) -> None:
-        self._config, self._state, self._keyring, self._events = config, state, keyring, events
+        self._config, self._state, self._events = config, state, events
+        self.keyring = keyring
         self._gossip: Gossip | None = None
         self._catalog: CatalogRuntime | None = None
-        self._conflict_logged_at: dict[str, float] = {}
+        self._conflicts = ConflictLog(config.node_name)
         self._listeners: list[Callable[[], None]] = [state.note_change]
 
     async def start(self, catalog: CatalogRuntime, keyring_file: KeyringFile) -> Gossip:
@@ -83,10 +83,10 @@ class LanPool:
             advertise=Address(config.advertise_addr, config.ports.serf_lan),
             tags=_tags(config, state.node_id),
             incarnation=state.incarnation,
-            keyring=self._keyring,
+            keyring=self.keyring,
             save_keys=keyring_file.save,
-            clocks=state.clocks,
-            known_peers=state.peers if state.rejoins else (),
+            clocks=state.lan.clocks,
+            known_peers=state.lan.known_peers,
             on_event=self._on_event,
             admit=LanAdmission(
                 name=config.node_name,
@@ -95,6 +95,7 @@ class LanPool:
                 is_server=config.server,
             ),
         )
+        state.watch(state.lan, self._gossip)
         return self._gossip
 
     def listen(self, on_members: Callable[[], None]) -> None:
@@ -138,7 +139,7 @@ class LanPool:
                     "found a lost peer again: %s %s after %.0f s", peer.name, peer.address, lost_s
                 )
             case NameConflict():
-                self._on_name_conflict(event)
+                self._conflicts.note(event)
             case QueryReceived() | NameVoteFinished():
                 # As in Consul, an agent has no answers of its own, and votes on names are off.
                 return
@@ -166,7 +167,7 @@ class LanPool:
                         member.name, NodeId(str(node_id)), is_peer="svcmesh" in tags
                     )
             case MemberFailed():
-                logger.info("member failed: %s, %s", where, self._verdict(member.name))
+                logger.info("member failed: %s, %s", where, verdict(self.gossip, member.name))
                 catalog.member_failed(member.name)
             case MemberLeft():
                 logger.info("member left: %s", where)
@@ -174,27 +175,6 @@ class LanPool:
             case MemberReaped():
                 logger.info("member reaped: %s", where)
                 catalog.member_gone(member.name)
-
-    def _verdict(self, name: MemberName) -> str:
-        """By whom and why a member was declared failed."""
-        steps = self.gossip.accusations(name)
-        return sentence(steps[-1][1]) if steps else "with too many others to remember why"
-
-    def _on_name_conflict(self, conflict: NameConflict) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._conflict_logged_at.get(conflict.name, -CONFLICT_LOG_S) < CONFLICT_LOG_S:
-            return
-        self._conflict_logged_at[conflict.name] = now
-        claimant = Address.from_packed(conflict.claimant.addr, conflict.claimant.port)
-        if conflict.name == self._config.node_name:
-            logger.error("another agent at %s uses our node name %s", claimant, conflict.name)
-        else:
-            logger.warning(
-                "name conflict: %s is at %s, also claimed from %s",
-                conflict.name,
-                conflict.holder,
-                claimant,
-            )
 
 
 def gossip_config(config: AgentConfig) -> GossipConfig:
@@ -215,7 +195,9 @@ def gossip_config(config: AgentConfig) -> GossipConfig:
     )
 
 
-def _tags(config: AgentConfig, node_id: str) -> Mapping[str, str]:
+def _tags(config: AgentConfig, node_id: str) -> dict[str, str]:
+    # Our servers look for us in the WAN pool where we are in the LAN, unless told otherwise.
+    is_elsewhere = config.serf_wan_addr not in (config.bind_addr, *WILDCARDS)
     return local_tags(
         version=__version__,
         node_id=node_id,
@@ -224,4 +206,6 @@ def _tags(config: AgentConfig, node_id: str) -> Mapping[str, str]:
         server_port=config.ports.server,
         bootstrap=config.bootstrap,
         bootstrap_expect=config.bootstrap_expect,
+        wan_join_port=config.ports.serf_wan,
+        wan_join_addr=config.serf_wan_addr if is_elsewhere else "",
     )

@@ -14,13 +14,36 @@ from gossip.types import Incarnation
 from svcmesh.config import AgentConfig
 from svcmesh.runtime.keeping import StateKeeper
 from svcmesh.runtime.writer import GroupCommitter
-from svcmesh.storage import INDEX_BLOCK, DataDir
+from svcmesh.storage import INDEX_BLOCK, LAN_FILES, WAN_FILES, DataDir, PoolFiles
 
 HOUSEKEEPING_S: Final = 1.0
 """How often a changed incarnation and the index are looked after; changed peers are at once."""
 
 SAVE_PAUSE_S: Final = 0.1
 """Between two writes of the peers, however fast they change."""
+
+
+class PoolState:
+    """What earlier runs knew of one gossip pool, and what this one keeps of it."""
+
+    def __init__(self, data_dir: DataDir, files: PoolFiles, *, rejoin_after_leave: bool) -> None:
+        self._data_dir, self._files = data_dir, files
+        self._peers, left_before = data_dir.peers(files)
+        self.clocks = data_dir.clocks(files)
+        stays = not left_before or rejoin_after_leave
+        self.known_peers = list(self._peers) if stays else []
+        """Members of the last run, to be looked for."""
+        self.replays = self.clocks is not None and stays
+        """Whether events that were missed while we were down are wanted."""
+        self._peers_file: dict[str, bytes | None] = {}
+
+    def plan(self, gossip: Gossip, *, has_left: bool) -> dict[str, bytes | None]:
+        """What is to be on disk now."""
+        peers = gossip.peers()
+        if has_left or peers != self._peers:
+            self._peers = peers
+            self._peers_file = self._data_dir.peers_file(peers, self._files, left=has_left)
+        return self._data_dir.clocks_file(gossip.clocks, self._files) | self._peers_file
 
 
 class OwnState:
@@ -41,31 +64,32 @@ class OwnState:
         wall_ms = time.time_ns() // 1_000_000
         self.epoch = data_dir.next_epoch(wall_ms=wall_ms)
         self.incarnation = Incarnation(data_dir.next_incarnation(wall_s=wall_ms // 1000))
+        """The first to use, in every pool."""
         self.index_start = data_dir.next_index_block(wall_ms=wall_ms)
-        self.peers, left_before = data_dir.peers()
-        self.clocks = data_dir.clocks()
-        stays = not left_before or config.rejoin_after_leave
-        self.replays = self.clocks is not None and stays
-        """Whether events that were missed while we were down are wanted."""
-        self.rejoins = bool(self.peers) and stays
-        """Whether members of the last run are looked for."""
+        rejoin = config.rejoin_after_leave
+        self.lan = PoolState(data_dir, LAN_FILES, rejoin_after_leave=rejoin)
+        self.wan = PoolState(data_dir, WAN_FILES, rejoin_after_leave=rejoin)
         self.has_left = False
         """Whether this run ended by leaving; the next one then looks for nobody."""
         self._data_dir = data_dir
         self._keeper = StateKeeper(committer)
         self._index_reserved = self.index_start + INDEX_BLOCK
-        self._peers_file: dict[str, bytes | None] = {}
+        self._members: list[tuple[PoolState, Gossip]] = []
         self._changed = asyncio.Event()
+
+    def watch(self, pool: PoolState, gossip: Gossip) -> None:
+        """Keep what is to be kept of our member of a pool from now on."""
+        self._members.append((pool, gossip))
 
     def note_change(self) -> None:
         """Have `run` save soon: members or the epoch have changed."""
         self._changed.set()
 
-    async def run(self, gossip: Gossip, index: Callable[[], int]) -> None:
+    async def run(self, index: Callable[[], int]) -> None:
         """Keep the disk up to date, until cancelled. `index` is the catalog's."""
         while True:
             is_noted = await self._next_change()
-            await self.save(gossip, index())
+            await self.save(index())
             if is_noted:
                 await asyncio.sleep(SAVE_PAUSE_S)
 
@@ -80,23 +104,16 @@ class OwnState:
         self._changed.clear()
         return True
 
-    async def save(self, gossip: Gossip, index: int) -> None:
+    async def save(self, index: int) -> None:
         """Bring what is on disk up to date; what it refuses is tried again the next time."""
-        peers = gossip.peers()
-        if self.has_left or peers != self.peers:
-            self.peers = peers
-            self._peers_file = self._data_dir.peers_file(peers, left=self.has_left)
+        wanted = self._data_dir.epoch_file(self.epoch)
+        for pool, gossip in self._members:
+            wanted |= pool.plan(gossip, has_left=self.has_left)
+        if self._members:
+            highest = max(int(gossip.incarnation) for _, gossip in self._members)
+            wanted |= self._data_dir.incarnation_file(highest)
         reserved = self._index_reserved
         if index > reserved - INDEX_BLOCK // 2:
             reserved += INDEX_BLOCK
-        is_kept = await self._keeper.keep(
-            {
-                **self._data_dir.epoch_file(self.epoch),
-                **self._data_dir.incarnation_file(int(gossip.incarnation)),
-                **self._data_dir.clocks_file(gossip.clocks),
-                **self._data_dir.index_file(reserved),
-                **self._peers_file,
-            }
-        )
-        if is_kept:
+        if await self._keeper.keep(wanted | self._data_dir.index_file(reserved)):
             self._index_reserved = reserved

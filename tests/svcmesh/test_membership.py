@@ -1,6 +1,16 @@
+import pytest
+
 from gossip.serf.events import Member, MemberStatus
 from gossip.types import Address, Incarnation, MemberName
-from svcmesh.membership import LanAdmission, alive_servers, local_tags, server_address
+from svcmesh.membership import (
+    LanAdmission,
+    WanAdmission,
+    alive_servers,
+    local_tags,
+    server_address,
+    wan_join_target,
+    wan_tags,
+)
 
 OUR_ID = "00000000-0000-4000-8000-000000000001"
 OTHER_ID = "00000000-0000-4000-8000-000000000002"
@@ -15,6 +25,8 @@ def tags(*, node_id: str = OTHER_ID, is_server: bool = False, dc: str = "dc1") -
         server_port=8300,
         bootstrap=False,
         bootstrap_expect=3,
+        wan_join_port=8302,
+        wan_join_addr="",
     )
 
 
@@ -56,6 +68,63 @@ def test_a_client_passes_for_one_of_consuls_by_its_tags() -> None:
 def test_a_server_announces_its_port_and_how_many_servers_it_expects() -> None:
     server = tags(is_server=True)
     assert (server["role"], server["port"], server["expect"]) == ("consul", "8300", "3")
+    assert server["wan_join_port"] == "8302"
+
+
+def test_a_server_passes_for_one_of_consuls_in_the_wan_pool_by_its_tags() -> None:
+    assert without_svcmesh(wan_tags(tags(is_server=True))) == {
+        "role": "consul",
+        "dc": "dc1",
+        "segment": "",
+        "id": OTHER_ID,
+        "vsn": "2",
+        "vsn_min": "2",
+        "vsn_max": "3",
+        "build": "0.1.0:",
+        "acls": "0",
+        "port": "8300",
+        "expect": "3",
+        "raft_vsn": "3",
+    }
+
+
+def test_the_wan_pool_admits_servers_under_the_name_of_their_data_center() -> None:
+    admit = WanAdmission(name="me.dc1", node_id=OUR_ID)
+    server = wan_tags(tags(is_server=True, dc="dc2"))
+    assert admit([member("n1.dc2", server), member("n2.dc2", without_svcmesh(server))]) is None
+    assert admit([member("n1.dc2", tags(dc="dc2"))]) == "Member 'n1.dc2' is not a server"
+    assert admit([member("n1.dc2", {**server, "port": "x"})]) == "Member 'n1.dc2' is not a server"
+    assert admit([member("n1.dc1", server)]) == (
+        "Member 'n1.dc1' is not named after its datacenter"
+    )
+    left = member("old", tags(), MemberStatus.LEFT)
+    assert admit([left]) is None
+
+
+def test_a_second_server_with_our_node_id_is_refused_in_the_wan_pool() -> None:
+    admit = WanAdmission(name="me.dc1", node_id=OUR_ID)
+    twin = wan_tags(tags(node_id=OUR_ID, is_server=True, dc="dc2"))
+    assert admit([member("n1.dc2", twin)]) is not None
+    # Ourselves, before our data center was renamed.
+    assert admit([member("me.dc2", twin, MemberStatus.FAILED)]) is None
+
+
+@pytest.mark.parametrize(
+    ("its_tags", "target"),
+    [
+        ({"wan_join_port": "8302"}, "127.0.0.9:8302"),
+        ({"wan_join_port": "8302", "wan_join_addr": "::5"}, "[::5]:8302"),
+        ({}, None),
+        ({"wan_join_port": "0"}, None),
+        ({"wan_join_port": "65536"}, None),
+        ({"wan_join_port": "8302", "wan_join_addr": "example.com"}, None),
+        ({"wan_join_port": "8302", "role": "node"}, None),
+    ],
+)
+def test_where_a_server_is_found_in_the_wan_pool(
+    its_tags: dict[str, str], target: str | None
+) -> None:
+    assert wan_join_target(member("n1", {"role": "consul", **its_tags})) == target
 
 
 def test_members_of_our_data_center_and_plain_serfs_are_admitted() -> None:

@@ -37,6 +37,7 @@ from svcmesh.coordinates import NodeCoordinates
 from svcmesh.doctor import Examination
 from svcmesh.errors import JoinError, UnknownMemberError
 from svcmesh.explaining import Explainer
+from svcmesh.federation import DcPlace, DcServer
 from svcmesh.healthlog import HealthLog
 from svcmesh.insight import Standing
 from svcmesh.metrics import Metrics
@@ -117,7 +118,9 @@ class FakeReloading:
 
 @dataclass
 class FakePool:
-    """A pool of one member, `n1`, that does what it is told."""
+    """A pool of one member that does what it is told."""
+
+    member: str = "n1"
 
     report: KeyReport = field(default_factory=lambda: KeyReport(1, answers=1))
     asked: list[tuple[KeyOperation, bytes, int]] = field(default_factory=list)
@@ -130,9 +133,41 @@ class FakePool:
         return self.report
 
     def force_leave(self, name: str, *, prune: bool) -> None:
-        if name != "n1":
+        if name != self.member:
             raise UnknownMemberError(name)
         self.left.append((name, prune))
+
+
+@dataclass
+class FakeWan:
+    """The data centers that a test says there are; a pool if it gives one."""
+
+    pool: FakePool | None = None
+    table: list[Member] = field(default_factory=list)
+    found: list[DcPlace] = field(default_factory=lambda: [DcPlace("dc1", ())])
+    known_servers: list[DcServer] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
+
+    def members(self) -> Sequence[Member]:
+        return self.table
+
+    def datacenters(self) -> Sequence[str]:
+        return [place.name for place in self.found]
+
+    def servers(self, datacenter: str) -> Sequence[DcServer]:
+        return [one for one in self.known_servers if one.datacenter == datacenter]
+
+    async def places(self) -> Sequence[DcPlace]:
+        return self.found
+
+    def stats(self) -> Mapping[str, object]:
+        return {} if self.pool is None else {"health_score": 0, "encrypted": False}
+
+    async def join(self, address: str) -> int:
+        if self.pool is None:
+            raise JoinError("Must be a server to join WAN cluster")
+        self.joined.append(address)
+        return 1
 
 
 @dataclass
@@ -169,6 +204,7 @@ class FakeAgent:
         )
         self.coordinates = NodeCoordinates(self.view, agents=lambda: self.agent_coordinates.items())
         self.pool = FakePool()
+        self.wan = FakeWan()
         self.logs = LogStreams()
         self.events = EventRuntime(
             node="n1",

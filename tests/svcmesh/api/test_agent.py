@@ -7,7 +7,8 @@ from svcmesh.catalog.records import TaggedAddress
 from svcmesh.config import Change, DefinitionChanges, Reload
 from svcmesh.config.settings import BY_PATH
 from svcmesh.errors import ConfigError, NameReservedError, StorageError
-from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, config, member, run
+from svcmesh.federation import DcPlace
+from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, FakePool, config, member, run
 
 
 def test_self_describes_config_member_and_statistics() -> None:
@@ -118,18 +119,44 @@ def test_a_name_that_is_not_unicode_is_shown_with_replacement_marks() -> None:
     run(scenario, FakeAgent(table=[member("a\udcff", k="\udcfe")]))
 
 
-def test_the_wan_pool_is_a_server_itself_and_nobody_for_a_client() -> None:
-    async def server(client: Client, _: FakeAgent) -> None:
-        (own,) = (await client.get("/v1/agent/members?wan=1")).json
-        assert (own["Name"], own["Port"]) == ("n1.dc1", 8302)
-
-    async def client_agent(client: Client, _: FakeAgent) -> None:
+def test_the_wan_pool_is_listed_by_name() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
         assert (await client.get("/v1/agent/members?wan=1")).json == []
+        agent.wan.table = [member("n2.dc2"), member("n1.dc1")]
+        listed = (await client.get("/v1/agent/members?wan=1")).json
+        assert [each["Name"] for each in listed] == ["n1.dc1", "n2.dc2"]
 
-    run(server, FakeAgent(config=config(server=True)))
-    run(
-        client_agent, FakeAgent(config=config(dev=False, **{"data-dir": "/x", "bind": "127.0.0.1"}))
-    )
+    run(scenario)
+
+
+def test_the_wan_pool_has_statistics_of_its_own() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        assert "serf_wan" not in (await client.get("/v1/agent/self")).json["Stats"]
+        agent.wan.pool = FakePool()
+        agent.wan.table = [member("n1.dc1"), member("n2.dc2", MemberStatus.FAILED)]
+        agent.wan.found = [DcPlace("dc1", ()), DcPlace("dc2", ())]
+        stats = (await client.get("/v1/agent/self")).json["Stats"]
+        assert stats["consul"]["known_datacenters"] == "2"
+        assert stats["serf_wan"] == {
+            "encrypted": "false",
+            "failed": "1",
+            "health_score": "0",
+            "left": "0",
+            "members": "2",
+        }
+
+    run(scenario)
+
+
+def test_joining_over_the_wan_needs_a_server() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        answer = await client.put("/v1/agent/join/10.2.0.1?wan=1")
+        assert (answer.status, answer.text) == (500, "Must be a server to join WAN cluster")
+        agent.wan.pool = FakePool()
+        assert (await client.put("/v1/agent/join/10.2.0.1?wan=1")).status == 200
+        assert (agent.wan.joined, agent.joined) == (["10.2.0.1"], [])
+
+    run(scenario)
 
 
 def test_segments_are_refused() -> None:
@@ -326,7 +353,6 @@ def test_a_join_that_reaches_nobody_says_why() -> None:
             "1 error occurred:\n\t* Failed to join down: refused\n\n",
         )
         assert (await client.put("/v1/agent/join/")).status == 500
-        assert (await client.put("/v1/agent/join/x?wan=1")).status == 501
 
     run(scenario)
 

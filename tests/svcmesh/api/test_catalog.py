@@ -6,6 +6,7 @@ import pytest
 from svcmesh.catalog.changes import ExternalNode, NodeHealthChanged, OwnNode
 from svcmesh.catalog.records import CheckRecord, NodeId, NodeRecord, ServiceRecord, TaggedAddress
 from svcmesh.errors import NameReservedError
+from svcmesh.federation import DcPlace
 from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, run
 
 WEB = ServiceRecord(id="web-1", name="web", tags=("a", "b"), port=80, address="10.0.0.9")
@@ -430,8 +431,10 @@ def test_a_record_that_could_not_be_replicated_is_refused() -> None:
     run(scenario)
 
 
-def test_datacenters_lists_our_own() -> None:
-    async def scenario(client: Client, _: FakeAgent) -> None:
+def test_datacenters_are_listed_in_the_order_that_the_wan_gives() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
         assert (await client.get("/v1/catalog/datacenters?dc=other")).json == ["dc1"]
+        agent.wan.found = [DcPlace("dc1", ()), DcPlace("far", ()), DcPlace("dc2", ())]
+        assert (await client.get("/v1/catalog/datacenters")).json == ["dc1", "far", "dc2"]
 
     run(scenario)

@@ -7,8 +7,9 @@ import pytest
 from gossip import Coordinate
 from svcmesh.catalog.changes import ExternalNode
 from svcmesh.catalog.records import NodeRecord
+from svcmesh.federation import DcPlace
 
-from .fakes import Client, FakeAgent, member, run
+from .fakes import Client, FakeAgent, run
 
 COORD = {"Vec": [0.1, 0.2, 0, 0, 0, 0, 0, 0], "Error": 0.5, "Adjustment": 0.001, "Height": 0.002}
 PLACE = Coordinate((0.1, 0.2, 0, 0, 0, 0, 0, 0), 0.5, 0.001, 0.002)
@@ -102,14 +103,15 @@ def test_a_blocking_query_waits_for_the_next_picture() -> None:
     run(scenario)
 
 
-def test_the_data_center_has_the_coordinates_of_its_servers() -> None:
+def test_every_data_center_has_the_coordinates_of_its_servers() -> None:
     async def scenario(client: Client, agent: FakeAgent) -> None:
-        agent.table = [member("n1", role="consul"), member("n2", role="node")]
-        agent.agent_coordinates = {"n1": PLACE, "n2": PLACE}
-        agent.coordinates.refresh()
+        agent.wan.found = [DcPlace("dc1", (("n1", PLACE),)), DcPlace("dc2", ())]
         answer = await client.get("/v1/coordinate/datacenters")
         entry = {"Node": "n1", "Segment": "", "Coord": COORD}
-        assert answer.json == [{"Datacenter": "dc1", "AreaID": "wan", "Coordinates": [entry]}]
+        assert answer.json == [
+            {"Datacenter": "dc1", "AreaID": "wan", "Coordinates": [entry]},
+            {"Datacenter": "dc2", "AreaID": "wan", "Coordinates": []},
+        ]
 
     run(scenario)
 

@@ -1,15 +1,18 @@
 """`/v1/operator/keyring`, `/v1/agent/force-leave/` and `/v1/agent/monitor`."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 import aiohttp
 import pytest
 
 from gossip import KeyOperation, KeyReport, MemberName
+from svcmesh.config import load_config
 
-from .fakes import Client, FakeAgent, run, serving
+from .fakes import Client, FakeAgent, FakePool, run, serving
 
 KEY, KEY_TEXT = b"k" * 16, "a2tra2tra2tra2tra2traw=="
 N1, N2 = MemberName("n1"), MemberName("n2")
@@ -107,6 +110,55 @@ def test_a_member_is_forced_to_leave() -> None:
         assert (answer.status, answer.text) == (500, "agent: No node found with name 'nobody'")
 
     run(scenario)
+
+
+def test_a_server_is_forced_to_leave_both_pools() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.wan.pool = FakePool("n1.dc1")
+        assert (await client.put("/v1/agent/force-leave/n1")).status == 200
+        assert (agent.pool.left, agent.wan.pool.left) == ([("n1", False)], [("n1.dc1", False)])
+        assert (await client.put("/v1/agent/force-leave/n1.dc1?prune")).status == 200
+        assert (await client.put("/v1/agent/force-leave/n1?wan")).status == 200
+        assert agent.pool.left == [("n1", False)]
+        assert agent.wan.pool.left[1:] == [("n1.dc1", True), ("n1.dc1", False)]
+        assert (await client.put("/v1/agent/force-leave/n2")).status == 500
+
+    run(scenario)
+
+
+def test_the_keys_of_both_pools_are_listed_the_wans_first() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.wan.pool = FakePool(report=KeyReport(3, answers=3, keys_of={N1: ("a",)}))
+        rings = (await client.get("/v1/operator/keyring")).json
+        assert [(ring["WAN"], ring["NumNodes"]) for ring in rings] == [(True, 3), (False, 1)]
+        rings = (await client.get("/v1/operator/keyring?local-only=1")).json
+        assert [ring["WAN"] for ring in rings] == [False]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("encrypt_wan", "query", "changed"),
+    [
+        (None, "", ("wan", "lan")),
+        (KEY_TEXT, "", ("lan",)),
+        (KEY_TEXT, "?wan", ("wan",)),
+    ],
+)
+def test_a_key_is_changed_where_it_is_used(
+    encrypt_wan: str | None, query: str, changed: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = tmp_path / "agent.json"
+    path.write_text(json.dumps({"encrypt_wan": encrypt_wan or ""}))
+
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.wan.pool = FakePool()
+        path = f"/v1/operator/keyring{query}"
+        assert (await client.call("POST", path, json={"Key": KEY_TEXT})).status == 200
+        asked = {"lan": agent.pool.asked, "wan": agent.wan.pool.asked}
+        assert {name for name, one in asked.items() if one} == set(changed)
+
+    run(scenario, FakeAgent(config=load_config({"dev": True, "node": "n1"}, [path])))
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -246,7 +246,7 @@ def test_harmless_keys_of_consuls_are_warnings_that_name_file_and_key(write: Wri
         {"default_intention_policy": "deny"},
         {"watches": [{"type": "nodes"}]},
         {"connect": {"enabled": True}},
-        {"retry_join_wan": ["x"]},
+        {"primary_gateways": ["x"]},
         {"disable_host_node_id": False},
     ],
     ids=lambda content: next(iter(content)),
@@ -450,10 +450,33 @@ def test_services_alone_can_be_read_from_files_that_are_no_whole_configuration(
     assert [service.name for service in load_services([path])] == ["web"]
 
 
-def test_a_wan_port_is_said_to_have_no_effect() -> None:
-    config = load_config({"dev": True, "serf-wan-port": 9302}, [])
-    assert any("ports.serf_wan has no effect" in warning for warning in config.warnings)
-    assert not load_config({"dev": True}, []).warnings
+def test_the_wan_is_where_the_lan_is_unless_told_otherwise() -> None:
+    def wan(**flags: str) -> tuple[str, str]:
+        config = load_config({"dev": True, "bind": "10.0.0.1", **flags}, [])
+        return config.serf_wan_addr, config.advertise_addr_wan
+
+    assert wan() == ("10.0.0.1", "10.0.0.1")
+    assert wan(advertise="192.0.2.1") == ("10.0.0.1", "192.0.2.1")
+    assert wan(**{"advertise-wan": "192.0.2.1"}) == ("10.0.0.1", "192.0.2.1")
+    assert wan(**{"serf-wan-bind": "10.9.0.1"}) == ("10.9.0.1", "10.9.0.1")
+    assert wan(**{"serf-wan-bind": "0.0.0.0"}) == ("0.0.0.0", "10.0.0.1")
+    with pytest.raises(ConfigError, match="Advertise WAN address cannot be"):
+        wan(**{"advertise-wan": "0.0.0.0"})
+    with pytest.raises(ConfigError, match="serf_wan cannot contain multiple addresses"):
+        wan(**{"serf-wan-bind": "10.0.0.1 10.0.0.2"})
+
+
+def test_only_a_server_joins_over_the_wan(tmp_path: Path) -> None:
+    client: dict[str, object] = {"data-dir": str(tmp_path), "bind": "127.0.0.1"}
+    (warning,) = load_config({**client, "retry-join-wan": ["x"]}, []).warnings
+    assert warning.startswith("retry_join_wan has no effect")
+    with pytest.raises(ConfigError, match="start_join_wan: only a server"):
+        load_config({**client, "join-wan": ["x"]}, [])
+    with pytest.raises(ConfigError, match="start_join_wan: only a server"):
+        load_config({"dev": True, "join-wan": ["x"], "serf-wan-port": -1}, [])
+    config = load_config({"dev": True, "retry-join-wan": ["x"], "join-wan": ["y"]}, [])
+    assert (config.retry_join_wan, config.start_join_wan) == (("x",), ("y",))
+    assert not config.warnings
 
 
 # -- health checks ------------------------------------------------------------------------------
