@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "rtt": Entry("cli.rtt", "rtt", "Estimates network round trip time between nodes"),
     "services": Entry("cli.services", "services", "Interact with services"),
     "simulate": Entry("cli.simulate", "simulate", "Simulates a cluster under faults"),
+    "tls": Entry("cli.tls", "tls", "Makes certificate authorities and certificates"),
     "validate": Entry("cli.validate", "validate", "Validate configuration files or folders"),
     "version": Entry("cli.version", "version", "Prints the version"),
     "why": Entry("cli.why", "why", "Shows why a node or a service has the state it has"),

@@ -1,0 +1,231 @@
+"""TLS as an operator has it: certificates by command, agents that change over, strangers."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import urllib.error
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.interop.processes import (
+    Svcmesh,
+    ended_afterwards,
+    require_program,
+    wait_until,
+)
+
+pytestmark = pytest.mark.interop
+
+SERVERS = ("127.0.70.2", "127.0.70.3", "127.0.70.4")
+CLIENT = "127.0.70.5"
+STRANGER = "127.0.70.6"
+CONSUL = os.environ.get("CONSUL_BINARY") or shutil.which("consul")
+OURS = [sys.executable, "-m", "cli"]
+
+CERTIFICATES = """
+ca_file = "{folder}/consul-agent-ca.pem"
+cert_file = "{folder}/dc1-{kind}-consul-0.pem"
+key_file = "{folder}/dc1-{kind}-consul-0-key.pem"
+"""
+
+
+def make(program: list[str], folder: Path, *arguments: str) -> None:
+    folder.mkdir(exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run(
+        [*program, "tls", *arguments],
+        cwd=folder,
+        env=environment,
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
+
+
+def make_all(program: list[str], folder: Path) -> None:
+    make(program, folder, "ca", "create")
+    for kind in ("-server", "-client", "-cli"):
+        make(program, folder, "cert", "create", kind)
+
+
+@pytest.mark.parametrize("authority", ["consul", "svcmesh"])
+def test_authorities_of_consul_and_ours_sign_for_each_other(tmp_path: Path, authority: str) -> None:
+    openssl = require_program("openssl")
+    if CONSUL is None:
+        pytest.skip("consul is not installed")
+    programs = {"consul": [CONSUL], "svcmesh": OURS}
+    make(programs[authority], tmp_path, "ca", "create")
+    for program in programs.values():
+        for kind in ("-server", "-client", "-cli"):
+            make(program, tmp_path, "cert", "create", kind)
+    certificates = sorted(tmp_path.glob("dc1-*[0-9].pem"))
+    assert len(certificates) == 6
+    ca = str(tmp_path / "consul-agent-ca.pem")
+    for certificate in certificates:
+        for purpose in ("sslserver", "sslclient"):
+            subprocess.run(
+                [openssl, "verify", "-purpose", purpose, "-CAfile", ca, str(certificate)],
+                check=True,
+                capture_output=True,
+            )
+
+
+class Agents:
+    """Three servers and a client, whose TLS comes from a file each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.servers = [
+            self._agent(f"s{n}", address, "server", "-server", "-bootstrap-expect", "3")
+            for n, address in enumerate(SERVERS)
+        ]
+        self.client = self._agent("c", CLIENT, "client")
+        self.all = [*self.servers, self.client]
+
+    def _agent(self, name: str, address: str, kind: str, *flags: str) -> Svcmesh:
+        self.configure(name, kind, "")
+        joins = [flag for one in SERVERS for flag in ("-retry-join", one)]
+        file = str(self.folder / f"{name}.hcl")
+        again = ("-retry-interval", "1s", "-hcl", "ports { https = 8501 }")
+        certificates = ("-config-file", file)
+        return Svcmesh(name, address, self.folder, *flags, *joins, *again, *certificates)
+
+    def configure(self, name: str, kind: str, more: str) -> None:
+        text = CERTIFICATES.format(folder=self.folder, kind=kind) + more
+        (self.folder / f"{name}.hcl").write_text(text)
+
+    def put(self, key: str) -> bool:
+        return bool(self.client.http(f"/v1/kv/{key}", method="PUT", body=key))
+
+    def wait_until_store_works(self) -> None:
+        def works() -> bool:
+            try:
+                return self.put("ready")
+            except urllib.error.HTTPError:
+                return False
+
+        wait_until(works, within_s=30, what=f"a write\n{self.client.output()}")
+
+
+@pytest.fixture
+def agents(tmp_path: Path) -> Iterator[Agents]:
+    make_all(OURS, tmp_path)
+    started = Agents(tmp_path)
+    with ended_afterwards(*started.all):
+        for one in started.all:
+            one.wait_until_up()
+        started.wait_until_store_works()
+        yield started
+
+
+def refused_by_anyone(agents: Agents, reason: str) -> int:
+    """How many connections the servers have refused for a reason."""
+    counts = []
+    for server in agents.servers:
+        statistics = server.http("/v1/agent/self")["Stats"]["rpc"]
+        counts.append(int(statistics.get(f"refused.{reason}", "0")))
+    return sum(counts)
+
+
+def test_a_cluster_changes_over_to_mutual_tls_without_losing_a_write(agents: Agents) -> None:
+    is_over = threading.Event()
+    failures: list[str] = []
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        while not is_over.is_set():
+            try:
+                agents.put(f"k/{written}")
+                written += 1
+            except OSError as error:
+                failures.append(str(error))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for more in (
+            "verify_outgoing = true",
+            "verify_outgoing = true verify_server_hostname = true",
+            "verify_outgoing = true verify_server_hostname = true verify_incoming = true",
+        ):
+            for agent in agents.all:
+                kind = "client" if agent is agents.client else "server"
+                agents.configure(agent.name, kind, more)
+                agent.http("/v1/agent/reload", method="PUT")
+            before = written
+            wait_until(lambda: written > before + 50, within_s=20, what="writes go on")  # noqa: B023
+    finally:
+        is_over.set()
+        writer.join()
+    assert not failures
+    assert len(agents.client.http("/v1/kv/k/?keys")) == written
+    assert refused_by_anyone(agents, "not-encrypted") == 0
+
+    # Whoever has no certificate of ours gets no key, and the log says why.
+    others = agents.folder / "others"
+    make_all(OURS, others)
+    for number, (text, reason) in enumerate(
+        (
+            ("", "not-encrypted"),
+            (f'ca_file = "{agents.folder}/consul-agent-ca.pem" verify_outgoing = true',
+             "no-certificate"),
+            (CERTIFICATES.format(folder=others, kind="client")
+             + f'ca_file = "{agents.folder}/consul-agent-ca.pem" verify_outgoing = true',
+             "unknown-authority"),
+        )
+    ):  # fmt: skip
+        stranger = Svcmesh(
+            *(f"x{number}", STRANGER, agents.folder, "-retry-join", SERVERS[0], "-hcl", text)
+        )
+        with ended_afterwards(stranger):
+            stranger.wait_until_up()
+            wait_until(lambda: len(stranger.statuses()) > 4, within_s=20, what="joined")  # noqa: B023
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                stranger.http("/v1/kv/ready")
+            assert refused.value.code == 500
+            assert refused_by_anyone(agents, reason) > 0
+            log = "".join(server.output() for server in agents.servers)
+            assert "refused a connection from 127.0.0.1: it" in log
+            assert "no connection to 127.0.70." in stranger.output()
+
+    # The leader's death costs no more than without TLS.
+    leader = agents.client.http("/v1/status/leader")
+    [dying] = [one for one in agents.servers if leader.startswith(f"{one.address}:")]
+    dying.kill()
+    agents.wait_until_store_works()
+    assert len(agents.client.http("/v1/kv/k/?keys")) == written
+
+
+def test_the_command_line_reaches_https_with_a_certificate(agents: Agents) -> None:
+    folder, server = agents.folder, agents.servers[0]
+    agents.configure(server.name, "server", "verify_incoming_https = true")
+    server.http("/v1/agent/reload", method="PUT")
+
+    def members(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*OURS, "members", f"-http-addr=https://{server.address}:8501", *flags],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+
+    ca = str(folder / "consul-agent-ca.pem")
+    cert, key = (str(folder / f"dc1-cli-consul-0{end}.pem") for end in ("", "-key"))
+    flags = (f"-ca-file={ca}", f"-client-cert={cert}", f"-client-key={key}")
+    named = "-tls-server-name=server.dc1.consul"
+    done = members(*flags, named)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "127.0.70.5:8301" in done.stdout
+    done = members(
+        CONSUL_CACERT=ca, CONSUL_CLIENT_CERT=cert, CONSUL_CLIENT_KEY=key,
+        CONSUL_TLS_SERVER_NAME="localhost",
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "x509: " in members(*flags).stderr, "no certificate for its address"
+    assert members(f"-ca-file={ca}", named).returncode == 1, "no certificate of ours"
