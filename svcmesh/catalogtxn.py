@@ -6,7 +6,7 @@ this agent's copy, and another agent may write in between.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 from svcmesh.catalog.codec import replication_problem
 from svcmesh.catalog.records import Body, CheckRecord, Kind, NodeRecord, ServiceRecord
@@ -25,7 +25,14 @@ from svcmesh.registration import (
 READ: Final = "get"
 VERBS: Final = frozenset({"set", "cas", "get", "delete", "delete-cas"})
 
-KINDS: Final = {"node": Kind.NODE, "service": Kind.SERVICE, "check": Kind.CHECK}
+NodeKind = Literal[Kind.NODE, Kind.SERVICE, Kind.CHECK]
+"""Kinds of records that belong to a node: a transaction is about no others."""
+
+KINDS: Final[dict[str, NodeKind]] = {
+    "node": Kind.NODE,
+    "service": Kind.SERVICE,
+    "check": Kind.CHECK,
+}
 """What operations are on, by the name of their field in lower case."""
 
 _TOUCHED: Final = -1
@@ -39,7 +46,7 @@ class Operation:
     """One operation, decoded. `record` holds no more than the verb needs."""
 
     verb: str
-    kind: Kind
+    kind: NodeKind
     node: str
     node_id: str
     """Says which node is meant, when `node` is empty."""
@@ -62,7 +69,7 @@ class Step:
     shows: tuple[Kind, str] | None = None
 
 
-def parse_operation(kind: Kind, value: object) -> Operation:
+def parse_operation(kind: NodeKind, value: object) -> Operation:
     """Read what an operation's `Node`, `Service` or `Check` holds.
 
     Raises:
@@ -254,7 +261,7 @@ def _publish(node: str, body: Body, shows: tuple[Kind, str]) -> Step:
     return Step(node, bodies=(body,), shows=shows)
 
 
-def _parse_operation(kind: Kind, value: object) -> Operation:
+def _parse_operation(kind: NodeKind, value: object) -> Operation:
     fields = Fields(value)
     verb = fields.string("Verb")
     name = kind.name.capitalize()

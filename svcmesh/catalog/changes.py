@@ -22,7 +22,8 @@ class ExternalNode:
     """A node without an agent: any agent may write its records."""
 
     name: str
-    """In lower case. The `NodeRecord` has the name as it was written."""
+    """In lower case. The `NodeRecord` has the name as it was written. Empty: no node, but what any
+    agent may write besides, that is prepared queries."""
 
 
 Owner = OwnNode | ExternalNode

@@ -23,6 +23,7 @@ from svcmesh.catalog.records import (
     Kind,
     NodeId,
     NodeRecord,
+    QueryRecord,
     ServiceRecord,
     TaggedAddress,
 )
@@ -97,6 +98,28 @@ def encode_body(body: Body) -> bytes:
                 body.type,
                 body.definition,
             ]
+        case QueryRecord():
+            fields = [
+                body.id,
+                body.name,
+                body.claim,
+                body.service,
+                body.session,
+                body.token,
+                body.template_type,
+                body.template_regexp,
+                body.removes_empty_tags,
+                body.nearest_n,
+                body.datacenters,
+                body.only_passing,
+                body.ignored_checks,
+                body.near,
+                body.tags,
+                None if body.node_meta is None else dict(body.node_meta),
+                None if body.service_meta is None else dict(body.service_meta),
+                body.dns_ttl,
+                body.are_targets,
+            ]
     packed: bytes = msgpack.packb(fields, use_bin_type=True, unicode_errors="surrogateescape")
     return packed
 
@@ -127,6 +150,8 @@ def body_key(body: Body, *, node: str = "") -> RecordKey:
             return RecordKey(node, Kind.SERVICE, body.id)
         case CheckRecord():
             return RecordKey(node, Kind.CHECK, body.id)
+        case QueryRecord():
+            return RecordKey("", Kind.QUERY, body.id)
 
 
 def decode_body_untrusted(kind: str, record_id: str, raw: bytes) -> Body | None:
@@ -177,10 +202,37 @@ def decode_body_untrusted(kind: str, record_id: str, raw: bytes) -> Body | None:
                     definition=take.text(),
                 )
                 return check if check.id == record_id else None
+            case Kind.QUERY:
+                query = _decode_query(take)
+                return query if query.id == record_id else None
             case _:
                 return None
     except DecodeError:
         return None
+
+
+def _decode_query(take: "_Fields") -> QueryRecord:
+    return QueryRecord(
+        id=take.text(),
+        name=take.text(),
+        claim=take.number(),
+        service=take.text(),
+        session=take.text(),
+        token=take.text(),
+        template_type=take.text(),
+        template_regexp=take.text(),
+        removes_empty_tags=take.next(bool),
+        nearest_n=take.number(),
+        datacenters=take.given_texts(),
+        only_passing=take.next(bool),
+        ignored_checks=take.given_texts(),
+        near=take.text(),
+        tags=take.given_texts(),
+        node_meta=take.given_text_pairs(),
+        service_meta=take.given_text_pairs(),
+        dns_ttl=take.text(),
+        are_targets=take.next(bool),
+    )
 
 
 def _tagged_address(value: Raw) -> TaggedAddress:
@@ -604,6 +656,19 @@ class _Fields:
     def texts_or_none(self) -> tuple[str, ...]:
         values = self.next_or_none(list) or ()
         return tuple(_checked(value, str) for value in values)
+
+    def given_texts(self) -> tuple[str, ...] | None:
+        """Texts; nil for texts that were never given."""
+        values = self.next_or_none(list)
+        return None if values is None else tuple(_checked(value, str) for value in values)
+
+    def given_text_pairs(self) -> tuple[tuple[str, str], ...] | None:
+        """Texts by name, by name; nil as above."""
+        values = self.next_or_none(dict)
+        if values is None:
+            return None
+        pairs = ((_checked(k, str), _checked(v, str)) for k, v in values.items())
+        return tuple(sorted(pairs))
 
     def text(self) -> str:
         return _checked(self._any(), str)

@@ -71,6 +71,10 @@ class ExternalStore:
         """Every live record."""
         return (e for e, _ in self._space.winners.values() if e.raw is not None)
 
+    def read_clock(self, *, wall_ms: int) -> int:
+        """A reading above every earlier one and every one witnessed."""
+        return self._clock.tick(wall_ms=wall_ms)
+
     def write(
         self,
         origin: Origin,

@@ -1,4 +1,4 @@
-"""What the catalog holds: node, service and check records, as every agent replicates them.
+"""What the catalog holds: nodes, services, checks, prepared queries; every agent has a copy.
 
 A record is a value: it is replaced whole, never patched in part. Field names follow Consul's HTTP
 API in snake case. How records are versioned and spread is `replica.py`'s business.
@@ -23,6 +23,7 @@ class Kind(StrEnum):
     NODE = "n"
     SERVICE = "s"
     CHECK = "c"
+    QUERY = "q"
 
 
 class HealthStatus(StrEnum):
@@ -93,4 +94,45 @@ class CheckRecord:
     """How an external check is to be run: a JSON object as Consul's API has it. Empty: none."""
 
 
-Body = NodeRecord | ServiceRecord | CheckRecord
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueryRecord:
+    """A prepared query: a question about a service, under a name.
+
+    It belongs to no node, so any agent may write it. Of collections, None is one that was never
+    given; the API tells it from an empty one.
+    """
+
+    id: str
+    """A UUID in lower case."""
+    name: str
+    """Unique in any letter case, or empty: a query bound to a session, or the template that takes
+    every name. When both sides of a split gave a name away, the earlier `claim` has it."""
+    claim: int
+    """A reading of the hybrid clock, from when the query took its name."""
+    service: str
+    session: str = ""
+    """It goes when this session ends. Empty: it stays."""
+    token: str = ""
+    template_type: str = ""
+    """Empty: no template."""
+    template_regexp: str = ""
+    removes_empty_tags: bool = False
+    nearest_n: int = 0
+    """So many of the nearest other data centers are asked when there is no instance here."""
+    datacenters: tuple[str, ...] | None = None
+    """Those that are asked after them, in this order."""
+    are_targets: bool = False
+    """Whether `datacenters` were given as Consul's later releases name them."""
+    only_passing: bool = False
+    ignored_checks: tuple[str, ...] | None = None
+    near: str = ""
+    """A node, `_agent` or `_ip`. Empty: in random order."""
+    tags: tuple[str, ...] | None = None
+    """Tags to have, and behind a `!` tags not to have."""
+    node_meta: tuple[tuple[str, str], ...] | None = None
+    service_meta: tuple[tuple[str, str], ...] | None = None
+    dns_ttl: str = ""
+    """A duration. Empty: as for any answer about the service."""
+
+
+Body = NodeRecord | ServiceRecord | CheckRecord | QueryRecord

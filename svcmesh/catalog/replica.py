@@ -203,6 +203,10 @@ class Replica:
         self._publisher.delete_own(kind, record_id, now=now)
         return self._take_effects()
 
+    def read_clock(self, *, wall_ms: int) -> int:
+        """A reading of the hybrid clock of external records, above all before it."""
+        return self._holdings.external.read_clock(wall_ms=wall_ms)
+
     def put_external(
         self, node_name: str, body: Body, *, now: float, wall_ms: int
     ) -> list[CatalogEffect]:

@@ -30,6 +30,8 @@ class Part(StrEnum):
     """The checks that decide on the health of one service's instances."""
     COORDINATES = "coordinates"
     """Where the nodes are in the network."""
+    QUERIES = "queries"
+    """The prepared queries."""
 
 
 class Topic(NamedTuple):
@@ -43,6 +45,7 @@ NODES = Topic(Part.NODES)
 SERVICES = Topic(Part.SERVICES)
 CHECKS = Topic(Part.CHECKS)
 COORDINATES = Topic(Part.COORDINATES)
+QUERIES = Topic(Part.QUERIES)
 
 
 def node_topic(name: str) -> Topic:

@@ -16,7 +16,7 @@ Every change of what is shown raises `index` by one and stamps the rows and topi
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import assert_never
+from typing import Final, assert_never
 
 from svcmesh.catalog.changes import (
     ExternalNode,
@@ -28,7 +28,15 @@ from svcmesh.catalog.changes import (
     RecordChanged,
     ViewChange,
 )
-from svcmesh.catalog.records import CheckRecord, Kind, NodeId, NodeRecord, ServiceRecord
+from svcmesh.catalog.queries import QueryTable
+from svcmesh.catalog.records import (
+    CheckRecord,
+    Kind,
+    NodeId,
+    NodeRecord,
+    QueryRecord,
+    ServiceRecord,
+)
 from svcmesh.catalog.topics import Topic, Watch
 from svcmesh.catalog.view_index import RowsListener, ShownRows
 from svcmesh.catalog.view_rows import (
@@ -40,6 +48,9 @@ from svcmesh.catalog.view_rows import (
     ServiceRow,
     merge_tags,
 )
+
+NOBODY: Final = ExternalNode("")
+"""Whom the records belong to that belong to no node."""
 
 
 class CatalogView:
@@ -56,6 +67,8 @@ class CatalogView:
         self._waiting: dict[str, list[NodeRow]] = {}
         """Nodes that would be shown under a name that another one has."""
         self._rows = ShownRows(index_start)
+        self.queries = QueryTable()
+        """The prepared queries; their topic is `QUERIES`."""
 
     # -- lookups ----------------------------------------------------------------------------
 
@@ -173,7 +186,20 @@ class CatalogView:
         self._rows.touch_coordinates()
         self._rows.commit()
 
+    def _apply_query(self, query_id: str, new: QueryRecord | None) -> None:
+        if new is None:
+            self.queries.remove(query_id)
+        else:
+            self.queries.put(new, index=self._rows.index)
+        self._rows.touch_queries()
+
     def _apply_record(self, change: RecordChanged) -> None:
+        if change.kind is Kind.QUERY:
+            # Of an agent's node, or of a named one, it is nothing that anybody would write.
+            if change.owner == NOBODY:
+                assert change.new is None or isinstance(change.new, QueryRecord)
+                self._apply_query(change.id, change.new)
+            return
         node = self._node_of(change.owner)
         new = change.new
         match new:
@@ -184,6 +210,8 @@ class CatalogView:
             case CheckRecord():
                 if not (node.is_own and new.id == SERF_CHECK_ID):
                     self._set_check(node, new)
+            case QueryRecord():
+                raise AssertionError("a query belongs to no node")
             case None:
                 self._remove(node, change.kind, change.id)
                 self._forget_if_empty(change.owner, node)
@@ -200,6 +228,8 @@ class CatalogView:
             case Kind.CHECK:
                 if not (node.is_own and record_id == SERF_CHECK_ID):
                     self._remove_check(node, record_id)
+            case Kind.QUERY:
+                raise AssertionError("a query belongs to no node")
             case _:
                 assert_never(kind)
 

@@ -13,6 +13,7 @@ from svcmesh.catalog.topics import (
     CHECKS,
     COORDINATES,
     NODES,
+    QUERIES,
     SERVICES,
     Part,
     Topic,
@@ -45,7 +46,7 @@ class ShownRows:
         self._not_passing: dict[str, dict[CheckRow, None]] = {}
         self._sorted: tuple[NodeRow, ...] | None = None
         self._nodes_index = self._services_index = self._checks_index = self.index
-        self._coordinates_index = self.index
+        self._coordinates_index = self._queries_index = self.index
         self._nodes_gone_index = self._services_gone_index = self.index
         """When the last node or service name went: the index of those that are not there."""
         self._watches = Watches()
@@ -143,6 +144,8 @@ class ShownRows:
                 return self._checks_index
             case Part.COORDINATES:
                 return self._coordinates_index
+            case Part.QUERIES:
+                return self._queries_index
             case Part.NODE | Part.NODE_CHECKS:
                 node = self._nodes.get(topic.key)
                 if node is None:
@@ -304,8 +307,13 @@ class ShownRows:
 
     def touch_coordinates(self) -> None:
         """Some node is elsewhere."""
-        self._coordinates_index = self.index
+        self._coordinates_index = self._queries_index = self.index
         self._touch(COORDINATES)
+
+    def touch_queries(self) -> None:
+        """Some prepared query is another one."""
+        self._queries_index = self.index
+        self._touch(QUERIES)
 
     def _touch_node(self, node: NodeRow) -> None:
         node.modify_index = node.rows_index = self._nodes_index = self.index

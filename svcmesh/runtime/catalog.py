@@ -74,6 +74,10 @@ class CatalogRuntime:
             )
         )
 
+    def read_clock(self) -> int:
+        """A reading of the hybrid clock of external records, above all before it."""
+        return self.replica.read_clock(wall_ms=_wall_ms())
+
     # -- the member table -------------------------------------------------------------------
 
     def member_alive(self, name: str, node_id: NodeId, *, is_peer: bool) -> None:

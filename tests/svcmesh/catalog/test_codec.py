@@ -36,6 +36,7 @@ from svcmesh.catalog.records import (
     Kind,
     NodeId,
     NodeRecord,
+    QueryRecord,
     ServiceRecord,
     TaggedAddress,
 )
@@ -98,7 +99,31 @@ checks = st.builds(
     type=texts,
     definition=texts,
 )
-bodies = st.one_of(nodes, services, checks)
+given_texts = st.one_of(st.none(), st.lists(texts, max_size=3).map(tuple))
+given_pairs = st.one_of(st.none(), maps.map(lambda given: tuple(sorted(given.items()))))
+queries = st.builds(
+    QueryRecord,
+    id=texts,
+    name=texts,
+    claim=st.integers(0, 2**63 - 1),
+    service=texts,
+    session=texts,
+    token=texts,
+    template_type=texts,
+    template_regexp=texts,
+    removes_empty_tags=st.booleans(),
+    nearest_n=st.integers(0, 2**63 - 1),
+    datacenters=given_texts,
+    are_targets=st.booleans(),
+    only_passing=st.booleans(),
+    ignored_checks=given_texts,
+    near=texts,
+    tags=given_texts,
+    node_meta=given_pairs,
+    service_meta=given_pairs,
+    dns_ttl=texts,
+)
+bodies = st.one_of(nodes, services, checks, queries)
 
 
 def key_of(body: Body, node: str) -> RecordKey:
@@ -109,6 +134,8 @@ def key_of(body: Body, node: str) -> RecordKey:
             return RecordKey(node, Kind.SERVICE, body.id)
         case CheckRecord():
             return RecordKey(node, Kind.CHECK, body.id)
+        case QueryRecord():
+            return RecordKey("", Kind.QUERY, body.id)
 
 
 @st.composite
