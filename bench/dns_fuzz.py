@@ -18,14 +18,15 @@ from random import Random
 from dnslib import DNSError, DNSRecord
 
 from dnsserver import DnsConfig, DnsCounters, Responder, ServicePool, Stamp
-from dnsserver.directory import NodeAnswer, ServerAnswer, ServiceAnswer
+from dnsserver.directory import NodeAnswer, QueryAnswer, ServerAnswer, ServiceAnswer
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 NAMES = (
     "web.service.svcmesh", "blue.web.service.consul", "_web._tcp.service.dc1.svcmesh", "svcmesh",
     "n1.node.svcmesh", "0a000001.addr.svcmesh", "1.0.0.10.in-addr.arpa", "example.com", "",
-    "many.service.svcmesh", "host.service.svcmesh", "no.query.svcmesh", "no.service.svcmesh",
+    "many.service.svcmesh", "host.service.svcmesh", "no.query.svcmesh", "many.query.svcmesh",
+    "no.service.svcmesh",
 )  # fmt: skip
 TYPES = (1, 2, 5, 6, 12, 15, 16, 28, 33, 41, 64, 251, 252, 255, 65535)
 
@@ -69,6 +70,11 @@ class Directory:
 
     def service(self, name: str, tag: str | None) -> ServicePool:
         return self._pools.get(name, self._empty)
+
+    def prepared_query(self, name: str, datacenter: str | None, client: str) -> QueryAnswer | None:
+        if name != "many":
+            return None
+        return QueryAnswer("many", self._pools["many"], "dc1", ttl_s=3)
 
     def services_by_address(self, address: str) -> tuple[ServiceAnswer, ...]:
         return ()

@@ -2,13 +2,23 @@
 
 from dnsserver.config import DnsConfig, RecursorConfig, ServerLimits, SoaConfig
 from dnsserver.counters import DnsCounters
-from dnsserver.directory import Directory, NodeAnswer, ServerAnswer, ServiceAnswer, Stamp
+from dnsserver.directory import (
+    AskOthers,
+    Directory,
+    NodeAnswer,
+    QueryAnswer,
+    ServerAnswer,
+    ServiceAnswer,
+    Stamp,
+    Unanswerable,
+)
 from dnsserver.errors import DnsBindError, DnsConfigError, DnsServerError
 from dnsserver.pool import ServicePool
 from dnsserver.responder import Responder
 from dnsserver.server import DnsServer
 
 __all__ = [
+    "AskOthers",
     "Directory",
     "DnsBindError",
     "DnsConfig",
@@ -17,6 +27,7 @@ __all__ = [
     "DnsServer",
     "DnsServerError",
     "NodeAnswer",
+    "QueryAnswer",
     "RecursorConfig",
     "Responder",
     "ServerAnswer",
@@ -25,4 +36,5 @@ __all__ = [
     "ServicePool",
     "SoaConfig",
     "Stamp",
+    "Unanswerable",
 ]

@@ -3,7 +3,7 @@
 How the records become bytes and what is left out when they do not fit is `message.py`'s business.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import assert_never
@@ -11,11 +11,19 @@ from typing import assert_never
 from dnsserver import records
 from dnsserver.addresses import address_of_reverse, pack_address
 from dnsserver.config import DnsConfig, ServiceTtls
-from dnsserver.directory import Directory, NodeAnswer, Stamp
+from dnsserver.directory import (
+    AskOthers,
+    Directory,
+    NodeAnswer,
+    QueryAnswer,
+    Stamp,
+    Unanswerable,
+)
 from dnsserver.labels import split_labels
-from dnsserver.names import AddressName, NodeName, ServiceName, UnbuiltName, parse_name
+from dnsserver.names import AddressName, NodeName, QueryName, ServiceName, UnbuiltName, parse_name
 from dnsserver.nameservers import nameserver_records
 from dnsserver.node_records import node_address_records, node_meta_records
+from dnsserver.pool import ServicePool
 from dnsserver.records import Record, address_record, name_record
 from dnsserver.service_records import ServiceLookup, Target
 from dnsserver.shuffling import Mixture
@@ -68,6 +76,8 @@ class Answer:
     answers: list[Record] = field(default_factory=list)
     authority: list[Record] = field(default_factory=list)
     additional: list[Record] = field(default_factory=list)
+    is_for_subnet: bool = False
+    """Whether it is meant for the client's subnet, as far as the client has told it."""
     has_soa: bool = False
     """Whether it says what time it is, as the serial."""
     unresolved: list[bytes] = field(default_factory=list)
@@ -90,6 +100,8 @@ class Question:
     """For the SOA."""
     resolved: Mapping[bytes, Sequence[Record]] = field(default_factory=dict)
     """What recursors said about host names."""
+    client: str = ""
+    """The address that the answer is for: the client's, or what it says of its subnet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,14 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Awaited:
+    """A question that can be looked up only when others have answered."""
+
+    plan: Callable[[], Awaitable[Plan]]
+    """It does not raise."""
+
+
+@dataclass(frozen=True, slots=True)
 class NotOurs:
     """The question is for recursors."""
 
@@ -117,7 +137,7 @@ class Answerer:
         self._zones = Zones(config)
         self._ttls = ServiceTtls(config.service_ttl_s)
 
-    def plan(self, question: Question) -> Plan | NotOurs:
+    def plan(self, question: Question) -> Plan | Awaited | NotOurs:
         """Look a question up."""
         labels = split_labels(question.name.lower())
         zone = self._zones.find(labels)
@@ -142,7 +162,7 @@ class Answerer:
 
     def _look_up(
         self, question: Question, zone: Zone, labels: tuple[bytes, ...], depth: int
-    ) -> Plan:
+    ) -> Plan | Awaited:
         name = parse_name(labels[: -len(zone.labels)], question.type)
         match name:
             case None:
@@ -157,6 +177,8 @@ class Answerer:
                 # Differs from Consul in letter case only: the owner is the name as it was asked.
                 record = address_record(question.name, packed, self._config.node_ttl_s)
                 return _plan(Answer(answers=[record]), _ALWAYS)
+            case QueryName():
+                return self._query(question, zone, name, depth)
             case UnbuiltName():
                 return _plan(self._unknown(question, zone))
             case _:
@@ -169,19 +191,80 @@ class Answerer:
         stamp = pool.stamp if pool.is_complete else None
         if not len(pool):
             return _plan(self._unknown(question, zone), stamp if self._directory.is_ready else None)
-        lookup = ServiceLookup(
+        lookup = self._service_lookup(
+            question,
+            zone,
+            pool,
+            ttl_s=self._ttls.ttl_s(name.service),
+            datacenter=name.datacenter or self._directory.datacenter,
+        )
+        return self._instances(question, zone, lookup, stamp, depth)
+
+    def _query(self, question: Question, zone: Zone, name: QueryName, depth: int) -> Plan | Awaited:
+        found = self._directory.prepared_query(name.query, name.datacenter, question.client)
+        match found:
+            case None:
+                return _plan(self._unknown(question, zone))
+            case Unanswerable():
+                return _plan(Answer(rcode=records.SERVFAIL))
+            case QueryAnswer():
+                return self._selected(question, zone, found, depth)
+            case AskOthers():
+
+                async def plan() -> Plan:
+                    answer = await found.ask()
+                    if answer is None:
+                        return _plan(Answer(rcode=records.SERVFAIL))
+                    return self._selected(question, zone, answer, depth)
+
+                return Awaited(plan)
+            case _:
+                assert_never(found)
+
+    def _selected(self, question: Question, zone: Zone, found: QueryAnswer, depth: int) -> Plan:
+        """The plan for what a prepared query selects."""
+        pool = found.pool
+        stamp = pool.stamp if found.is_kept and pool.is_complete else None
+        if not len(pool):
+            return _plan(self._unknown(question, zone), stamp if self._directory.is_ready else None)
+        ttl_s = self._ttls.ttl_s(found.service.lower()) if found.ttl_s is None else found.ttl_s
+        lookup = self._service_lookup(
+            question, zone, pool, ttl_s=ttl_s, datacenter=found.datacenter
+        )
+        plan = self._instances(question, zone, lookup, stamp, depth)
+
+        def draw(first: int, mixture: Mixture) -> Answer:
+            # As in Consul: who is near may be selected by where the client is.
+            return replace(plan.draw(first, mixture), is_for_subnet=True)
+
+        return replace(plan, draw=draw)
+
+    def _service_lookup(
+        self, question: Question, zone: Zone, pool: ServicePool, *, ttl_s: int, datacenter: str
+    ) -> ServiceLookup:
+        return ServiceLookup(
             pool=pool,
             name=question.name,
             type=question.type,
-            ttl_s=self._ttls.ttl_s(name.service),
+            ttl_s=ttl_s,
             zone=zone,
-            datacenter=name.datacenter or self._directory.datacenter,
+            datacenter=datacenter,
             answers_max=question.answers_max,
             bytes_max=question.bytes_max,
             a_record_limit=self._config.a_record_limit,
             alias_records_max=question.alias_records_max,
             adds_node_meta=self._config.enable_additional_node_meta_txt,
         )
+
+    def _instances(
+        self,
+        question: Question,
+        zone: Zone,
+        lookup: ServiceLookup,
+        stamp: Stamp | None,
+        depth: int,
+    ) -> Plan:
+        """The plan for instances, of which there are some."""
         if not lookup.beginnings:
             return _plan(self._negative(question, zone, records.NOERROR), stamp)
         if lookup.may_alias:
@@ -252,6 +335,9 @@ class Answerer:
             answers_max = self._config.small_answers_max
             inner = replace(question, name=target, type=records.ANY, answers_max=answers_max)
             plan = self._look_up(inner, zone, labels, depth - 1)
+            if isinstance(plan, Awaited):
+                # What has to be asked for elsewhere is no more than an alias.
+                return []
             found = plan.draw(int(mixture.rng.random() * plan.beginnings), mixture)
             answer.unresolved += found.unresolved
             return found.answers[:answers_max] if found.is_of_service else found.answers

@@ -28,7 +28,8 @@ class Entry:
     """The responses to one question, without their ids."""
 
     __slots__ = (
-        "expires_at_utc", "has_opt", "is_cut", "rcode", "responses", "schedule", "sized", "stamp",
+        "expires_at_utc", "has_opt", "is_cut", "is_for_subnet", "rcode", "responses", "schedule",
+        "sized", "stamp",
     )  # fmt: skip
 
     def __init__(self, stamp: Stamp, schedule: Schedule, expires_at_utc: float = math.inf) -> None:
@@ -40,6 +41,8 @@ class Entry:
         """Whether responses leave something out."""
         self.has_opt = False
         """Whether responses end with an OPT record without options."""
+        self.is_for_subnet = False
+        """Whether the client's subnet is echoed as what responses are meant for."""
         self.sized = 0
         """What the cache has counted of it."""
 

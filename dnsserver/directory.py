@@ -4,6 +4,7 @@ Names are looked up without regard to letter case; the implementation folds them
 answers from memory, at once.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -64,6 +65,33 @@ class ServerAnswer:
     address: str
 
 
+@dataclass(frozen=True, slots=True)
+class QueryAnswer:
+    """What a prepared query selects."""
+
+    service: str
+    pool: "ServicePool"
+    datacenter: str
+    """Where the instances are, in lower case."""
+    ttl_s: int | None = None
+    """None: that of the service."""
+    is_kept: bool = True
+    """False: the next client, or the next query, may have another answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskOthers:
+    """What a prepared query selects has to be asked for elsewhere."""
+
+    ask: Callable[[], Awaitable[QueryAnswer | None]]
+    """None: nobody could say. It does not raise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswerable:
+    """There is such a prepared query, and it cannot be executed under this name."""
+
+
 class Directory(Protocol):
     """The cluster as DNS needs it."""
 
@@ -91,6 +119,14 @@ class Directory(Protocol):
 
         Consul, too, answers NXDOMAIN for both. The pool is the directory's: it changes it as the
         catalog changes.
+        """
+
+    def prepared_query(
+        self, name: str, datacenter: str | None, client: str
+    ) -> QueryAnswer | AskOthers | Unanswerable | None:
+        """What a prepared query selects for a client at this address; None: there is none.
+
+        Without a data center, or in our own, a query of ours is meant.
         """
 
     def services_by_address(self, address: str) -> tuple[ServiceAnswer, ...]:

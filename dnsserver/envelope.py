@@ -79,10 +79,10 @@ def response_flags(query: Query, answer: Answer, *, is_cut: bool, has_recursors:
     return flags
 
 
-def opt_record(query: Query) -> bytes:
+def opt_record(query: Query, answer: Answer) -> bytes:
     """Return our OPT: version 0 whatever was asked, no DO, the client's size and subnet echoed."""
     if query.edns is None:
         return b""
-    options = query.edns.subnet_option
+    options = query.edns.subnet_echo(is_for_subnet=answer.is_for_subnet)
     fixed = _OPT_FIXED.pack(records.OPT, query.edns.udp_bytes, 0, len(options))
     return ROOT + fixed + options

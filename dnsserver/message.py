@@ -28,7 +28,7 @@ def encode_response(
 
     `sets_tc`: whether TC says so; `has_recursors`: what RA says. Answers are never reordered.
     """
-    opt = opt_record(query) if answer.has_edns else b""
+    opt = opt_record(query, answer) if answer.has_edns else b""
     bytes_max = room.bytes_max - len(opt)
     answers_max = room.answers_max if answer.is_of_service else None
     match answer.run:

@@ -5,7 +5,8 @@
                                 `service` may only be left out when SRV is asked
     NODE.node[.DC]              a node; its name may contain dots
     HEX.addr[.anything]         the address that is spelled in hex
-    NAME.query|connect|ingress  features that are not here: answered as unknown names
+    NAME.query[.DC]             what a prepared query selects; its name may contain dots
+    NAME.connect|ingress        features that are not here: answered as unknown names
 
 The rightmost keyword decides. `_udp` is a tag like any other, as in Consul.
 """
@@ -40,11 +41,17 @@ class AddressName:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryName:
+    query: str
+    datacenter: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class UnbuiltName:
     """A name of a kind that would be looked up, and is never found."""
 
 
-Name = ServiceName | NodeName | AddressName | UnbuiltName
+Name = ServiceName | NodeName | AddressName | QueryName | UnbuiltName
 
 
 def parse_name(labels: Sequence[bytes], type_: int) -> Name | None:
@@ -72,6 +79,8 @@ def _parse_kind(kind: bytes, before: Sequence[bytes], after: Sequence[bytes]) ->
         return NodeName(".".join(parts), datacenter)
     if kind == b"service":
         return _parse_service(parts, datacenter)
+    if kind == b"query":
+        return QueryName(".".join(parts), datacenter)
     return UnbuiltName()
 
 

@@ -22,11 +22,15 @@ T = TypeVar("T")
 
 
 class RandomOrder(Generic[T]):
-    """A collection in random order, every order equally likely whatever came and went."""
+    """A collection in random order, every order equally likely whatever came and went.
+
+    Without `rng` it is in the order in which items were added; answers keep to it, and nothing can
+    be removed.
+    """
 
     __slots__ = ("_items", "_keys", "_places", "_rng")
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random | None) -> None:
         self._rng = rng
         self._items: list[T] = []
         self._keys: list[Hashable] = []
@@ -42,7 +46,8 @@ class RandomOrder(Generic[T]):
 
     def add(self, key: Hashable, item: T) -> None:
         """Add an item under a key that is not there yet."""
-        at = int(self._rng.random() * (len(self._items) + 1))
+        count = len(self._items)
+        at = count if self._rng is None else int(self._rng.random() * (count + 1))
         self._places[key] = at
         if at == len(self._items):
             self._items.append(item)
@@ -58,6 +63,7 @@ class RandomOrder(Generic[T]):
         at = self._places.pop(key, None)
         if at is None:
             return
+        assert self._rng is not None
         item, last_key = self._items.pop(), self._keys.pop()
         if at < len(self._items):
             self._items[at], self._keys[at] = item, last_key
@@ -68,6 +74,8 @@ class RandomOrder(Generic[T]):
 
         When many are wanted it is always the same order, from `first` on: that is cheaper.
         """
+        if self._rng is None:
+            return iter(self._items)
         if min(wanted, len(self._items)) > MIXED_MAX:
             return rotated(self._items, first)
         return mixture.through(self._items, first)
@@ -120,8 +128,8 @@ class Member:
 class ServicePool:
     """The instances of a service, with a tag or all of them, that may be answered.
 
-    `rng` decides the order in which they are kept. A pool that is not complete gives answers that
-    nobody should keep.
+    `rng` decides the order in which they are kept; without it answers are in the order in which
+    they came. A pool that is not complete gives answers that nobody should keep.
     """
 
     __slots__ = (
@@ -136,7 +144,7 @@ class ServicePool:
         "stamp",
     )
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random | None) -> None:
         self._rng = rng
         self.members: RandomOrder[Member] = RandomOrder(rng)
         self.ipv4: RandomOrder[Member] = RandomOrder(rng)
@@ -150,8 +158,8 @@ class ServicePool:
         self.stamp = Stamp()
 
     @classmethod
-    def of(cls, instances: Iterable[ServiceAnswer], rng: Random) -> "ServicePool":
-        """Return a pool of instances that are all known."""
+    def of(cls, instances: Iterable[ServiceAnswer], rng: Random | None) -> "ServicePool":
+        """Return a pool of instances that are all known; without `rng` their order is kept."""
         pool = cls(rng)
         for key, instance in enumerate(instances):
             pool.put(key, instance)
@@ -170,6 +178,16 @@ class ServicePool:
             addresses = list(dict.fromkeys(packed for packed in found if packed is not None))
             self._addresses[type_] = addresses
         return addresses
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether answers keep the order of the instances."""
+        return self._rng is None
+
+    def renew(self) -> None:
+        """End the answers that were made from it, although it stays as it is."""
+        self.stamp.is_current = False
+        self.stamp = Stamp()
 
     def instances(self) -> tuple[ServiceAnswer, ...]:
         """Return all instances, in the order in which they came."""
@@ -203,8 +221,7 @@ class ServicePool:
 
     def _renew(self) -> None:
         self._addresses.clear()
-        self.stamp.is_current = False
-        self.stamp = Stamp()
+        self.renew()
 
 
 def _is_tagged(instance: ServiceAnswer) -> bool:

@@ -7,6 +7,7 @@ and no compression pointer is ever followed.
 
 import struct
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 
 from dnsserver.errors import QueryRejectedError
 from dnsserver.labels import NAME_BYTES_MAX
@@ -22,6 +23,8 @@ _COUNTS = struct.Struct(">HHHHH")
 _TYPE_AND_CLASS = struct.Struct(">HH")
 _RECORD_FIXED = struct.Struct(">HHIH")
 _SUBNET_FIXED = struct.Struct(">HBB")
+_PREFIX_AT = 6
+"""Of the prefix in the option; the scope follows it."""
 _SUBNET_PREFIX_MAX = {0: 0, 1: 32, 2: 128}
 
 
@@ -35,6 +38,21 @@ class Edns:
     """Four bytes, the DO flag among them; nothing in an answer depends on them."""
     subnet_option: bytes
     """Its client subnet, made ready to echo with scope 0. Empty: none."""
+
+    def subnet_echo(self, *, is_for_subnet: bool) -> bytes:
+        """Return the option to answer with: good for every client, or for this subnet only."""
+        option = self.subnet_option
+        if not option or not is_for_subnet:
+            return option
+        prefix = option[_PREFIX_AT : _PREFIX_AT + 1]
+        return option[: _PREFIX_AT + 1] + prefix + option[_PREFIX_AT + 2 :]
+
+    @property
+    def subnet_address(self) -> str:
+        """The address of the client subnet; empty without one."""
+        packed = self.subnet_option[_PREFIX_AT + 2 :]
+        size = {1: 4, 2: 16}.get(self.subnet_option[_PREFIX_AT - 1] if packed else 0)
+        return "" if size is None else str(ip_address(packed.ljust(size, b"\0")))
 
 
 @dataclass(frozen=True, slots=True)

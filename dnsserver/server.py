@@ -20,7 +20,7 @@ from dnsserver.errors import DnsBindError
 from dnsserver.query import QUERY_BYTES_MAX
 from dnsserver.ratelimit import RateLimiter, Verdict
 from dnsserver.recursion import Recursors
-from dnsserver.responder import Forward, Resolve, Responder
+from dnsserver.responder import Forward, LookUp, Pending, Resolve, Responder
 
 TCP_BACKLOG = 128
 ANY_PORT_ATTEMPTS = 8
@@ -144,13 +144,14 @@ class DnsServer:
         In order, but for those that recursors are asked: nothing waits for them (RFC 7766).
         """
         waiting: set[asyncio.Task[None]] = set()
+        client: str = (writer.get_extra_info("peername") or ("",))[0]
         try:
             served = 0
             while True:
                 async with asyncio.timeout(self._limits.tcp_idle_timeout_s):
                     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
                     packet = await reader.readexactly(length)
-                    response = self._responder.respond_tcp(packet, time.time())
+                    response = self._responder.respond_tcp(packet, time.time(), client)
                     if isinstance(response, bytes):
                         writer.write(_LENGTH.pack(len(response)) + response)
                     elif response is not None:
@@ -176,13 +177,13 @@ class DnsServer:
                 task.cancel()
             writer.close()
 
-    async def _finish_tcp(self, pending: Forward | Resolve, writer: asyncio.StreamWriter) -> None:
+    async def _finish_tcp(self, pending: Pending, writer: asyncio.StreamWriter) -> None:
         response = await self._finisher.finish(pending)
         writer.write(_LENGTH.pack(len(response)) + response)
 
 
 class _Finisher:
-    """Brings answers to an end for which recursors have to be asked, each in a task of its own."""
+    """Brings answers to an end for which others have to be asked, each in a task of its own."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
@@ -198,9 +199,9 @@ class _Finisher:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def finish(self, pending: Forward | Resolve) -> bytes:
+    async def finish(self, pending: Pending) -> bytes:
         """Return the response."""
-        outcome: bytes | Forward | Resolve = pending
+        outcome: bytes | Pending = pending
         while not isinstance(outcome, bytes):
             match outcome:
                 case Forward():
@@ -211,6 +212,9 @@ class _Finisher:
                 case Resolve():
                     found = await self._recursors.resolve(outcome)
                     outcome = self._responder.resume(outcome, found, now_utc=time.time())
+                case LookUp():
+                    plan = await outcome.awaited.plan()
+                    outcome = self._responder.finish_look_up(outcome, plan)
         return outcome
 
     async def close(self) -> None:
@@ -270,7 +274,7 @@ class _UdpListener:
                 return
             if limiter is not None and not self._is_within(limiter, packet, client, ancillary):
                 continue
-            response = respond(packet, now_utc)
+            response = respond(packet, now_utc, client[0])
             if isinstance(response, bytes):
                 self._send(response, client, ancillary)
             elif response is not None:
@@ -293,9 +297,7 @@ class _UdpListener:
                 self._counters.dropped["rate_limit"] += 1
         return False
 
-    def _finish_later(
-        self, pending: Forward | Resolve, client: Address, ancillary: Ancillary
-    ) -> None:
+    def _finish_later(self, pending: Pending, client: Address, ancillary: Ancillary) -> None:
         async def finish() -> None:
             response = await self._finisher.finish(pending)
             if self._sock.fileno() >= 0:

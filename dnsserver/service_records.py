@@ -64,7 +64,8 @@ class ServiceLookup:
     @property
     def beginnings(self) -> int:
         """How many ways there are to begin an answer, all equally likely; 0: there is no answer."""
-        return len(self._drawn_from)
+        count = len(self._drawn_from)
+        return min(count, 1) if self.pool.is_ordered else count
 
     @property
     def may_alias(self) -> bool:

@@ -27,6 +27,7 @@ from svcmesh.insight import PoolInsight
 from svcmesh.membership import alive_servers, server_address
 from svcmesh.metrics import Metrics
 from svcmesh.rpc import Methods
+from svcmesh.runtime.boundqueries import BoundQueries
 from svcmesh.runtime.consistent import ConsistentStore
 from svcmesh.runtime.discovery import Discovery
 from svcmesh.runtime.dns import DnsRuntime
@@ -40,6 +41,7 @@ from svcmesh.runtime.logstream import LogStreams
 from svcmesh.runtime.metrics import MetricsRuntime
 from svcmesh.runtime.ownstate import OwnState
 from svcmesh.runtime.pool import PoolOperations
+from svcmesh.runtime.queries import PreparedQueries, query_engine
 from svcmesh.runtime.reloading import Reloading, applied_with_files, read_at_use
 from svcmesh.runtime.tasks import BackgroundTasks
 from svcmesh.runtime.tls import TLS_SETTINGS, TlsMaterial
@@ -148,6 +150,9 @@ class Agent:
         self._make_store()
         wan_methods = await self._start_wan()
         await self.store.start(self.config.bind_addr, self.config.ports.server, [wan_methods])
+        if self.config.server:
+            bound = BoundQueries(self.view, self._discovery.catalog, self.store.service)
+            self._tasks.spawn(bound.run())
         await self._start_dns()
         await self._start_http()
         self._start_metrics()
@@ -179,6 +184,12 @@ class Agent:
         self.local = self._discovery.local
         self.consistency = self._discovery.consistency
         self.explainer = self._discovery.explainer
+        self.queries = PreparedQueries(
+            query_engine(self.config, self.view, self.coordinates),
+            self._discovery.catalog,
+            sessions=lambda: self.store.service,
+            check_identity=self._discovery.check_identity,
+        )
         self._opened.push_async_callback(self._discovery.close)
 
     async def _start_gossip(self) -> None:
@@ -230,7 +241,9 @@ class Agent:
     async def _start_dns(self) -> None:
         if self.config.ports.dns <= 0:
             return
-        self._dns = DnsRuntime(self.config, self.view, is_ready=lambda: self.is_ready)
+        self._dns = DnsRuntime(
+            self.config, self.view, is_ready=lambda: self.is_ready, queries=self.queries
+        )
         self._opened.push_async_callback(self._dns.close)
         await self._dns.start()
 

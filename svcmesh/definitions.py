@@ -145,8 +145,11 @@ def definition_warnings(definition: ServiceDefinition) -> tuple[str, ...]:
     return (f'Service name "{definition.name}" will not be discoverable via DNS due to {why}',)
 
 
-def check_metadata(meta: Mapping[str, str]) -> str | None:
-    """Say what is wrong with metadata of a node or service, in Consul's words; None: nothing."""
+def check_metadata(meta: Mapping[str, str], *, is_filter: bool = False) -> str | None:
+    """Say what is wrong with metadata of a node or service, in Consul's words; None: nothing.
+
+    With `is_filter` they are what is looked for, and the reserved keys may be among them.
+    """
     if len(meta) > META_PAIRS_MAX:
         return f"Node metadata cannot contain more than {META_PAIRS_MAX} key/value pairs"
     for key, value in meta.items():
@@ -156,7 +159,7 @@ def check_metadata(meta: Mapping[str, str]) -> str | None:
             problem = "Key contains invalid characters"
         elif len(key) > META_KEY_BYTES_MAX:
             problem = f"Key is too long (limit: {META_KEY_BYTES_MAX} characters)"
-        elif key.startswith(META_RESERVED_PREFIX):
+        elif key.startswith(META_RESERVED_PREFIX) and not is_filter:
             problem = f"Key prefix '{META_RESERVED_PREFIX}' is reserved for internal use"
         elif len(value.encode()) > META_VALUE_BYTES_MAX:
             problem = f"Value is too long (limit: {META_VALUE_BYTES_MAX} characters)"

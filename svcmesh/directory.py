@@ -9,12 +9,25 @@ from collections.abc import Callable, Iterable
 from random import Random
 from typing import Final
 
-from dnsserver.directory import NodeAnswer, ServerAnswer, ServiceAnswer, Stamp
+from dnsserver.directory import (
+    AskOthers,
+    NodeAnswer,
+    QueryAnswer,
+    ServerAnswer,
+    ServiceAnswer,
+    Stamp,
+    Unanswerable,
+)
 from dnsserver.pool import ServicePool
 from svcmesh.catalog.health import has_tags, instance_status, is_passing
 from svcmesh.catalog.records import HealthStatus, ServiceRecord
+from svcmesh.catalog.topics import QUERIES
 from svcmesh.catalog.view import CatalogView
 from svcmesh.catalog.view_rows import NodeRow, ServiceRow
+from svcmesh.queries.dns import QueryNames
+from svcmesh.queries.execution import QueryEngine
+from svcmesh.queries.failover import Elsewhere
+from svcmesh.queries.selection import Selection
 
 SERVER_SERVICE: Final = "consul"
 """The service that every server agent publishes of itself."""
@@ -34,38 +47,47 @@ UNKNOWN_NAMES_MAX: Final = 4096
 """Names without instances, and nodes, of which it is remembered that they were asked for."""
 
 UNKNOWN_TAGS_MAX: Final = 64
-"""Tags without instances, of one service, of which the same is remembered."""
+"""Tags without instances, of one service, of which the same is remembered; and selections."""
+
+SELECTIONS_MAX: Final = 64
+"""Selections of one service that are followed."""
+
+_Chosen = str | Selection | None
+"""Which instances of a service: those with a tag, what a prepared query selects, or all of them."""
+
+_Answers = Callable[[ServiceRow], ServiceAnswer | None]
+"""What is answered for an instance; None: it is not one of them."""
 
 
 class _FollowedPool:
     """A pool that is kept like the catalog, and what of the service is not yet in it."""
 
-    def __init__(self, rows: Iterable[ServiceRow], tag: str | None, rng: Random) -> None:
+    def __init__(self, rows: Iterable[ServiceRow], answer: _Answers, rng: Random) -> None:
         self.pool = ServicePool(rng)
-        self._tags = () if tag is None else (tag,)
+        self._answer = answer
         self._pending = dict.fromkeys(rows)
         self.pool.is_complete = not self._pending
 
-    def take_slice(self, answer: Callable[[ServiceRow], ServiceAnswer | None]) -> None:
+    def take_slice(self) -> None:
         """Take up some more of the instances; all of them while none can be answered."""
         pending = self._pending
         taken = 0
         while pending and (taken < SLICE_ROWS or not len(self.pool)):
             row, _ = pending.popitem()
-            self._take(row, answer)
+            self._take(row)
             taken += 1
         self.pool.is_complete = not pending
 
-    def update(self, row: ServiceRow, answer: Callable[[ServiceRow], ServiceAnswer | None]) -> None:
+    def update(self, row: ServiceRow) -> None:
         """Take in what has become of an instance."""
         if not _is_shown(row):
             self._pending.pop(row, None)
             self.pool.discard(row)
         elif row not in self._pending:
-            self._take(row, answer)
+            self._take(row)
 
-    def _take(self, row: ServiceRow, answer: Callable[[ServiceRow], ServiceAnswer | None]) -> None:
-        found = answer(row) if has_tags(row, self._tags) else None
+    def _take(self, row: ServiceRow) -> None:
+        found = self._answer(row)
         if found is None:
             self.pool.discard(row)
         else:
@@ -82,22 +104,30 @@ class CatalogDirectory:
         is_ready: Callable[[], bool],
         rng: Random,
         only_passing: bool = False,
+        queries: QueryEngine | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         """`only_passing` leaves out instances with a warning too, not only critical ones.
 
-        It is the view's listener from now on. `rng` decides the order of instances.
+        It is the view's listener from now on. `rng` decides the order of instances; `queries`
+        executes prepared queries, of which there are none without it, and `elsewhere` asks other
+        data centers for theirs.
         """
         self._view, self._is_ready, self._rng = view, is_ready, rng
         self._only_passing = only_passing
         self.datacenter = view.datacenter.lower()
-        self._pools: dict[str, dict[str | None, _FollowedPool]] = {}
-        """By name and tag; of services that have such instances."""
-        self._unknown: dict[str, dict[str | None, ServicePool]] = {}
-        """Empty pools, by name and tag, of what was asked for in vain; the oldest first."""
+        self._pools: dict[str, dict[_Chosen, _FollowedPool]] = {}
+        """By name and choice; of services that have instances."""
+        self._unknown: dict[str, dict[_Chosen, ServicePool]] = {}
+        """Empty pools, by name and choice, of what was asked for in vain; the oldest first."""
         self._node_stamps: dict[str, Stamp] = {}
         self._node_answers: dict[NodeRow, NodeAnswer] = {}
         """Of the nodes with instances in the pools, which share them."""
+        self._queries: QueryNames | None = None
+        if queries is not None:
+            self._queries = QueryNames(queries, self.selected, instance_answer, rng, elsewhere)
         view.listen(self._on_change)
+        self._watch_queries()
 
     def reconfigure(self, *, only_passing: bool) -> None:
         """Choose anew what is left out. Answers made before must not be used any more."""
@@ -143,11 +173,36 @@ class CatalogDirectory:
             rows = self._view.service_rows(key)
             if not rows or (tag is not None and not self._view.service_has_tag(key, tag)):
                 return self._unknown_pool(key, tag)
-            followed = _FollowedPool(rows, tag, self._rng)
-            self._pools.setdefault(key, {})[tag] = followed
-        if not followed.pool.is_complete:
-            followed.take_slice(self._service_answer)
-        return followed.pool
+            followed = self._follow(key, tag, rows, self._answer_with(tag))
+        return _more_of(followed)
+
+    def selected(self, selection: Selection) -> ServicePool:
+        """Instances that a prepared query selects."""
+        key = selection.service
+        pools = self._pools.get(key, {})
+        followed = pools.get(selection)
+        if followed is None:
+            rows = self._view.service_rows(key)
+            if not rows:
+                return self._unknown_pool(key, selection)
+            selections = [chosen for chosen in pools if isinstance(chosen, Selection)]
+            if len(selections) >= SELECTIONS_MAX:
+                pools.pop(selections[0]).pool.renew()
+            followed = self._follow(
+                key,
+                selection,
+                rows,
+                lambda row: self._known_answer(row) if selection.takes(row) else None,
+            )
+        return _more_of(followed)
+
+    def prepared_query(
+        self, name: str, datacenter: str | None, client: str
+    ) -> QueryAnswer | AskOthers | Unanswerable | None:
+        """What a prepared query selects for a client at this address."""
+        if self._queries is None:
+            return None
+        return self._queries.look_up(name, datacenter, client)
 
     def services_by_address(self, address: str) -> tuple[ServiceAnswer, ...]:
         """Instances whose own address this is, whatever their health."""
@@ -164,17 +219,39 @@ class CatalogDirectory:
             if row.node.is_own and is_passing(row)
         )
 
-    def _unknown_pool(self, key: str, tag: str | None) -> ServicePool:
+    def _follow(
+        self, key: str, chosen: _Chosen, rows: Iterable[ServiceRow], answer: _Answers
+    ) -> _FollowedPool:
+        followed = _FollowedPool(rows, answer, self._rng)
+        self._pools.setdefault(key, {})[chosen] = followed
+        return followed
+
+    def _watch_queries(self) -> None:
+        self._view.watch((QUERIES,), self._on_query_change)
+
+    def _on_query_change(self) -> None:
+        """End the answers to prepared queries: a name may stand for another one now."""
+        self._watch_queries()
+        for pools in self._pools.values():
+            for chosen, followed in pools.items():
+                if isinstance(chosen, Selection):
+                    followed.pool.renew()
+        for unknown in self._unknown.values():
+            for chosen, pool in unknown.items():
+                if isinstance(chosen, Selection):
+                    pool.renew()
+
+    def _unknown_pool(self, key: str, chosen: _Chosen) -> ServicePool:
         pools = self._unknown.get(key)
         if pools is None:
             if len(self._unknown) >= UNKNOWN_NAMES_MAX:
                 self._forget_unknown(next(iter(self._unknown)))
             pools = self._unknown[key] = {}
-        pool = pools.get(tag)
+        pool = pools.get(chosen)
         if pool is None:
             if len(pools) >= UNKNOWN_TAGS_MAX:
                 pools.pop(next(iter(pools))).stamp.is_current = False
-            pool = pools[tag] = ServicePool(self._rng)
+            pool = pools[chosen] = ServicePool(self._rng)
         return pool
 
     def _forget_unknown(self, key: str) -> None:
@@ -194,7 +271,7 @@ class CatalogDirectory:
             if pools is None:
                 continue
             for followed in pools.values():
-                followed.update(row, self._service_answer)
+                followed.update(row)
             if not self._view.service_rows(key):
                 del self._pools[key]
         for key in nodes:
@@ -202,24 +279,48 @@ class CatalogDirectory:
             if stamp is not None:
                 stamp.is_current = False
 
+    def _answer_with(self, tag: str | None) -> _Answers:
+        if tag is None:
+            return self._service_answer
+        tags = (tag,)
+        return lambda row: self._service_answer(row) if has_tags(row, tags) else None
+
     def _service_answer(self, row: ServiceRow) -> ServiceAnswer | None:
         if self._only_passing and not is_passing(row):
             return None
-        match instance_status(row):
-            case HealthStatus.CRITICAL:
-                return None
-            case HealthStatus.WARNING:
-                return self._instance_answer(row, row.record.weight_warning)
-            case HealthStatus.PASSING:
-                return self._instance_answer(row, row.record.weight_passing)
-            case None:
-                return self._instance_answer(row, UNKNOWN_STATUS_WEIGHT)
+        if instance_status(row) is HealthStatus.CRITICAL:
+            return None
+        return self._known_answer(row)
 
-    def _instance_answer(self, row: ServiceRow, weight: int) -> ServiceAnswer:
+    def _known_answer(self, row: ServiceRow) -> ServiceAnswer:
         node = self._node_answers.get(row.node)
         if node is None:
             node = self._node_answers[row.node] = _node_answer(row.node)
-        return _instance_answer(row, node, weight)
+        return _instance_answer(row, node, _weight(row))
+
+
+def instance_answer(row: ServiceRow) -> ServiceAnswer:
+    """What is answered for an instance, whatever its health."""
+    return _instance_answer(row, _node_answer(row.node), _weight(row))
+
+
+def _more_of(followed: _FollowedPool) -> ServicePool:
+    if not followed.pool.is_complete:
+        followed.take_slice()
+    return followed.pool
+
+
+def _weight(row: ServiceRow) -> int:
+    match instance_status(row):
+        case HealthStatus.CRITICAL:
+            # Selected because the check that says so is to be ignored; as in Consul.
+            return 0
+        case HealthStatus.WARNING:
+            return row.record.weight_warning
+        case HealthStatus.PASSING:
+            return row.record.weight_passing
+        case None:
+            return UNKNOWN_STATUS_WEIGHT
 
 
 def _is_shown(row: ServiceRow) -> bool:

@@ -12,6 +12,8 @@ _UNIT_S: Final = {
 }  # fmt: skip
 _DURATION_PART: Final = re.compile(r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _DURATION: Final = re.compile(rf"[+-]?(?:{_DURATION_PART.pattern})+")
+_NANOSECONDS_MAX: Final = 2**63
+"""What a Go duration has no room for."""
 _NUMBER_AND_UNIT: Final = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)")
 
 
@@ -39,6 +41,8 @@ def parse_duration(text: str) -> float:
     if not _DURATION.fullmatch(text):
         raise ValueError(f'time: {_duration_problem(text)} duration "{text}"')
     total_s = sum(float(count) * _UNIT_S[unit] for count, unit in _DURATION_PART.findall(text))
+    if total_s * 1e9 >= _NANOSECONDS_MAX:
+        raise ValueError(f'time: invalid duration "{text}"')
     return -total_s if text.startswith("-") else total_s
 
 

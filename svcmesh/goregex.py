@@ -5,7 +5,7 @@ event loop for ever.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from svcmesh.errors import SvcmeshError
 
@@ -36,6 +36,28 @@ def compile_go_regex(pattern: str) -> Callable[[str], bool]:
     Raises:
         GoRegexError: The pattern is wrong or too large.
     """
+    search = _compile(pattern).search
+    return lambda text: search(_encode(text)) is not None
+
+
+def compile_go_groups(pattern: str) -> Callable[[str], tuple[str, ...]]:
+    """What the first match of `pattern` in a text is, and its groups after it; empty without one.
+
+    Raises:
+        GoRegexError: The pattern is wrong or too large.
+    """
+    search = _compile(pattern).search
+
+    def groups(text: str) -> tuple[str, ...]:
+        found = search(_encode(text))
+        if found is None:
+            return ()
+        return tuple(_decode(part or b"") for part in (found.group(), *found.groups()))
+
+    return groups
+
+
+def _compile(pattern: str) -> Any:  # noqa: ANN401 -- re2 has no types
     # Not at the top: most agents never see an expression.
     import re2
 
@@ -48,8 +70,7 @@ def compile_go_regex(pattern: str) -> Callable[[str], bool]:
         raise GoRegexError(_problem(error.args[0].decode("utf-8", "replace"))) from None
     if compiled.programsize > PROGRAM_SIZE_MAX:
         raise GoRegexError(_problem("expression too large"))
-    search = compiled.search
-    return lambda text: search(_encode(text)) is not None
+    return compiled
 
 
 def _problem(said: str) -> str:
@@ -61,3 +82,7 @@ def _problem(said: str) -> str:
 def _encode(text: str) -> bytes:
     # Tags of other agents may hold bytes that are no UTF-8.
     return text.encode("utf-8", "surrogateescape")
+
+
+def _decode(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")

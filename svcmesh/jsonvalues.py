@@ -103,6 +103,14 @@ class Fields:
         """A list of strings."""
         return tuple(self._string(item, self._path(key)) for item in self._list(key))
 
+    def given_strings(self, key: str) -> tuple[str, ...] | None:
+        """A list of strings; None when absent, which the API tells from an empty one."""
+        return self.strings(key) if self._is_given(key) else None
+
+    def given_strings_map(self, key: str) -> dict[str, str] | None:
+        """An object whose values are strings; None when absent."""
+        return self.strings_map(key) if self._is_given(key) else None
+
     def strings_map(self, key: str) -> dict[str, str]:
         """An object whose values are strings."""
         path = self._path(key)
@@ -128,6 +136,13 @@ class Fields:
         """An object whose values are objects."""
         path = self._path(key)
         return {name: Fields(value, at=path) for name, value in self._object(key).items()}
+
+    def _is_given(self, key: str) -> bool:
+        """Whether a field is there and not null; null is taken to be read."""
+        if self._left.get(key.lower(), ("", None))[1] is not None:
+            return True
+        self.skip(key)
+        return False
 
     def _pop(self, key: str) -> object:
         return self._left.pop(key.lower(), ("", None))[1]

@@ -10,7 +10,8 @@ from typing import Protocol
 from gossip import KeyOperation, KeyReport
 from gossip.serf.events import Member
 from gossip.wire.messages import Coordinate
-from svcmesh.catalog.records import Body, CheckRecord, HealthStatus, Kind
+from svcmesh.catalog.queries import QueryRow
+from svcmesh.catalog.records import Body, CheckRecord, HealthStatus, Kind, QueryRecord
 from svcmesh.catalog.view import CatalogView
 from svcmesh.checks.definition import CheckDefinition
 from svcmesh.checks.table import CheckTable
@@ -23,6 +24,8 @@ from svcmesh.explaining import ExplainedInstance
 from svcmesh.federation import DcPlace, DcServer
 from svcmesh.insight import Standing
 from svcmesh.metrics import Metrics
+from svcmesh.queries.execution import Asker
+from svcmesh.queries.failover import Outcome
 from svcmesh.userevents import UserEvent
 
 
@@ -216,6 +219,47 @@ class LocalFacade(Protocol):
         """
 
 
+class Queries(Protocol):
+    """Prepared queries. Those that are stored are in the view."""
+
+    async def create(self, body: object) -> str:
+        """Store the query that a decoded body describes; its id.
+
+        Raises:
+            FieldError, QueryError: It is refused.
+            NameReservedError, NoLeaderError, StorageError: It cannot be stored now.
+        """
+
+    async def update(self, query_id: str, body: object) -> None:
+        """Replace a query.
+
+        Raises:
+            As `create`; QueryError too when there is no such query.
+        """
+
+    async def delete(self, query_id: str) -> None:
+        """Remove a query.
+
+        Raises:
+            As `update`.
+        """
+
+    def resolve(self, name: str) -> tuple[QueryRecord, QueryRow]:
+        """The query of an id or a name, rendered if it is a template; and what it comes from.
+
+        Raises:
+            QueryNotFoundError: There is none.
+            QueryError: It is a template that cannot be rendered for this name.
+        """
+
+    async def execute(self, name: str, asker: Asker, *, limit: int = 0) -> Outcome:
+        """Execute the query of this name or id; `limit` above 0 is the most instances wanted.
+
+        Raises:
+            As `resolve`.
+        """
+
+
 class Consistency(Protocol):
     """Whether this agent's catalog is its peers'."""
 
@@ -275,6 +319,9 @@ class AgentFacade(Protocol):
     @property
     def store(self) -> StoreParts:
         """The consistent store, or the way to it."""
+
+    @property
+    def queries(self) -> Queries: ...
 
     @property
     def events(self) -> Events: ...

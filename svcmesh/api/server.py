@@ -36,6 +36,7 @@ from svcmesh.api import (
     monitor,
     operator_raft,
     pool,
+    prepared_queries,
     sessions,
     snapshot,
     status,
@@ -247,6 +248,7 @@ class HttpServer:
         metrics.add_routes(router)
         monitor.add_routes(router)
         pool.add_routes(router)
+        prepared_queries.add_routes(router, self._reads)
         status.add_routes(router)
         for area in (kv, sessions, txn, snapshot, operator_raft):
             area.add_routes(router)

@@ -12,12 +12,9 @@ from aiohttp import web
 from svcmesh.api.answers import ApiError
 from svcmesh.api.routing import Call, Handler, Router
 
-NOT_YET: Final = "not supported yet"
 NO_MESH: Final = "svcmesh is no service mesh"
 
 UNBUILT: Final = {
-    "/v1/query": ("GET POST", f"{NOT_YET}: prepared queries"),
-    "/v1/query/": ("GET PUT DELETE", f"{NOT_YET}: prepared queries"),
     "/v1/config": ("PUT", f"{NO_MESH}: there are no configuration entries"),
     "/v1/config/": ("GET DELETE", f"{NO_MESH}: there are no configuration entries"),
     "/v1/connect/ca/configuration": ("GET PUT", f"{NO_MESH}: there is no certificate authority"),

@@ -9,6 +9,7 @@ from gossip.types import Address
 from svcmesh.catalog import CatalogView
 from svcmesh.config import AgentConfig
 from svcmesh.directory import CatalogDirectory
+from svcmesh.runtime.queries import PreparedQueries
 
 logger = logging.getLogger("agent")
 
@@ -17,10 +18,20 @@ class DnsRuntime:
     """Answers DNS from the catalog, from `start` to `close`."""
 
     def __init__(
-        self, config: AgentConfig, view: CatalogView, *, is_ready: Callable[[], bool]
+        self,
+        config: AgentConfig,
+        view: CatalogView,
+        *,
+        is_ready: Callable[[], bool],
+        queries: PreparedQueries,
     ) -> None:
         self._directory = CatalogDirectory(
-            view, is_ready=is_ready, rng=Random(), only_passing=config.dns.only_passing
+            view,
+            is_ready=is_ready,
+            rng=Random(),
+            only_passing=config.dns.only_passing,
+            queries=queries.engine,
+            elsewhere=queries.elsewhere,
         )
         self._server = DnsServer(
             self._directory,

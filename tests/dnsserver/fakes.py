@@ -8,14 +8,17 @@ from random import Random
 from dnslib import DNSRecord
 
 from dnsserver import (
+    AskOthers,
     DnsConfig,
     DnsCounters,
     NodeAnswer,
+    QueryAnswer,
     Responder,
     ServerAnswer,
     ServiceAnswer,
     ServicePool,
     Stamp,
+    Unanswerable,
 )
 
 TYPES = {
@@ -37,6 +40,9 @@ class FakeDirectory:
     instances: list[ServiceAnswer] = field(default_factory=list)
     unhealthy_services: set[str] = field(default_factory=set)
     server_list: list[ServerAnswer] = field(default_factory=list)
+    queries: dict[str, QueryAnswer | AskOthers | Unanswerable] = field(default_factory=dict)
+    asked_by: list[str] = field(default_factory=list)
+    """The clients that prepared queries were looked up for."""
 
     def knows_datacenter(self, name: str) -> bool:
         return name == self.datacenter
@@ -66,6 +72,12 @@ class FakeDirectory:
         # Tests change the lists as they like: nothing made from them is kept.
         pool.is_complete = False
         return pool
+
+    def prepared_query(
+        self, name: str, datacenter: str | None, client: str
+    ) -> QueryAnswer | AskOthers | Unanswerable | None:
+        self.asked_by.append(client)
+        return self.queries.get(name) if datacenter in (None, self.datacenter) else None
 
     def services_by_address(self, address: str) -> tuple[ServiceAnswer, ...]:
         return tuple(one for one in self.instances if one.address == address)

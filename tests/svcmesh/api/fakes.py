@@ -23,7 +23,15 @@ from gossip.types import Address, Incarnation, MemberName
 from svcmesh.api import HttpServer
 from svcmesh.api.listeners import TcpAddress
 from svcmesh.catalog.changes import ExternalNode, NodeBound, Owner, OwnNode, RecordChanged
-from svcmesh.catalog.records import Body, Kind, NodeId, NodeRecord, ServiceRecord
+from svcmesh.catalog.records import (
+    Body,
+    CheckRecord,
+    Kind,
+    NodeId,
+    NodeRecord,
+    QueryRecord,
+    ServiceRecord,
+)
 from svcmesh.catalog.view import CatalogView
 from svcmesh.checks.table import CheckConfig
 from svcmesh.config import AgentConfig, DefinitionChanges, Reload, load_config
@@ -45,6 +53,7 @@ from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.local import LocalState, ScriptPolicy
 from svcmesh.runtime.logstream import LogStreams
 from svcmesh.runtime.nodes import CatalogNodes
+from svcmesh.runtime.queries import PreparedQueries, query_engine
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import DataDir
 
@@ -212,6 +221,12 @@ class FakeAgent:
             send=self._send_user_event,
         )
         self._local: LocalState | None = None
+        self.queries = PreparedQueries(
+            query_engine(self.config, self.view, self.coordinates),
+            FakeRecords(self.view),
+            sessions=lambda: self.store,
+            check_identity=self._check_identity,
+        )
         self.store = FakeStoreParts()
         self.metrics = Metrics(self.counters, now_utc=0.0)
         self.change(
@@ -232,8 +247,10 @@ class FakeAgent:
                 key = (Kind.NODE, "")
             case ServiceRecord():
                 key = (Kind.SERVICE, body.id)
-            case _:
+            case CheckRecord():
                 key = (Kind.CHECK, body.id)
+            case QueryRecord():
+                key = (Kind.QUERY, body.id)
         self.view.apply(RecordChanged(owner, *key, None, body))
 
     def _send_user_event(self, name: str, payload: bytes) -> int:
@@ -317,6 +334,26 @@ class FakeAgent:
 
     def peers(self) -> list[str]:
         return [self.leader_address] if self.leader_address else []
+
+
+class FakeRecords:
+    """External records that go straight to the view."""
+
+    def __init__(self, view: CatalogView) -> None:
+        self.view = view
+        self.clock = 0
+
+    def put_external(self, node_name: str, body: Body) -> None:
+        assert isinstance(body, QueryRecord)
+        owner = ExternalNode(node_name)
+        self.view.apply(RecordChanged(owner, Kind.QUERY, body.id, None, body))
+
+    def delete_external(self, node_name: str, kind: Kind, record_id: str) -> None:
+        self.view.apply(RecordChanged(ExternalNode(node_name), kind, record_id, None, None))
+
+    def read_clock(self) -> int:
+        self.clock += 1
+        return self.clock
 
 
 class FakeStoreParts:

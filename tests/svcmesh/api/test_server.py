@@ -79,8 +79,6 @@ def test_an_untidy_path_is_redirected(path: str, location: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "what"),
     [
-        ("POST", "/v1/query", "not supported yet: prepared queries"),
-        ("GET", "/v1/query/x/execute", "not supported yet: prepared queries"),
         ("PUT", "/v1/config", "svcmesh is no service mesh: there are no configuration entries"),
         ("GET", "/v1/connect/intentions/x", "svcmesh is no service mesh: there are no intentions"),
         ("GET", "/v1/discovery-chain/web",
