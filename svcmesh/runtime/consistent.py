@@ -183,6 +183,10 @@ class ConsistentStore:
                 return ServerId(leader)
         return None
 
+    def server_addresses(self) -> list[tuple[str, int]]:
+        """Where the alive servers take calls."""
+        return [server.address for server in self._alive_servers()]
+
     def known_servers(self) -> list[KnownServer]:
         """Every server agent in the member table."""
         return [known for member in self._members() if (known := _known_server(member)) is not None]
