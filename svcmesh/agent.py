@@ -15,7 +15,7 @@ from gossip import Gossip
 from gossip.serf.events import Member, MemberStatus
 from gossip.wire.messages import Coordinate
 from svcmesh import __version__
-from svcmesh.api import HttpServer
+from svcmesh.api import HttpServer, elsewhere
 from svcmesh.api.facade import Wan
 from svcmesh.api.listeners import TcpAddress, http_listeners
 from svcmesh.catalog import CatalogView
@@ -43,6 +43,7 @@ from svcmesh.runtime.ownstate import OwnState
 from svcmesh.runtime.pool import PoolOperations
 from svcmesh.runtime.queries import PreparedQueries, query_engine
 from svcmesh.runtime.reloading import Reloading, applied_with_files, read_at_use
+from svcmesh.runtime.remote import RemoteCalls
 from svcmesh.runtime.tasks import BackgroundTasks
 from svcmesh.runtime.tls import TLS_SETTINGS, TlsMaterial
 from svcmesh.runtime.wan import WanPool
@@ -64,7 +65,7 @@ RETRY_JOIN: Final = (
 )
 """Settings whose change starts joining anew."""
 
-READ_AT_USE: Final = ("leave_on_terminate", "skip_leave_on_interrupt")
+READ_AT_USE: Final = ("discovery_max_stale", "leave_on_terminate", "skip_leave_on_interrupt")
 """Settings that are looked up whenever they are needed."""
 
 
@@ -149,7 +150,9 @@ class Agent:
         self.coordinates.refresh()
         self._make_store()
         wan_methods = await self._start_wan()
-        await self.store.start(self.config.bind_addr, self.config.ports.server, [wan_methods])
+        self._make_remote()
+        offered = [wan_methods, self.remote.methods]
+        await self.store.start(self.config.bind_addr, self.config.ports.server, offered)
         if self.config.server:
             bound = BoundQueries(self.view, self._discovery.catalog, self.store.service)
             self._tasks.spawn(bound.run())
@@ -238,6 +241,20 @@ class Agent:
         self._lan.listen(self.store.note_members)
         self._opened.push_async_callback(self.store.close)
 
+    def _make_remote(self) -> None:
+        config = self.config
+        self._http = HttpServer(self, tls=self.tls.https)
+        self.remote = RemoteCalls(
+            self.store.pool,
+            datacenter=config.datacenter,
+            node_name=config.node_name,
+            own_servers=self.store.server_addresses,
+            topology=self.wan if config.server else None,
+            methods={elsewhere.METHOD: self._http.serve_datacenter},
+        )
+        self._opened.push_async_callback(self.remote.close)
+        self._tasks.spawn(self.remote.run())
+
     async def _start_dns(self) -> None:
         if self.config.ports.dns <= 0:
             return
@@ -251,7 +268,7 @@ class Agent:
         addresses = http_listeners(self.config)
         if not addresses:
             return
-        self._http = HttpServer(self, tls=self.tls.https)
+        assert self._http is not None
         self._opened.push_async_callback(self._http.close)
         await self._http.start(addresses)
         for address in addresses:

@@ -7,11 +7,12 @@ import orjson
 from aiohttp import web
 
 from svcmesh.api.answers import ApiError
+from svcmesh.api.routing import Request
 
 BODY_BYTES_MAX: Final = 512 * 1024
 
 
-async def read_bytes(request: web.BaseRequest) -> bytes:
+async def read_bytes(request: Request) -> bytes:
     """The body as it came.
 
     Raises:
@@ -23,7 +24,7 @@ async def read_bytes(request: web.BaseRequest) -> bytes:
         raise ApiError(413, f"Request body too large, max allowed is {BODY_BYTES_MAX}") from None
 
 
-async def read_json(request: web.BaseRequest) -> object:
+async def read_json(request: Request) -> object:
     """The body as a JSON value.
 
     Raises:

@@ -8,9 +8,10 @@ from aiohttp import web
 from svcmesh.api import selectors
 from svcmesh.api.answers import ApiError
 from svcmesh.api.bodies import read_json
+from svcmesh.api.elsewhere import check_wanted_here
 from svcmesh.api.instances import instances, service_name
 from svcmesh.api.lists import Rows, has_shown_node, is_shown
-from svcmesh.api.query import all_of, check_datacenter, near, node_meta, row_filter
+from svcmesh.api.query import all_of, near, node_meta, row_filter
 from svcmesh.api.reads import Endpoint, Read, known
 from svcmesh.api.responses import json_response
 from svcmesh.api.routing import Call, Router
@@ -131,7 +132,7 @@ async def register(call: Call) -> web.Response:
     view = call.facade.view
     try:
         registration = parse_registration(body)
-        check_datacenter(call, registration.datacenter)
+        check_wanted_here(call, registration.datacenter)
         bodies = plan_registration(registration, view)
         await asyncio.shield(call.facade.register_external(registration.node, bodies))
     except RegistrationError as error:
@@ -147,7 +148,7 @@ async def deregister(call: Call) -> web.Response:
     view = call.facade.view
     try:
         deregistration = parse_deregistration(body)
-        check_datacenter(call, deregistration.datacenter)
+        check_wanted_here(call, deregistration.datacenter)
         keys = plan_deregistration(deregistration, view)
         if keys:
             await asyncio.shield(call.facade.deregister_external(deregistration.node, keys))

@@ -11,8 +11,8 @@ from gossip.serf import is_believable
 from gossip.wire.messages import Coordinate
 from svcmesh.api.answers import ApiError
 from svcmesh.api.bodies import read_json
+from svcmesh.api.elsewhere import check_wanted_here
 from svcmesh.api.lists import Rows
-from svcmesh.api.query import check_datacenter
 from svcmesh.api.reads import Endpoint, Read
 from svcmesh.api.responses import empty_response, json_response
 from svcmesh.api.routing import Call, Router
@@ -82,7 +82,7 @@ async def update(call: Call) -> web.Response:
     except FieldError as error:
         raise ApiError(400, str(error)) from error
     _check_segment(segment)
-    check_datacenter(call, datacenter or None)
+    check_wanted_here(call, datacenter)
     view = call.facade.view
     row = view.node(name)
     if row is None:

@@ -9,7 +9,7 @@ from aiohttp import web
 from svcmesh.api.answers import JSON_HEADERS, ApiError
 from svcmesh.api.bodies import read_bytes
 from svcmesh.api.lists import Rows
-from svcmesh.api.query import check_datacenter, read_options
+from svcmesh.api.query import read_options
 from svcmesh.api.reads import ReadService
 from svcmesh.api.responses import dress, json_response
 from svcmesh.api.routing import Call, Router
@@ -30,7 +30,6 @@ async def fire(call: Call) -> web.Response:
     """Send an event to every node, or to those that the filters let in."""
     if not call.rest:
         raise ApiError(400, "Missing name")
-    check_datacenter(call)
     payload = await read_bytes(call.request)
     try:
         event = call.facade.events.fire(

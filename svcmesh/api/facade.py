@@ -18,6 +18,7 @@ from svcmesh.checks.table import CheckTable
 from svcmesh.config import AgentConfig, Reload
 from svcmesh.consensus.service import StoreParts
 from svcmesh.consistency import Report
+from svcmesh.datacenters import RemoteAccess
 from svcmesh.definitions import ServiceDefinition
 from svcmesh.doctor import Examination
 from svcmesh.explaining import ExplainedInstance
@@ -322,6 +323,10 @@ class AgentFacade(Protocol):
 
     @property
     def queries(self) -> Queries: ...
+
+    @property
+    def remote(self) -> RemoteAccess:
+        """The way to other data centers."""
 
     @property
     def events(self) -> Events: ...

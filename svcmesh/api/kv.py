@@ -7,7 +7,7 @@ from aiohttp import web
 
 from svcmesh.api.answers import BASE_HEADERS, ApiError
 from svcmesh.api.bodies import read_bytes
-from svcmesh.api.query import check_datacenter, check_namespace
+from svcmesh.api.query import check_namespace
 from svcmesh.api.responses import dress, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.storing import ask, guarded, number
@@ -65,7 +65,6 @@ async def get(call: Call) -> web.Response:
 async def put(call: Call) -> web.Response:
     """Write a key: plainly, compared (`cas`), locked (`acquire`) or let go (`release`)."""
     check_namespace(call)
-    check_datacenter(call)
     key = call.rest
     if not key and "sequence" not in call.params:
         raise ApiError(400, "Missing key name")
@@ -81,7 +80,6 @@ async def put(call: Call) -> web.Response:
 async def delete(call: Call) -> web.Response:
     """Remove a key, with `recurse` all below a prefix, with `cas` if it has not changed."""
     check_namespace(call)
-    check_datacenter(call)
     key, is_tree = call.rest, "recurse" in call.params
     expected = number(call, "cas")
     if not key and not is_tree:

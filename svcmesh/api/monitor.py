@@ -15,7 +15,7 @@ def add_routes(router: Router) -> None:
 async def monitor(call: Call) -> web.StreamResponse:
     """Send log lines until the client hangs up, or does not keep up."""
     level, as_json = call.param("loglevel") or "INFO", flag(call, "logjson")
-    transport = call.request.transport
+    transport = call.http_request.transport
     if transport is None:
         raise ApiError(400, "the client has hung up")
     try:
@@ -27,7 +27,7 @@ async def monitor(call: Call) -> web.StreamResponse:
         response = web.StreamResponse(
             headers={**BASE_HEADERS, "Content-Type": "text/plain; charset=utf-8"}
         )
-        await response.prepare(call.request)
+        await response.prepare(call.http_request)
         while True:
             lines = await stream.lines()
             text = "\n".join(lines) + "\n"

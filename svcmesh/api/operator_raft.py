@@ -7,7 +7,6 @@ from aiohttp import web
 
 from svcmesh.api.answers import ApiError
 from svcmesh.api.bodies import read_json
-from svcmesh.api.query import check_datacenter
 from svcmesh.api.responses import json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.storing import ask, guarded
@@ -39,7 +38,6 @@ def add_routes(router: Router) -> None:
 
 async def configuration(call: Call) -> web.Response:
     """The servers of the group."""
-    check_datacenter(call)
     group = _group(call)
     raft, known = group.raft, _known(call)
     servers = [
@@ -59,7 +57,6 @@ async def configuration(call: Call) -> web.Response:
 
 async def remove_peer(call: Call) -> web.Response:
     """Take a server out of the group, by `id` or `address`."""
-    check_datacenter(call)
     server_id, address = call.param("id"), call.param("address")
     if bool(server_id) == bool(address):
         raise ApiError(400, "Must specify either ?id with the server's ID or ?address")
@@ -102,7 +99,6 @@ async def get_autopilot(call: Call) -> web.Response:
 
 async def set_autopilot(call: Call) -> web.Response:
     """Change how the group is looked after; with `cas` if nobody else has."""
-    check_datacenter(call)
     cas = call.param("cas")
     if cas is not None and not (cas.isascii() and cas.isdigit()):
         raise ApiError(400, f'Error parsing cas value: "{cas}"')
@@ -115,7 +111,6 @@ async def set_autopilot(call: Call) -> web.Response:
 
 async def health(call: Call) -> web.Response:
     """How each server does, as the leader sees it; 429 when the group is not well."""
-    check_datacenter(call)
     group, known = _group(call), _known(call)
     raft = group.raft
     if not group.is_leader:

@@ -40,7 +40,6 @@ def read_options(call: Call) -> ReadOptions:
         ApiError: 400 or 500, in Consul's words.
     """
     check_namespace(call)
-    check_datacenter(call)
     index, wait_s = wait_options(call)
     is_cached = "cached" in call.params
     return ReadOptions(index, wait_s, _consistency(call, is_cached=is_cached), is_cached)
@@ -84,9 +83,13 @@ def _consistency(call: Call, *, is_cached: bool) -> str:
     return "consistent" if is_consistent else "leader"
 
 
-def check_datacenter(call: Call, datacenter: str | None = None) -> None:
-    """Refuse a data center other than our own; by default the one of parameter `dc`."""
-    wanted = call.param("dc") if datacenter is None else datacenter
+def check_datacenter(call: Call) -> None:
+    """Refuse a data center other than our own, where others cannot be asked.
+
+    Raises:
+        ApiError: 500, it is another one.
+    """
+    wanted = call.param("dc")
     if wanted and wanted.lower() != call.facade.view.datacenter.lower():
         raise ApiError(500, "No path to datacenter")
 
@@ -121,9 +124,8 @@ def near(call: Call) -> Callable[[str], float] | None:
     origin = call.param("near")
     if not origin:
         return None
-    facade = call.facade
-    name = facade.config.node_name if origin == "_agent" else origin
-    return distance_key(facade.coordinates.of, name)
+    name = call.agent_name if origin == "_agent" else origin
+    return distance_key(call.facade.coordinates.of, name)
 
 
 def node_meta(call: Call) -> Callable[[NodeRow], bool] | None:

@@ -19,7 +19,7 @@ from svcmesh.api.answers import JSON_HEADERS, ApiError
 from svcmesh.api.lists import Fragments, Rows
 from svcmesh.api.query import ReadOptions, read_options
 from svcmesh.api.responses import dress, takes_gzip
-from svcmesh.api.routing import Call
+from svcmesh.api.routing import Call, Request
 from svcmesh.catalog.topics import Topic
 from svcmesh.catalog.view import CatalogView
 
@@ -73,7 +73,7 @@ class ReadService:
         for waiting in self._waiting:
             _end(waiting, has_changed=True)
 
-    def kept(self, view: CatalogView, request: web.BaseRequest) -> "KeptAnswer | None":
+    def kept(self, view: CatalogView, request: Request) -> "KeptAnswer | None":
         """The answer to the same request, if it still holds and the request does not block."""
         return self._kept.get(view, (request.raw_path, takes_gzip(request)))
 
@@ -266,7 +266,7 @@ class AnswerCache:
             self._size_bytes -= kept.size_bytes
 
 
-def _key(request: web.BaseRequest) -> _Key:
+def _key(request: Request) -> _Key:
     path, mark, query = request.raw_path.partition("?")
     asked = [part for part in query.split("&") if not part.startswith(("index=", "wait="))]
     return path + mark + "&".join(asked) if asked else path, takes_gzip(request)

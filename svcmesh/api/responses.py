@@ -16,7 +16,7 @@ from svcmesh.api.answers import (
     prettify,
 )
 from svcmesh.api.lists import Fragments, Rows, encode_rows
-from svcmesh.api.routing import Call
+from svcmesh.api.routing import Call, Request
 
 PIECE_BYTES: Final = 512 * 1024
 """Of a body, written at once: about a millisecond's copying."""
@@ -79,7 +79,7 @@ async def encode(
     return prettify(body) if pretty else body
 
 
-def takes_gzip(request: web.BaseRequest) -> bool:
+def takes_gzip(request: Request) -> bool:
     """Whether the client accepts gzip."""
     accept_encoding = request.headers.get("Accept-Encoding")
     return accept_encoding is not None and accepts_gzip(accept_encoding)

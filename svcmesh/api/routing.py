@@ -10,7 +10,7 @@ import posixpath
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import parse_qs, quote, unquote
 
 from aiohttp import web
@@ -23,23 +23,56 @@ PARAMETERS_MAX: Final = 256
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
+class Request(Protocol):
+    """What handlers see of a request: aiohttp's, or one of another data center."""
+
+    @property
+    def method(self) -> str: ...
+
+    @property
+    def raw_path(self) -> str:
+        """The target as it was sent, with its query."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """By name, in any letter case."""
+
+    async def read(self) -> bytes:
+        """The body, however often it is asked for."""
+
+
 class Call:
     """One request on its way to a handler."""
 
-    __slots__ = ("facade", "params", "request", "rest", "route")
+    __slots__ = ("facade", "origin", "params", "request", "rest", "route")
 
     def __init__(
         self,
         facade: AgentFacade,
-        request: web.BaseRequest,
+        request: Request,
         route: "Route",
         rest: str,
         params: Mapping[str, list[str]],
+        *,
+        origin: str | None = None,
     ) -> None:
         self.facade, self.request, self.route = facade, request, route
         self.rest = rest
         """What follows the prefix of the route, decoded."""
         self.params = params
+        self.origin = origin
+        """The node of the agent of another data center that was asked; None: we were."""
+
+    @property
+    def agent_name(self) -> str:
+        """The node of the agent that was asked, here or in another data center."""
+        return self.facade.config.node_name if self.origin is None else self.origin
+
+    @property
+    def http_request(self) -> web.BaseRequest:
+        """The request with its connection, for what only a client of this agent may ask."""
+        assert isinstance(self.request, web.BaseRequest)
+        return self.request
 
     def param(self, name: str) -> str | None:
         """The first value of a query parameter; empty when it has none, None when not given."""
@@ -55,6 +88,7 @@ class Route:
     """Who answers one method of a path."""
 
     handler: Handler
+    path: str
     metric: str
     """What its requests are measured as, by Consul's names: `http.GET.v1.health.service._`."""
 
@@ -73,7 +107,7 @@ class Router:
         metric += "_" if path.endswith("/") else ""
         routes = table.setdefault(path, {})
         assert method not in routes, f"{method} {path} has a handler already"
-        routes[method] = Route(handler, metric)
+        routes[method] = Route(handler, path, metric)
 
     def resolve(self, method: str, path: str, query: str = "") -> tuple[Route, str]:
         """The route of a decoded path, and the rest of the path behind its prefix.

@@ -6,6 +6,7 @@ header is ever sent: a web page of another origin cannot read answers, nor send 
 
 import asyncio
 import logging
+import secrets
 import ssl
 import time
 from collections.abc import Iterable
@@ -25,6 +26,7 @@ from svcmesh.api import (
     catalog,
     consistency,
     coordinates,
+    elsewhere,
     events,
     explaining,
     health,
@@ -58,7 +60,9 @@ from svcmesh.api.listeners import (
 from svcmesh.api.reads import Endpoint, KeptAnswer, ReadService
 from svcmesh.api.responses import in_pieces
 from svcmesh.api.routing import Call, Router, split_target
+from svcmesh.consensus.service import NoLeaderError
 from svcmesh.errors import ConfigError
+from svcmesh.rpc import RpcError
 
 logger = logging.getLogger("http")
 
@@ -68,6 +72,10 @@ LINGER_S: Final = 1.0
 """How long the rest of a refused body is read."""
 
 ERROR_STATUS_MIN: Final = 400
+
+LEADERLESS_S: Final = 7.0
+"""How long a request of another data center waits for the servers to elect a leader (as Consul)."""
+LEADERLESS_PAUSE_S: Final = 0.1
 
 SHUTDOWN_S: Final = 1.0
 """What a request that is being answered gets when the server closes."""
@@ -87,6 +95,9 @@ class HttpServer:
         self._facade = facade
         self._hot = HotAnswers(facade.view, now_utc=time.time)
         self._reads = ReadService(Random())
+        self._forwarder = elsewhere.Forwarder()
+        self._run = secrets.token_hex(6)
+        """Whose the indexes are that other data centers get from us."""
         self._router = self._routes()
         self._server: web.Server | None = None
         self._listeners: list[asyncio.Server] = []
@@ -192,7 +203,7 @@ class HttpServer:
             route, rest = self._router.resolve(method, path, query)
             self._rules.check(method, path, request.remote)
             metric = route.metric
-            return await route.handler(Call(facade, request, route, rest, params))
+            return await self._handle(Call(facade, request, route, rest, params))
         except ApiError as error:
             if error.status >= ERROR_STATUS_MIN:
                 facade.metrics.count("http.errors", (("status", str(error.status)),))
@@ -205,6 +216,58 @@ class HttpServer:
         finally:
             if metric:
                 facade.metrics.sample(metric, (time.perf_counter() - began_at) * 1000)
+
+    async def serve_datacenter(self, body: object, timeout_s: float) -> object:
+        """Answer a request of another data center: the method `elsewhere.METHOD` of remote calls.
+
+        Raises:
+            RpcError: It is none that may be asked from there.
+        """
+        forwarded = elsewhere.unpack_request_untrusted(body)
+        request, facade = forwarded.request, self._facade
+        ends_at = asyncio.get_running_loop().time() + min(timeout_s, LEADERLESS_S)
+        response: web.StreamResponse
+        try:
+            path, query, params = split_target(request.raw_path)
+            route, rest = self._router.resolve(request.method, path, query)
+            if route.path not in elsewhere.OF_DATACENTER:
+                raise RpcError("refused", f"{route.path} is not for other datacenters")
+            call = Call(facade, request, route, rest, params, origin=forwarded.origin)
+            if forwarded.run != self._run:
+                elsewhere.answer_at_once(call)
+            response = await self._handle_with_leader(call, ends_at)
+        except ApiError as error:
+            response = error_response(error)
+        return elsewhere.pack_response(response, self._run)
+
+    async def _handle(self, call: Call) -> web.StreamResponse:
+        """The answer, from here or from the data center that it is wanted of.
+
+        Raises:
+            ApiError: The endpoint's.
+        """
+        datacenter = elsewhere.wanted_datacenter(call)
+        try:
+            if datacenter is None:
+                return await call.route.handler(call)
+        except elsewhere.WantedElsewhereError as error:
+            datacenter = error.datacenter
+        return await self._forwarder.forward(call, datacenter)
+
+    async def _handle_with_leader(self, call: Call, ends_at: float) -> web.StreamResponse:
+        """The answer; while nobody leads, and so nothing has been done, it is asked for again.
+
+        Raises:
+            ApiError: The endpoint's.
+        """
+        while True:
+            try:
+                return await self._handle(call)
+            except ApiError as error:
+                left_s = ends_at - asyncio.get_running_loop().time()
+                if not isinstance(error.__cause__, NoLeaderError) or left_s <= LEADERLESS_PAUSE_S:
+                    raise
+            await asyncio.sleep(LEADERLESS_PAUSE_S)
 
     def _make_hot(self, request: web.BaseRequest, kept: KeptAnswer) -> None:
         connection = request.protocol

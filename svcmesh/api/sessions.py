@@ -8,7 +8,7 @@ from aiohttp import web
 
 from svcmesh.api.answers import ApiError
 from svcmesh.api.bodies import read_bytes, read_json
-from svcmesh.api.query import check_datacenter, check_namespace
+from svcmesh.api.query import check_namespace
 from svcmesh.api.responses import dress, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.storing import ask, guarded
@@ -39,7 +39,6 @@ def add_routes(router: Router) -> None:
 async def create(call: Call) -> web.Response:
     """Begin a session; its id."""
     check_namespace(call)
-    check_datacenter(call)
     body: object = {}
     if (await read_bytes(call.request)).strip():
         body = await read_json(call.request)
@@ -56,7 +55,6 @@ async def create(call: Call) -> web.Response:
 async def destroy(call: Call) -> web.Response:
     """End a session; one that is not there has ended."""
     check_namespace(call)
-    check_datacenter(call)
     session_id = _id(call)
     write = call.facade.store.service.write
     await guarded(write(CommandKind.SESSION_DESTROY, [session_id, True]))
@@ -66,7 +64,6 @@ async def destroy(call: Call) -> web.Response:
 async def renew(call: Call) -> web.Response:
     """Give a session its whole time again."""
     check_namespace(call)
-    check_datacenter(call)
     session_id = _id(call)
     packed = await guarded(call.facade.store.service.renew(session_id))
     if packed is None:
@@ -132,7 +129,7 @@ def _session(call: Call, body: dict[str, Any]) -> Session:
     Raises:
         ApiError: 400 for a field that is of another type, 500 for one that Consul refuses.
     """
-    node_name = _text(body, "node") or call.facade.config.node_name
+    node_name = _text(body, "node") or call.agent_name
     behavior = _text(body, "behavior") or "release"
     if behavior not in BEHAVIORS:
         raise ApiError(500, f'Invalid Behavior setting "{behavior}"')

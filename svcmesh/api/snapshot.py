@@ -55,7 +55,7 @@ async def restore(call: Call) -> web.Response:
     """Replace everything by what a file says, on all servers at one place in the log."""
     check_datacenter(call)
     content = bytearray()
-    async for part in call.request.content.iter_chunked(PART_BYTES):
+    async for part in call.http_request.content.iter_chunked(PART_BYTES):
         content += part
         if len(content) > SNAPSHOT_BYTES_MAX:
             raise ApiError(413, "The snapshot is too large")

@@ -17,7 +17,7 @@ from aiohttp import web
 from svcmesh.api.answers import JSON_HEADERS, ApiError
 from svcmesh.api.bodies import read_json
 from svcmesh.api.kv import entry_json
-from svcmesh.api.query import check_datacenter, check_namespace
+from svcmesh.api.query import check_namespace
 from svcmesh.api.responses import dress
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.rows import check_json, node_json, node_service_json
@@ -55,7 +55,6 @@ def add_routes(router: Router) -> None:
 async def run(call: Call) -> web.Response:
     """Run a transaction; 409 with the operations that failed when nothing was done."""
     check_namespace(call)
-    check_datacenter(call)
     operations = _operations(await read_json(call.request))
     steps, problems = _draft(operations, call.facade.view)
     only_reads = all(_is_read(each) for each in operations)

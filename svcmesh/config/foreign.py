@@ -89,7 +89,7 @@ FOREIGN: Final = (
     *_harmless("nothing is ever reported to the vendor", "disable_update_check",
                "disable_anonymous_signature"),
     *_harmless("there is one protocol version", "protocol", flags="protocol"),
-    *_harmless("reads are local and never stale by a leader's measure", "discovery_max_stale",
+    *_harmless("reads are local and never stale by a leader's measure",
                "use_streaming_backend", "cache", "rpc", "dns_config.allow_stale",
                "dns_config.max_stale", "dns_config.use_cache", "dns_config.cache_max_age"),
     *_harmless("answers are always compressed", "dns_config.disable_compression"),

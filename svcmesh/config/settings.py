@@ -374,6 +374,10 @@ class AgentConfig:
         doc="Bytes of a check's output that are kept; a check can ask for less.")
     discard_check_output: bool = setting("discard_check_output", BOOL, False,
         doc="Keep no output of checks.")
+    discovery_max_stale_s: float = setting("discovery_max_stale", DUR, 0.0,
+        reloadable=True, within=NOT_NEGATIVE,
+        doc="How old an answer of HTTP about another data center's catalog may be that is given "
+            "while that cannot be reached; 0: none is. Our own catalog is answered from memory.")
 
     # -- the process ------------------------------------------------------------------------
     log_level: str = setting("log_level", S, "INFO", flag="log-level", reloadable=True,

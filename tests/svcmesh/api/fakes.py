@@ -1,7 +1,7 @@
 """A fake agent around a real catalog view, and a client for the API in front of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -42,6 +42,7 @@ from svcmesh.consensus.store import CommandKind, Store, encode_command
 from svcmesh.consensus.store.queries import QUERIES
 from svcmesh.consistency import PeerReport, Report
 from svcmesh.coordinates import NodeCoordinates
+from svcmesh.datacenters import NoPathError
 from svcmesh.doctor import Examination
 from svcmesh.errors import JoinError, UnknownMemberError
 from svcmesh.explaining import Explainer
@@ -197,7 +198,9 @@ class FakeAgent:
 
     def __post_init__(self) -> None:
         self.view = CatalogView(
-            local_node_id=NodeId(self.node_id), datacenter="dc1", index_start=1000
+            local_node_id=NodeId(self.node_id),
+            datacenter=self.config.datacenter,
+            index_start=1000,
         )
         self.agent_coordinates: dict[str, Coordinate] = {}
         """Where gossip knows agents to be; `coordinates.refresh` shows it."""
@@ -228,13 +231,14 @@ class FakeAgent:
             check_identity=self._check_identity,
         )
         self.store = FakeStoreParts()
+        self.remote = FakeRemote()
         self.metrics = Metrics(self.counters, now_utc=0.0)
         self.change(
             OwnNode(NodeId(self.node_id)),
             NodeRecord(
                 name="n1",
                 address="127.0.0.9",
-                datacenter="dc1",
+                datacenter=self.config.datacenter,
                 tagged_addresses={"lan": "127.0.0.9"},
                 meta={"consul-network-segment": ""},
             ),
@@ -354,6 +358,33 @@ class FakeRecords:
     def read_clock(self) -> int:
         self.clock += 1
         return self.clock
+
+
+@dataclass
+class FakeRemote:
+    """Other data centers: what a test has put there, by name."""
+
+    others: dict[str, Callable[[object, float], Awaitable[object]]] = field(default_factory=dict)
+    failure: Exception | None = None
+    asked: list[tuple[str, bool, float, float]] = field(default_factory=list)
+    """Data center, whether it is a write, how long is waited and how much of that on purpose."""
+
+    async def call(
+        self,
+        datacenter: str,
+        method: str,
+        body: object,
+        *,
+        timeout_s: float,
+        is_write: bool = False,
+        waits_s: float = 0.0,
+    ) -> Any:  # noqa: ANN401  # the method's answer
+        self.asked.append((datacenter, is_write, timeout_s, waits_s))
+        if self.failure is not None:
+            raise self.failure
+        if datacenter.lower() not in self.others:
+            raise NoPathError
+        return await self.others[datacenter.lower()](body, timeout_s)
 
 
 class FakeStoreParts:

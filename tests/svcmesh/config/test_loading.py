@@ -223,13 +223,13 @@ def test_harmless_keys_of_consuls_are_warnings_that_name_file_and_key(write: Wri
         "performance": {"raft_multiplier": 1}, "disable_update_check": True,
         "connect": {"enabled": False}, "non_voting_server": False, "raft_protocol": 3,
         "acl": {"enabled": False}, "auto_encrypt": {}, "watches": [],
-        "ports": {"grpc": 8502, "grpc_tls": -1}, "dns_config": {"allow_stale": True},
+        "ports": {"grpc": 8502, "grpc_tls": -1}, "dns_config": {"use_cache": True},
     }  # fmt: skip
     path = write("1.json", harmless)
     warnings = load(path).warnings
     named = [warning.removeprefix(f"{path}: ").split(" is ignored: ")[0] for warning in warnings]
     assert named == [
-        *list(harmless)[:11], "ports.grpc", "ports.grpc_tls", "dns_config.allow_stale",
+        *list(harmless)[:11], "ports.grpc", "ports.grpc_tls", "dns_config.use_cache",
     ]  # fmt: skip
 
 
