@@ -40,7 +40,9 @@ INDEXES_MAX: Final = 4096
 STATUS_MIN: Final = 200
 STATUS_MAX: Final = 599
 
-PASSED_HEADERS: Final = ("Accept-Encoding",)
+CLIENT_HEADER: Final = "X-Forwarded-For"
+"""Whom a query is for: those near it come first in the answer."""
+PASSED_HEADERS: Final = ("Accept-Encoding", CLIENT_HEADER)
 
 OF_DATACENTER: Final = frozenset({
     "/v1/catalog/connect/", "/v1/catalog/deregister", "/v1/catalog/gateway-services/",
@@ -99,6 +101,7 @@ class ForwardedRequest:
     ) -> None:
         self.method, self.raw_path = method, raw_path
         self.headers = headers
+        self.remote = None
         self._content = content
 
     async def read(self) -> bytes:
@@ -206,6 +209,8 @@ async def _ask(
 ) -> object:
     request = call.request
     headers = {name: value for name in PASSED_HEADERS if (value := request.headers.get(name))}
+    if request.remote:
+        headers.setdefault(CLIENT_HEADER, request.remote)
     try:
         return await call.facade.remote.call(
             datacenter,

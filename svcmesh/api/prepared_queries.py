@@ -9,7 +9,7 @@ from aiohttp import web
 from svcmesh.api.answers import JSON_HEADERS, ApiError
 from svcmesh.api.bodies import read_json
 from svcmesh.api.lists import Rows
-from svcmesh.api.query import ReadOptions, check_datacenter, check_namespace, read_options
+from svcmesh.api.query import ReadOptions, check_namespace, read_options
 from svcmesh.api.reads import NOT_READY, Read, ReadService
 from svcmesh.api.responses import dress, json_response
 from svcmesh.api.routing import Call, Router
@@ -72,7 +72,7 @@ def one(call: Call) -> Read:
 
 async def create(call: Call) -> web.Response:
     """Store a query; its id."""
-    _check_place(call)
+    check_namespace(call)
     body = await read_json(call.request)
     query_id = await _stored(call.facade.queries.create(body))
     return await json_response(call, {"ID": query_id})
@@ -81,7 +81,7 @@ async def create(call: Call) -> web.Response:
 async def update(call: Call) -> web.Response:
     """Replace a query."""
     _refuse_method(call)
-    _check_place(call)
+    check_namespace(call)
     body = await read_json(call.request)
     await _stored(call.facade.queries.update(call.rest, body))
     return web.Response()
@@ -90,7 +90,7 @@ async def update(call: Call) -> web.Response:
 async def delete(call: Call) -> web.Response:
     """Remove a query."""
     _refuse_method(call)
-    _check_place(call)
+    check_namespace(call)
     await _stored(call.facade.queries.delete(call.rest))
     return web.Response()
 
@@ -206,7 +206,6 @@ def _refuse_method(call: Call) -> None:
 
 def _check_place(call: Call) -> None:
     check_namespace(call)
-    check_datacenter(call)
 
 
 def _limit(call: Call) -> int:

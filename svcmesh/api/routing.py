@@ -37,6 +37,10 @@ class Request(Protocol):
     def headers(self) -> Mapping[str, str]:
         """By name, in any letter case."""
 
+    @property
+    def remote(self) -> str | None:
+        """The address of who has connected; None: it came from another data center."""
+
     async def read(self) -> bytes:
         """The body, however often it is asked for."""
 
