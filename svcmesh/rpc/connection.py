@@ -27,6 +27,8 @@ DEADLINE_S_MAX: Final = 3600.0
 """Longest that a call may take, whatever its caller says."""
 LEAVING_S: Final = 15.0
 """From asking the peer to use another connection to hanging up."""
+SMALL_BYTES: Final = 8 * 1024
+"""Frames up to this size are unpacked without a look at what is in them."""
 LARGE_BYTES: Final = 256 * 1024
 """Who holds less than this of our memory is not looked at twice."""
 
@@ -39,7 +41,11 @@ class Bounds:
     """Of one connection."""
 
     frame_bytes_max: int = 16 * 1024 * 1024
-    """Of a frame, either way; below 2^25 - 1, or it would look like TLS."""
+    """Of a frame from who was dialled: an answer."""
+    call_bytes_max: int = 4 * 1024 * 1024
+    """Of a frame from who dialled, a call. Far below 22 * 2^24, which would look like TLS."""
+    call_containers_max: int = 20_000
+    """Lists and maps in such a frame: a byte each, but a hundred when they are unpacked."""
     calls_max: int = 4096
     """Calls of the peer that are being worked on; more are refused."""
     waiting_max: int = 16_384
@@ -103,6 +109,8 @@ class Connection(asyncio.Protocol):
             on_large: Told when this connection holds much of our memory (`held_bytes`).
         """
         self._methods, self._bounds = methods, bounds or Bounds()
+        sizes = self._bounds.call_bytes_max, self._bounds.frame_bytes_max
+        self._bytes_out_max, self._bytes_in_max = sizes if dialled else reversed(sizes)
         self._counters: Counter[str] = Counter() if counters is None else counters
         self._on_made, self._on_lost, self._on_large = on_made, on_lost, on_large
         self._loop = asyncio.get_running_loop()
@@ -221,7 +229,7 @@ class Connection(asyncio.Protocol):
         if self._is_closing:
             raise RpcRefusedError("not connected")
         packed = msgpack.packb(frame)
-        if len(packed) > self._bounds.frame_bytes_max:
+        if len(packed) > self._bytes_out_max:
             raise RpcRefusedError(f"too large for a call: {len(packed)} bytes")
         if not self._has_room(len(packed)):
             self._counters["dropped.unsent"] += 1
@@ -233,7 +241,7 @@ class Connection(asyncio.Protocol):
         if self._is_closing:
             return
         packed = msgpack.packb(frame)
-        if len(packed) > self._bounds.frame_bytes_max:
+        if len(packed) > self._bytes_out_max:
             self._counters["dropped.answer-too-large"] += 1
             packed = msgpack.packb([_ERROR, frame[1], "too-large", f"{len(packed)} bytes"])
         if self._has_room(len(packed)):
@@ -340,7 +348,7 @@ class Connection(asyncio.Protocol):
         at, size = 0, len(source)
         while size - at >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(source, at)
-            if length > self._bounds.frame_bytes_max:
+            if length > self._bytes_in_max:
                 self.drop("frame-too-large")
                 return
             end = at + _LENGTH.size + length
@@ -364,7 +372,7 @@ class Connection(asyncio.Protocol):
     def _take_frame_untrusted(self, frame: bytes | bytearray) -> bool:
         """Act on a frame; False when it is none."""
         try:
-            parts = msgpack.unpackb(frame, strict_map_key=False)
+            parts = self._unpack_untrusted(frame)
         except (ValueError, TypeError, msgpack.UnpackException):
             # TypeError: a list as the key of a map.
             return False
@@ -382,6 +390,20 @@ class Connection(asyncio.Protocol):
             case _:
                 return False
         return True
+
+    def _unpack_untrusted(self, frame: bytes | bytearray) -> Body:
+        if self._dialled or len(frame) <= SMALL_BYTES:
+            return msgpack.unpackb(frame, strict_map_key=False)
+        count = self._bounds.call_containers_max
+
+        def counted(container: Body) -> Body:
+            nonlocal count
+            count -= 1
+            if count < 0:
+                raise ValueError("too many lists and maps")
+            return container
+
+        return msgpack.unpackb(frame, strict_map_key=False, list_hook=counted, object_hook=counted)
 
     def _hear(self, word: str, text: str) -> None:
         match word:

@@ -46,7 +46,8 @@ class RpcServer:
         self._listener: socket.socket | None = None
         self._by_address: Counter[str] = Counter()
         """Connections, those in their handshake included."""
-        self._connections: set[Connection] = set()
+        self.connections: set[Connection] = set()
+        """Those that were let in."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
@@ -76,7 +77,7 @@ class RpcServer:
         )
         self._rules = rules
         if not is_same_tls:
-            for connection in list(self._connections):
+            for connection in list(self.connections):
                 connection.leave()
 
     async def close(self) -> None:
@@ -87,7 +88,7 @@ class RpcServer:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        for connection in list(self._connections):
+        for connection in list(self.connections):
             connection.close()
         # The transports close in the loop's next turn.
         await asyncio.sleep(0)
@@ -136,10 +137,10 @@ class RpcServer:
             if rules.server_names:
                 names = dns_names(certificate)
                 connection.is_server = not set(names).isdisjoint(rules.server_names)
-            self._connections.add(connection)
+            self.connections.add(connection)
 
         def lost(connection: Connection) -> None:
-            self._connections.discard(connection)
+            self.connections.discard(connection)
             self._forget_address(host)
 
         try:
@@ -221,7 +222,7 @@ class RpcServer:
             del self._by_address[host]
 
     def _make_room(self) -> None:
-        held = {connection: connection.held_bytes for connection in self._connections}
+        held = {connection: connection.held_bytes for connection in self.connections}
         if sum(held.values()) > self._held_bytes_max:
             max(held, key=held.__getitem__).drop("memory")
 
