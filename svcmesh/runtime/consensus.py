@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from random import Random
 from typing import Any, Final, Protocol
@@ -37,6 +38,7 @@ from svcmesh.consensus.raft import (
     ReadFailed,
     ReadId,
     ReadReady,
+    ReadRequest,
     Role,
     RoleChanged,
     Save,
@@ -49,9 +51,13 @@ from svcmesh.consensus.raft import (
     Term,
 )
 from svcmesh.consensus.service import NoLeaderError, OutcomeUnknownError
-from svcmesh.errors import DecodeError, StorageError
+from svcmesh.errors import DecodeError, StorageError, SvcmeshError
+from svcmesh.runtime.reading import ReadRounds
 
 logger = logging.getLogger("raft")
+
+PROPOSAL_TIMEOUT_S: Final = 10.0
+"""A proposal that is not applied so long is answered; it may still be."""
 
 APPLY_S_MAX: Final = 0.004
 """So long entries are applied before the loop gets its turn."""
@@ -97,6 +103,37 @@ class Transport(Protocol):
         self, to: ServerId, term: Term, offset: int, part: bytes, *, is_last: bool
     ) -> bool:
         """Bring a part of a snapshot there; False when that failed."""
+
+
+class Readiness(Protocol):
+    """What has to be done before the leader's state may be read, besides applying the log."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to do."""
+
+    async def settle(self) -> None:
+        """Do it."""
+
+
+class _AlwaysReady:
+    is_settled = True
+
+    async def settle(self) -> None:
+        return
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """A proposal that is in the log, and who waits for its result."""
+
+    term: Term
+    began_at: float
+    outcome: "asyncio.Future[object]"
+
+    def fail(self, error: SvcmeshError) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
 
 
 @dataclass(slots=True)
@@ -165,7 +202,15 @@ class Consensus:
         self._timer: asyncio.TimerHandle | None = None
         self._writer = _Writer(disk, self._loop, self._handle_saved, self._handle_disk_failure)
         self._proposals: list[tuple[bytes, asyncio.Future[object]]] = []
-        self._outcomes: dict[LogIndex, tuple[Term, asyncio.Future[object]]] = {}
+        self._outcomes: dict[LogIndex, _Outcome] = {}
+        self._expiry: asyncio.TimerHandle | None = None
+        self._readiness: Readiness = _AlwaysReady()
+        self._rounds = {
+            by_lease: ReadRounds(
+                partial(self._begin_read, by_lease=by_lease), lambda: self.is_leader
+            )
+            for by_lease in (False, True)
+        }
         self._reads: dict[ReadId, asyncio.Future[None]] = {}
         self._applied_waiting: list[tuple[LogIndex, asyncio.Future[None]]] = []
         self._is_applying = self._is_snapshotting = False
@@ -174,6 +219,10 @@ class Consensus:
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._arm()
+
+    def require(self, readiness: Readiness) -> None:
+        """From now on followers' reads wait for that, as our own do."""
+        self._readiness = readiness
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -199,8 +248,9 @@ class Consensus:
     async def close(self) -> None:
         """Stop; nothing is sent or written from now on."""
         self._is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._expiry):
+            if timer is not None:
+                timer.cancel()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -237,30 +287,44 @@ class Consensus:
 
         Raises:
             NoLeaderError: We do not lead. Nothing was done.
-            OutcomeUnknownError: Leadership was lost first: it may have happened.
+            OutcomeUnknownError: Leadership, or patience, was lost first: it may have happened.
         """
-        if not self.is_leader or self._is_closed:
-            raise NoLeaderError(self.leader)
+        return await self.propose_soon(command)
+
+    def propose_soon(self, command: bytes) -> "asyncio.Future[object]":
+        """The same, without a task: what `propose` returns or raises is the future's."""
         outcome: asyncio.Future[object] = self._loop.create_future()
+        if not self.is_leader or self._is_closed:
+            outcome.set_exception(NoLeaderError(self.leader))
+            return outcome
         if not self._proposals:
             # Whoever proposes in this turn of the loop goes along.
             self._loop.call_soon(self._propose_all)
         self._proposals.append((command, outcome))
-        return await outcome
+        return outcome
 
-    async def barrier(self) -> None:
+    async def barrier(self, *, by_lease: bool = False) -> None:
         """Return when what is applied here includes everything acknowledged before the call.
 
+        A follower asks its leader how far that is. With `by_lease` the leader's lease will do.
+
         Raises:
-            NoLeaderError: We do not lead, or cannot be sure that we do.
+            NoLeaderError: Nobody leads, or cannot be sure of it.
         """
-        read, effects = self.raft.read(now=self._loop.time())
+        await asyncio.shield(self.barrier_soon(by_lease=by_lease))
+
+    def barrier_soon(self, *, by_lease: bool) -> "asyncio.Future[None]":
+        """The same, without a task. Others wait for the same future: it must not be cancelled."""
+        return self._rounds[by_lease].join()
+
+    def _begin_read(self, *, by_lease: bool) -> "asyncio.Future[None]":
+        read, effects = self.raft.read(now=self._loop.time(), by_lease=by_lease)
         if isinstance(read, NotLeader):
             raise NoLeaderError(read.leader)
         waiting: asyncio.Future[None] = self._loop.create_future()
         self._reads[read] = waiting
         self._act(effects)
-        await waiting
+        return waiting
 
     def change_members(self, members: Membership) -> str | None:
         """Put another membership in force; why not, or None.
@@ -288,6 +352,16 @@ class Consensus:
 
     def handle_message(self, sender: ServerId, message: Message) -> None:
         """Take a message from another server."""
+        if self._is_closed:
+            return
+        if isinstance(message, ReadRequest) and self.is_leader and not self._readiness.is_settled:
+            self._spawn(self._settle_first(sender, message))
+        else:
+            self._act(self.raft.handle_message(sender, message, now=self._loop.time()))
+
+    async def _settle_first(self, sender: ServerId, message: ReadRequest) -> None:
+        """A follower's read sees what a read here would see."""
+        await self._readiness.settle()
         if not self._is_closed:
             self._act(self.raft.handle_message(sender, message, now=self._loop.time()))
 
@@ -333,10 +407,29 @@ class Consensus:
                 if not outcome.done():
                     outcome.set_exception(NoLeaderError(self.leader))
             return
-        term = self.raft.term
+        term, now = self.raft.term, self._loop.time()
         for position, (_, outcome) in enumerate(proposals):
-            self._outcomes[LogIndex(first + position)] = (term, outcome)
+            self._outcomes[LogIndex(first + position)] = _Outcome(term, now, outcome)
+        if self._expiry is None:
+            self._expiry = self._loop.call_later(PROPOSAL_TIMEOUT_S, self._expire)
         self._act(effects)
+
+    def _expire(self) -> None:
+        """Answer proposals that have waited too long; they are in the order of their age."""
+        self._expiry = None
+        now = self._loop.time()
+        for index, proposal in list(self._outcomes.items()):
+            if now < proposal.began_at + PROPOSAL_TIMEOUT_S:
+                self._expiry = self._loop.call_at(
+                    proposal.began_at + PROPOSAL_TIMEOUT_S, self._expire
+                )
+                return
+            del self._outcomes[index]
+            proposal.fail(
+                OutcomeUnknownError(
+                    "no majority of the servers has confirmed the write yet; it may still happen"
+                )
+            )
 
     def _act(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -368,9 +461,8 @@ class Consensus:
             logger.info("%s: term=%d leader=%s", change.role, change.term, change.leader or "none")
         if change.role is not Role.LEADER:
             # What is in our log may be committed yet, by another leader.
-            for _, outcome in self._outcomes.values():
-                if not outcome.done():
-                    outcome.set_exception(OutcomeUnknownError("leadership was lost"))
+            for proposal in self._outcomes.values():
+                proposal.fail(OutcomeUnknownError("leadership was lost"))
             self._outcomes.clear()
         self._on_role(change)
 
@@ -394,9 +486,8 @@ class Consensus:
         for future in waiting:
             if not future.done():
                 future.set_exception(NoLeaderError())
-        for _, outcome in self._outcomes.values():
-            if not outcome.done():
-                outcome.set_exception(OutcomeUnknownError("this server has stopped"))
+        for proposal in self._outcomes.values():
+            proposal.fail(OutcomeUnknownError("this server has stopped"))
         self._proposals, self._applied_waiting = [], []
         self._reads.clear()
         self._outcomes.clear()
@@ -430,16 +521,13 @@ class Consensus:
         if entry.kind == EntryKind.COMMAND:
             result = self._machine.apply(entry.index, entry.data)
         self.applied = entry.index
-        expected = self._outcomes.pop(entry.index, None)
-        if expected is None:
+        proposal = self._outcomes.pop(entry.index, None)
+        if proposal is None or proposal.outcome.done():
             return
-        term, outcome = expected
-        if outcome.done():
-            return
-        if term == entry.term:
-            outcome.set_result(result)
+        if proposal.term == entry.term:
+            proposal.outcome.set_result(result)
         else:
-            outcome.set_exception(NoLeaderError(self.leader))
+            proposal.fail(NoLeaderError(self.leader))
 
     def _finish_read(self, read: ReadReady) -> None:
         waiting = self._reads.pop(read.id, None)
@@ -541,7 +629,8 @@ class Consensus:
             return
         deadline_at = self.raft.next_deadline_at
         if self._timer is not None:
-            if self._timer.when() == deadline_at and not self._timer.cancelled():
+            # Deadlines move on with every message: one that is too early is armed again then.
+            if self._timer.when() <= deadline_at:
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(deadline_at, self._on_timer)

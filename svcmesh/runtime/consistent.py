@@ -112,6 +112,7 @@ class ConsistentStore:
                 propose=self.service.propose,
             )
             self.service.keeper = self.keeper
+            self._consensus.require(self.keeper)
 
     async def start(self, host: str, port: int, others: Sequence[Methods] = ()) -> None:
         """Listen for other agents' calls, and look after the group.
@@ -126,7 +127,7 @@ class ConsistentStore:
         group, service = self.group, self.service
         own = Methods(
             {
-                "store.write": service.handle_write,
+                "store.writes": service.handle_writes,
                 "store.query": service.handle_query,
                 "session.renew": service.handle_renew,
                 "raft.snapshot": group.handle_snapshot,

@@ -82,12 +82,17 @@ class SessionKeeper:
                 await self._end(self._late(), "has not been renewed in time")
             await asyncio.sleep(LOOK_S)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether what the catalog says has had its effect."""
+        return self._settled_at() == self._catalog_index()
+
     async def settle(self) -> None:
         """Let what the catalog says now have its effect on sessions.
 
         A read or write that comes after a change of the catalog sees what follows from it.
         """
-        if self._settled_at() == self._catalog_index():
+        if self.is_settled:
             return
         async with self._settling:
             index, term = self._catalog_index(), self._term

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any, Final
 
@@ -19,8 +20,16 @@ from svcmesh.consensus.service import (
     ReadMode,
     StoreError,
 )
-from svcmesh.consensus.store import Answer, CommandError, CommandKind, Store, encode_command
+from svcmesh.consensus.store import (
+    Answer,
+    CommandError,
+    CommandKind,
+    KvEntry,
+    Store,
+    encode_command,
+)
 from svcmesh.consensus.store.queries import QUERIES, Query
+from svcmesh.errors import DecodeError
 from svcmesh.rpc import (
     RpcClosedError,
     RpcError,
@@ -30,15 +39,23 @@ from svcmesh.rpc import (
 )
 from svcmesh.runtime.consensus import Consensus
 from svcmesh.runtime.sessions import SessionKeeper
+from svcmesh.runtime.writing import (
+    NO_LEADER,
+    UNKNOWN,
+    PackedWrite,
+    WriteBatches,
+    unpack_write_untrusted,
+    verdict_of,
+)
 
 WRITE_TIMEOUT_S: Final = 10.0
 READ_TIMEOUT_S: Final = 10.0
+LAG_S: Final = 1.0
+"""So long a server that could not keep up leaves reads to the leader."""
 HOPS_MAX: Final = 2
 """From an agent to a server, and from that to the leader."""
 
-NO_LEADER: Final = "no-leader"
 REFUSED: Final = "refused"
-UNKNOWN: Final = "outcome-unknown"
 
 Address = tuple[str, int]
 
@@ -74,12 +91,12 @@ class StoreService:
         self._pool, self._servers, self._rng = pool, servers, rng
         self._loop = asyncio.get_running_loop()
         self._wall_ms = 0
+        self._lags_until = 0.0
+        self._batches = WriteBatches(partial(self._serve_writes, hops=0))
 
     # -- for the API ----------------------------------------------------------------------------
 
-    async def write(
-        self, kind: CommandKind, body: Sequence[object], *, timeout_s: float = WRITE_TIMEOUT_S
-    ) -> Any:  # noqa: ANN401 -- the command's answer
+    async def write(self, kind: CommandKind, body: Sequence[object]) -> Any:  # noqa: ANN401 -- the command's answer
         """Have a command applied; its answer.
 
         Raises:
@@ -87,7 +104,9 @@ class StoreService:
             StoreError: It was refused. Nothing was done.
             OutcomeUnknownError: It may have happened or not.
         """
-        return _value(await self.serve_write(kind, body, timeout_s=timeout_s, hops=0))
+        if self._leads:
+            return _value(await self._propose_settled(kind, body))
+        return _value(await self._batches.add(kind, body))
 
     async def query(
         self,
@@ -115,33 +134,7 @@ class StoreService:
 
     # -- for the API and for other agents ---------------------------------------------------------
 
-    async def serve_write(
-        self, kind: CommandKind, body: Sequence[object], *, timeout_s: float, hops: int
-    ) -> Answer:
-        """Propose, or pass on.
-
-        Raises:
-            NoLeaderError, OutcomeUnknownError: As `write`.
-        """
-        consensus = self.consensus
-        if consensus is not None and consensus.is_leader:
-            await self._settle()
-            answer = await self.propose(kind, body, timeout_s=timeout_s)
-            if kind is CommandKind.SESSION_CREATE and self.keeper is not None:
-                self.keeper.note_created(answer[1])
-            return answer
-        answer = await self._pass_on(
-            "store.write",
-            [kind.value, list(body), hops + 1],
-            targets=self._targets(ReadMode.DEFAULT, hops),
-            timeout_s=timeout_s,
-            is_write=True,
-        )
-        return list(answer)
-
-    async def propose(
-        self, kind: CommandKind, body: Sequence[object], *, timeout_s: float = WRITE_TIMEOUT_S
-    ) -> Answer:
+    async def propose(self, kind: CommandKind, body: Sequence[object]) -> Answer:
         """Have a command applied as the leader; it is never passed on.
 
         Raises:
@@ -150,16 +143,94 @@ class StoreService:
         """
         if self.consensus is None:
             raise NoLeaderError
-        command = encode_command(kind, body, wall_ms=self._now_ms())
-        try:
-            async with asyncio.timeout(timeout_s):
-                answer = await self.consensus.propose(command)
-        except TimeoutError:
-            raise OutcomeUnknownError(
-                "no majority of the servers has confirmed the write yet; it may still happen"
-            ) from None
+        answer = await self._propose_soon(self.consensus, kind, body)
         assert isinstance(answer, list)
         return answer
+
+    def _propose_soon(
+        self, consensus: Consensus, kind: CommandKind, body: Sequence[object]
+    ) -> "asyncio.Future[Any]":
+        return consensus.propose_soon(encode_command(kind, body, wall_ms=self._now_ms()))
+
+    async def _propose_settled(self, kind: CommandKind, body: Sequence[object]) -> Answer:
+        await self._settle()
+        answer = await self.propose(kind, body)
+        if kind is CommandKind.SESSION_CREATE and self.keeper is not None:
+            self.keeper.note_created(answer[1])
+        return answer
+
+    async def _serve_writes(self, writes: list[PackedWrite], *, hops: int) -> list[Answer]:
+        """Propose all of a batch, or pass it on; one verdict for each (`writing.py`).
+
+        Raises:
+            NoLeaderError, OutcomeUnknownError: As `write`.
+        """
+        if self._leads:
+            # Tasks begin in order, and in one turn: they go into the log together.
+            outcomes = await asyncio.gather(
+                *(self._propose_settled(*unpack_write_untrusted(packed)) for packed in writes),
+                return_exceptions=True,
+            )
+            return [verdict_of(outcome) for outcome in outcomes]
+        verdicts = await self._pass_on(
+            "store.writes",
+            [writes, hops + 1],
+            targets=self._targets(ReadMode.DEFAULT, hops),
+            timeout_s=WRITE_TIMEOUT_S,
+            is_write=True,
+        )
+        if not isinstance(verdicts, list):
+            raise OutcomeUnknownError("the answer to a write has no form")
+        return verdicts
+
+    @property
+    def _leads(self) -> bool:
+        return self.consensus is not None and self.consensus.is_leader
+
+    # -- without a task for each (`api/lane.py`) --------------------------------------------------
+
+    def begin_read(self, done: Callable[[bool], None]) -> bool:
+        """Begin a `default` read; `done(True)` is called when the store here is fresh, or at once.
+
+        False: `done` is not called; the read takes the ordinary way.
+        """
+        consensus = self.consensus
+        if consensus is None:
+            return False
+        if consensus.is_leader:
+            if self.keeper is None or not self.keeper.is_settled or not consensus.has_lease:
+                return False
+            done(True)
+            return True
+        if not self._reads_here(consensus):
+            return False
+        consensus.barrier_soon(by_lease=True).add_done_callback(
+            lambda round_: done(round_.exception() is None)
+        )
+        return True
+
+    def find_key(self, key: str) -> KvEntry | None:
+        """A server's entry of a key, as fresh as what is applied here."""
+        assert self.store is not None
+        return self.store.keys.get(key)
+
+    def begin_set(self, key: str, value: bytes, done: Callable[[Answer | Exception], None]) -> bool:
+        """Begin a plain write of a key; `done` gets the answer, or what `write` raises.
+
+        False: `done` is not called; the write takes the ordinary way.
+        """
+        body = [key, value, 0]
+        consensus = self.consensus
+        if consensus is None or not consensus.is_leader:
+            outcome = self._batches.add(CommandKind.SET, body)
+        elif self.keeper is not None and self.keeper.is_settled:
+            outcome = self._propose_soon(consensus, CommandKind.SET, body)
+        else:
+            return False
+        outcome.add_done_callback(
+            lambda ended: done(ended.exception() or ended.result())  # type: ignore[arg-type] # ours
+        )
+        return True
 
     async def serve_query(
         self, name: str, arguments: Sequence[Any], *, mode: ReadMode, index: int, wait_s: float,
@@ -174,8 +245,14 @@ class StoreService:
         if query is None:
             raise StoreError(f"unknown query {name!r:.50}")
         consensus = self.consensus
-        if consensus is not None and (mode is ReadMode.STALE or consensus.is_leader):
-            return await self._answer(query, arguments, mode=mode, index=index, wait_s=wait_s)
+        if consensus is not None and (mode is ReadMode.STALE or self._reads_here(consensus)):
+            try:
+                return await self._answer(query, arguments, mode=mode, index=index, wait_s=wait_s)
+            except NoLeaderError:
+                if consensus.is_leader or consensus.leader is None or hops >= HOPS_MAX:
+                    raise
+                # We lag, or are no member: the leader answers itself.
+                self._lags_until = self._loop.time() + LAG_S
         packed = await self._pass_on(
             "store.query",
             [name, list(arguments), mode.value, index, wait_s, hops + 1],
@@ -184,6 +261,12 @@ class StoreService:
             is_write=False,
         )
         return QueryAnswer(*packed)
+
+    def _reads_here(self, consensus: Consensus) -> bool:
+        """Whether reads that must be fresh are answered here, with the leader's leave."""
+        if consensus.is_leader:
+            return True
+        return consensus.leader is not None and self._loop.time() >= self._lags_until
 
     async def serve_renew(self, session_id: str, *, hops: int) -> list[Any] | None:
         """Renew, or pass on.
@@ -219,7 +302,7 @@ class StoreService:
                 raise StoreError(str(error)) from error
             left_s = ends_at - self._loop.time()
             if not index or not found.index <= index <= store.index or left_s <= 0:
-                return self._described(max(1, found.index), found.value)
+                return self._described(max(1, found.index), found.value, mode)
             changed: asyncio.Future[None] = self._loop.create_future()
             watch = store.watch(query.topics(*arguments), lambda: _wake(changed))  # noqa: B023
             try:
@@ -236,21 +319,20 @@ class StoreService:
         if mode is ReadMode.STALE:
             return
         await self._settle()
-        if mode is ReadMode.CONSISTENT or not consensus.has_lease:
-            try:
-                async with asyncio.timeout(READ_TIMEOUT_S):
-                    await consensus.barrier()
-            except TimeoutError:
-                raise NoLeaderError from None
+        by_lease = mode is ReadMode.DEFAULT
+        if not by_lease or not consensus.has_lease:
+            await consensus.barrier(by_lease=by_lease)
 
     async def _settle(self) -> None:
         if self.keeper is not None and self.consensus is not None and self.consensus.is_leader:
             await self.keeper.settle()
 
-    def _described(self, index: int, value: object) -> QueryAnswer:
+    def _described(self, index: int, value: object, mode: ReadMode) -> QueryAnswer:
         assert self.consensus is not None
-        last_contact_ms = 0 if self.consensus.is_leader else self.consensus.last_contact_ms
-        return QueryAnswer(index, value, self.consensus.leader is not None, last_contact_ms)
+        if mode is not ReadMode.STALE or self.consensus.is_leader:
+            return QueryAnswer(index, value)
+        has_leader = self.consensus.leader is not None
+        return QueryAnswer(index, value, has_leader, self.consensus.last_contact_ms)
 
     # -- passing on -----------------------------------------------------------------------------
 
@@ -309,15 +391,13 @@ class StoreService:
 
     # -- methods that other agents call -----------------------------------------------------------
 
-    async def handle_write(self, body: Any, timeout_s: float) -> object:  # noqa: ANN401
-        """`store.write`: [kind, body, hops]."""
+    async def handle_writes(self, body: Any, _: float) -> object:  # noqa: ANN401
+        """`store.writes`: [packed writes, hops]; answers their verdicts."""
         match body:
-            case [str() as kind, list() as arguments, int() as hops] if kind in KINDS:
-                return await _for_rpc(
-                    self.serve_write(CommandKind(kind), arguments, timeout_s=timeout_s, hops=hops)
-                )
+            case [list() as writes, int() as hops]:
+                return await _for_rpc(self._serve_writes(writes, hops=hops))
             case _:
-                raise RpcError(REFUSED, "store.write: expected [kind, body, hops]")
+                raise RpcError(REFUSED, "store.writes: expected [writes, hops]")
 
     async def handle_query(self, body: Any, _: float) -> object:  # noqa: ANN401
         """`store.query`: [name, arguments, mode, index, seconds to wait, hops]."""
@@ -344,7 +424,6 @@ class StoreService:
                 raise RpcError(REFUSED, "session.renew: expected [id, hops]")
 
 
-KINDS: Final = frozenset(CommandKind)
 MODES: Final = frozenset(ReadMode)
 
 
@@ -355,7 +434,7 @@ async def _for_rpc(work: Any) -> Any:  # noqa: ANN401 -- an awaitable, and what 
         raise RpcError(NO_LEADER, str(error)) from error
     except OutcomeUnknownError as error:
         raise RpcError(UNKNOWN, str(error)) from error
-    except (StoreError, TypeError, ValueError) as error:
+    except (StoreError, DecodeError, TypeError, ValueError) as error:
         raise RpcError(REFUSED, str(error)) from error
 
 

@@ -16,7 +16,7 @@ from svcmesh.consensus.raft.effects import (
     SnapshotInstalled,
 )
 from svcmesh.consensus.raft.machine import Busy, NotLeader, Raft
-from svcmesh.consensus.raft.messages import Message
+from svcmesh.consensus.raft.messages import Message, ReadRequest
 from svcmesh.consensus.raft.types import (
     Entry,
     EntryKind,
@@ -47,6 +47,7 @@ __all__ = [
     "ReadFailed",
     "ReadId",
     "ReadReady",
+    "ReadRequest",
     "Role",
     "RoleChanged",
     "Save",

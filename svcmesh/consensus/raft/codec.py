@@ -9,11 +9,13 @@ from svcmesh.consensus.raft.messages import (
     Heartbeat,
     HeartbeatReply,
     Message,
+    ReadReply,
+    ReadRequest,
     TimeoutNow,
     VoteReply,
     VoteRequest,
 )
-from svcmesh.consensus.raft.types import Entry, EntryKind, LogIndex, Membership, Term
+from svcmesh.consensus.raft.types import Entry, EntryKind, LogIndex, Membership, ReadId, Term
 from svcmesh.errors import DecodeError
 
 Packed = list[Any]
@@ -41,6 +43,10 @@ def pack_message(message: Message) -> Packed:
             return [5, term, round_]
         case TimeoutNow(term):
             return [6, term]
+        case ReadRequest(term, id_, by_lease):
+            return [7, term, id_, by_lease]
+        case ReadReply(term, id_, index):
+            return [8, term, id_, index]
 
 
 def unpack_message_untrusted(packed: object) -> Message:
@@ -117,6 +123,14 @@ def _timeout_now(term: object) -> Message:
     return TimeoutNow(_term(term))
 
 
+def _read_request(term: object, id_: object, by_lease: object) -> Message:
+    return ReadRequest(_term(term), ReadId(_number(id_)), _flag(by_lease))
+
+
+def _read_reply(term: object, id_: object, index: object) -> Message:
+    return ReadReply(_term(term), ReadId(_number(id_)), _index(index))
+
+
 _READERS: Final[dict[int, Callable[..., Message]]] = {
     0: _vote_request,
     1: _vote_reply,
@@ -125,6 +139,8 @@ _READERS: Final[dict[int, Callable[..., Message]]] = {
     4: _heartbeat,
     5: _heartbeat_reply,
     6: _timeout_now,
+    7: _read_request,
+    8: _read_reply,
 }
 
 

@@ -22,6 +22,9 @@ from svcmesh.consensus.raft.messages import (
 from svcmesh.consensus.raft.progress import Flow, Progress
 from svcmesh.consensus.raft.types import LogIndex, ReadId, ServerId, Term
 
+ConfirmedRead = tuple[ServerId, ReadId, LogIndex]
+"""Who asked, under which id, and what has to be applied before it may be read."""
+
 Number = TypeVar("Number", int, float)
 
 ROUNDS_MAX = 256
@@ -30,6 +33,7 @@ ROUNDS_MAX = 256
 
 @dataclass(slots=True)
 class _Read:
+    asker: ServerId
     id: ReadId
     index: LogIndex
     round: int
@@ -168,7 +172,7 @@ class Leadership:
 
     def handle_heartbeat_reply(
         self, sender: ServerId, reply: HeartbeatReply, *, now: float
-    ) -> list[tuple[ReadId, LogIndex]]:
+    ) -> list[ConfirmedRead]:
         """Renew the lease; the reads that a majority has now confirmed."""
         progress = self._progress.get(sender)
         if progress is None or reply.round > self._round:
@@ -191,18 +195,25 @@ class Leadership:
             if is_ok:
                 self._replicate_to(to)
 
-    def read(self, id_: ReadId, *, now: float) -> list[tuple[ReadId, LogIndex]]:
-        """Begin a read: it is confirmed when a majority answers heartbeats sent from now on."""
-        self._reads.append(_Read(id_, self._log.commit, self.send_heartbeats(now=now)))
+    def read(
+        self, asker: ServerId, id_: ReadId, *, by_lease: bool, now: float
+    ) -> list[ConfirmedRead]:
+        """Begin a read, ours or a follower's; the reads that are confirmed now.
+
+        It is when a majority answers heartbeats sent from now on, or at once by the lease.
+        """
+        if by_lease and self.has_committed and now < self.lease_ends_at(now):
+            return [(asker, id_, self._log.commit)]
+        self._reads.append(_Read(asker, id_, self._log.commit, self.send_heartbeats(now=now)))
         return list(self._confirmed_reads())
 
-    def handle_commit(self) -> list[tuple[ReadId, LogIndex]]:
+    def handle_commit(self) -> list[ConfirmedRead]:
         """The commit index has risen: reads that waited for this term's first may be confirmed."""
         return list(self._confirmed_reads())
 
     def open_reads(self) -> list[ReadId]:
-        """Reads without an answer."""
-        return [read.id for read in self._reads]
+        """Our own reads without an answer."""
+        return [read.id for read in self._reads if read.asker == self._id]
 
     def transfer(self, to: ServerId, *, now: float) -> bool:
         """Hand leadership over; False when `to` cannot take it. Proposals pause meanwhile."""
@@ -259,14 +270,14 @@ class Leadership:
             index = LogIndex(index - 1)
         return index
 
-    def _confirmed_reads(self) -> Iterator[tuple[ReadId, LogIndex]]:
+    def _confirmed_reads(self) -> Iterator[ConfirmedRead]:
         if not self.has_committed:
             return
         confirmed = self._majority(lambda p: p.acked_round, own=self._round)
         while self._reads and self._reads[0].round <= confirmed:
             read = self._reads.popleft()
             # One that began before this term's first commit could miss what that commits.
-            yield read.id, max(read.index, self.first_own_index)
+            yield read.asker, read.id, max(read.index, self.first_own_index)
 
     def _ask_to_take_over(self) -> None:
         to = self.transferring_to

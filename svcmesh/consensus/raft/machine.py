@@ -33,7 +33,7 @@ from svcmesh.consensus.raft.effects import (
     Send,
     SnapshotInstalled,
 )
-from svcmesh.consensus.raft.leading import Leadership
+from svcmesh.consensus.raft.leading import ConfirmedRead, Leadership
 from svcmesh.consensus.raft.log import RaftLog
 from svcmesh.consensus.raft.messages import (
     AppendReply,
@@ -41,6 +41,8 @@ from svcmesh.consensus.raft.messages import (
     Heartbeat,
     HeartbeatReply,
     Message,
+    ReadReply,
+    ReadRequest,
     TimeoutNow,
     VoteReply,
     VoteRequest,
@@ -74,6 +76,10 @@ class Busy:
     why: str
 
 
+READ_ID_BITS = 62
+"""Of the first id: so many that no two runs' reads have the same."""
+
+
 class Raft:
     """One server.
 
@@ -102,7 +108,7 @@ class Raft:
             snapshot: Of the latest snapshot, or index 0 and the founding members.
             entries: The log, all of it on disk.
             now: Monotonic seconds.
-            rng: Chooses election timeouts and nothing else.
+            rng: Chooses election timeouts, and where the ids of this run's reads begin.
         """
         self.role = Role.FOLLOWER
         self.leader: ServerId | None = None
@@ -113,7 +119,14 @@ class Raft:
         self._effects: list[Effect] = []
         self._votes: set[ServerId] = set()
         self._leadership: Leadership | None = None
-        self._read_id = ReadId(0)
+        # An answer to a read of an earlier run must match none of this one's.
+        self._read_id = ReadId(rng.getrandbits(READ_ID_BITS))
+        self._asked: dict[ReadId, ReadRequest] = {}
+        """As a follower: what the leader has not answered yet."""
+        self._asked_at = now
+        """When the last of them was sent."""
+        self._matched = self._leader_commit = LogIndex(0)
+        """Up to where our log is this term's leader's, and is committed as it told us."""
         # Before a restart we may have heard a leader, whose lease counts on our silence.
         self._heard_at = now if self._term else now - config.election_timeout_s
         self._election_at = self._next_election_at(now)
@@ -244,12 +257,24 @@ class Raft:
         self._append_own([entry], now=now)
         return index, self._take_effects()
 
-    def read(self, *, now: float) -> tuple[ReadId | NotLeader, list[Effect]]:
-        """Begin a read that sees everything acknowledged before it: `ReadReady` follows."""
-        if self._leadership is None:
-            return NotLeader(self.leader), []
+    def read(
+        self, *, now: float, by_lease: bool = False
+    ) -> tuple[ReadId | NotLeader, list[Effect]]:
+        """Begin a read that sees everything acknowledged before it: `ReadReady` follows.
+
+        A follower asks its leader. With `by_lease` the leader's lease is enough.
+        """
         self._read_id = ReadId(self._read_id + 1)
-        self._report_reads(self._leadership.read(self._read_id, now=now))
+        if self._leadership is not None:
+            self._report_reads(
+                self._leadership.read(self._id, self._read_id, by_lease=by_lease, now=now)
+            )
+        elif self.leader is not None:
+            ask = ReadRequest(self._term, self._read_id, by_lease)
+            self._asked[ask.id], self._asked_at = ask, now
+            self._send(self.leader, ask)
+        else:
+            return NotLeader(None), []
         return self._read_id, self._take_effects()
 
     def transfer(self, to: ServerId, *, now: float) -> tuple[bool | NotLeader, list[Effect]]:
@@ -349,6 +374,10 @@ class Raft:
             case TimeoutNow():
                 if message.term == self._term and self._id in self.log.members.voters:
                     self._stand(is_pre=False, is_transfer=True, now=now)
+            case ReadRequest():
+                self._handle_read_request(sender, message, now=now)
+            case ReadReply():
+                self._handle_read_reply(sender, message)
             case _:
                 assert_never(message)
 
@@ -401,7 +430,8 @@ class Raft:
         if news:
             self._append(news, now=now)
         last_index = LogIndex(append.prev_index + len(append.entries))
-        self._commit(min(append.commit, last_index))
+        self._matched = max(self._matched, last_index)
+        self._learn_commit(append.commit)
         self._send_when_saved(sender, AppendReply(self._term, True, last_index), now=now)
 
     def _handle_heartbeat(self, sender: ServerId, beat: Heartbeat, *, now: float) -> None:
@@ -413,6 +443,26 @@ class Raft:
             return
         self._commit(min(beat.commit, self.log.last_index))
         self._send(sender, HeartbeatReply(self._term, beat.round))
+        if self._asked and now >= self._asked_at + self._config.heartbeat_s:
+            # The request, or its answer, may be lost.
+            self._asked_at = now
+            for ask in self._asked.values():
+                self._send(sender, ask)
+
+    def _handle_read_request(self, sender: ServerId, ask: ReadRequest, *, now: float) -> None:
+        if ask.term != self._term or self._leadership is None:
+            self._send(sender, ReadReply(self._term, ask.id, LogIndex(0)))
+            return
+        self._report_reads(self._leadership.read(sender, ask.id, by_lease=ask.by_lease, now=now))
+
+    def _handle_read_reply(self, sender: ServerId, reply: ReadReply) -> None:
+        if reply.term != self._term or self._asked.pop(reply.id, None) is None:
+            return
+        if reply.index:
+            self._learn_commit(reply.index)
+            self._effects.append(ReadReady(reply.id, reply.index))
+        else:
+            self._effects.append(ReadFailed(reply.id))
 
     # -- roles ----------------------------------------------------------------------------------
 
@@ -421,7 +471,7 @@ class Raft:
         if term == self._term and self._leadership is not None:
             return False
         self._heard_at = now
-        if self.role is not Role.FOLLOWER or self.leader != sender:
+        if term > self._term or self.role is not Role.FOLLOWER or self.leader != sender:
             self._follow(term, sender, now=now)
         else:
             self._election_at = self._next_election_at(now)
@@ -429,8 +479,7 @@ class Raft:
 
     def _follow(self, term: Term, leader: ServerId | None, *, now: float) -> None:
         if term > self._term:
-            self._term, self._voted_for = term, None
-            self._save(())
+            self._enter_term(term, None)
         if self._leadership is not None:
             for read in self._leadership.open_reads():
                 self._effects.append(ReadFailed(read))
@@ -445,8 +494,7 @@ class Raft:
             self._become(Role.PRE_CANDIDATE, None)
             asked_term = Term(self._term + 1)
         else:
-            self._term, self._voted_for = Term(self._term + 1), self._id
-            self._save(())
+            self._enter_term(Term(self._term + 1), self._id)
             self._become(Role.CANDIDATE, None)
             asked_term = self._term
         self._election_at = self._next_election_at(now)
@@ -490,10 +538,17 @@ class Raft:
         self._leadership.send_heartbeats(now=now)
         self._append_own([noop], now=now)
 
+    def _enter_term(self, term: Term, voted_for: ServerId | None) -> None:
+        self._term, self._voted_for = term, voted_for
+        self._matched = self._leader_commit = LogIndex(0)
+        self._save(())
+
     def _become(self, role: Role, leader: ServerId | None) -> None:
         before = (self.role, self.leader)
         self.role, self.leader = role, leader
         if before != (role, leader):
+            self._effects += [ReadFailed(id_) for id_ in self._asked]
+            self._asked = {}
             self._effects.append(RoleChanged(role, self._term, leader))
 
     # -- the log --------------------------------------------------------------------------------
@@ -522,6 +577,11 @@ class Raft:
         is_removed = self._id not in self.log.members.voters
         if is_removed and self.log.members_index <= self.log.commit:
             self._follow(self._term, None, now=now)
+
+    def _learn_commit(self, index: LogIndex) -> None:
+        """As a follower: the leader of our term has committed up to `index`, of its own log."""
+        self._leader_commit = max(self._leader_commit, index)
+        self._commit(min(self._leader_commit, self._matched))
 
     def _commit(self, through: LogIndex) -> None:
         if through > self.log.commit:
@@ -557,8 +617,12 @@ class Raft:
 
         self._durability.when_saved(send, now=now)
 
-    def _report_reads(self, reads: Iterable[tuple[ReadId, LogIndex]]) -> None:
-        self._effects += [ReadReady(*read) for read in reads]
+    def _report_reads(self, reads: Iterable[ConfirmedRead]) -> None:
+        for asker, id_, index in reads:
+            if asker == self._id:
+                self._effects.append(ReadReady(id_, index))
+            else:
+                self._send(asker, ReadReply(self._term, id_, index))
 
     def _next_election_at(self, now: float) -> float:
         return now + self._config.election_timeout_s * (1 + self._rng.random())

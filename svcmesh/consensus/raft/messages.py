@@ -5,7 +5,7 @@ Who sent a message is known from the connection it came by, and not part of it.
 
 from dataclasses import dataclass
 
-from svcmesh.consensus.raft.types import Entry, LogIndex, Term
+from svcmesh.consensus.raft.types import Entry, LogIndex, ReadId, Term
 
 NO_INDEX = LogIndex(0)
 NO_TERM = Term(0)
@@ -76,6 +76,33 @@ class TimeoutNow:
     term: Term
 
 
+@dataclass(frozen=True, slots=True)
+class ReadRequest:
+    """A follower asks how far it must have applied the log to read what is fresh (thesis, 6.4)."""
+
+    term: Term
+    id: ReadId
+    """The sender's, never used before, not by an earlier run either: answers may be late."""
+    by_lease: bool
+    """The leader's lease will do; else a majority has to confirm that it leads still."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadReply:
+    term: Term
+    id: ReadId
+    index: LogIndex
+    """Committed when the request was taken; 0: refused, the sender does not lead."""
+
+
 Message = (
-    VoteRequest | VoteReply | AppendRequest | AppendReply | Heartbeat | HeartbeatReply | TimeoutNow
+    VoteRequest
+    | VoteReply
+    | AppendRequest
+    | AppendReply
+    | Heartbeat
+    | HeartbeatReply
+    | TimeoutNow
+    | ReadRequest
+    | ReadReply
 )

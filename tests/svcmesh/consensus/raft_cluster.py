@@ -168,13 +168,13 @@ class SimServer:
         return True
 
     def read(self, done: Callable[[bool], None], *, by_lease: bool) -> bool:
-        """Begin a read of the state; False when it is refused at once."""
-        if by_lease:
+        """Begin a read of the state; False when it is refused at once. A follower asks."""
+        if by_lease and self.machine.role is Role.LEADER:
             if not self.machine.has_lease(self.applied, now=self.now):
                 return False
             done(True)
             return True
-        read, effects = self.machine.read(now=self.now)
+        read, effects = self.machine.read(now=self.now, by_lease=by_lease)
         if isinstance(read, NotLeader):
             return False
         self._reads[read] = done
@@ -430,7 +430,9 @@ class SimCluster:
                     self.clock.call_later(rng.uniform(0.005, 0.1), ask)
 
             self.clock.call_later(CLIENT_TIMEOUT_S, give_up)
-            candidates = self.leaders or self.running
+            # Followers read too, by the leader's leave.
+            is_anywhere = kind == "get" and rng.random() < 0.5
+            candidates = self.running if is_anywhere else self.leaders or self.running
             if not candidates:
                 finish(None, is_refused=True)
                 return

@@ -24,7 +24,7 @@ from svcmesh.consensus.raft import (
     SnapshotMeta,
     Term,
 )
-from svcmesh.consensus.raft.leading import Leadership
+from svcmesh.consensus.raft.leading import ConfirmedRead, Leadership
 from svcmesh.consensus.raft.messages import AppendReply, VoteReply, VoteRequest
 from tests.svcmesh.consensus.raft_checkers import SafetyChecker
 from tests.svcmesh.consensus.raft_cluster import SimCluster, SimServer
@@ -88,15 +88,60 @@ def test_without_pre_vote_a_server_that_returns_deposes_the_leader(
 
 
 def test_without_the_round_of_heartbeats_a_read_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    def at_once(self: Leadership, id_: ReadId, *, now: float) -> list[tuple[ReadId, LogIndex]]:
-        return [(id_, self._log.commit)]
+    def at_once(
+        self: Leadership, asker: ServerId, id_: ReadId, *, by_lease: bool, now: float
+    ) -> list[ConfirmedRead]:
+        return [(asker, id_, self._log.commit)]
 
     monkeypatch.setattr(Leadership, "read", at_once)
     assert is_stale_after_a_pause()
+    assert is_stale_on_the_small_side(by_lease=False)
 
 
 def test_with_the_round_of_heartbeats_it_is_not() -> None:
     assert not is_stale_after_a_pause()
+    assert not is_stale_on_the_small_side(by_lease=False)
+
+
+def test_with_a_lease_that_never_ends_a_follower_reads_what_is_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Leadership, "lease_ends_at", lambda _, now: now + 1.0)
+    assert is_stale_on_the_small_side(by_lease=True)
+
+
+def test_with_the_lease_as_it_is_it_does_not() -> None:
+    assert not is_stale_on_the_small_side(by_lease=True)
+
+
+def is_stale_on_the_small_side(*, by_lease: bool) -> bool:
+    """Whether a follower that is cut off together with its leader reads an old value."""
+    cluster = SimCluster(8, 5, observer=SafetyChecker())
+    cluster.run_until(lambda: bool(cluster.leaders), within_s=5.0)
+    cluster.run(0.5)
+    old = cluster.leader()
+    follower = next(s for s in cluster.running if s is not old)
+    cluster.split({old.id, follower.id})
+    # They do not notice themselves that they are few.
+    old_quorum = Leadership.has_lost_quorum
+    Leadership.has_lost_quorum = lambda _, __: False  # type: ignore[method-assign]
+    try:
+        cluster.run_until(lambda: cluster.leader() is not old, within_s=5.0)
+        cluster.run(0.5)
+        assert cluster.leader().propose(("put", "k", 1), lambda _: None)
+        cluster.run(0.5)
+        assert cluster.leader().state == {"k": 1}
+        answers: list[int] = []
+
+        def answer(is_ok: bool) -> None:
+            if is_ok:
+                answers.append(follower.state.get("k", 0))
+
+        assert follower.read(answer, by_lease=by_lease)
+        cluster.run(1.0)
+        return answers == [0]
+    finally:
+        Leadership.has_lost_quorum = old_quorum  # type: ignore[method-assign]
 
 
 def is_stale_after_a_pause() -> bool:

@@ -4,7 +4,7 @@ from random import Random
 
 import pytest
 
-from svcmesh.consensus.raft import Membership, ServerId
+from svcmesh.consensus.raft import Membership, RaftConfig, ServerId
 from tests.svcmesh.consensus.raft_checkers import SafetyChecker, check_linearizable
 from tests.svcmesh.consensus.raft_cluster import SimCluster
 
@@ -162,6 +162,54 @@ def test_a_leader_without_a_majority_steps_down() -> None:
     cluster.split({old.id})
     cluster.run_until(lambda: old not in cluster.leaders, within_s=3.0)
     cluster.run_until(lambda: bool(cluster.leaders), within_s=3.0)
+
+
+@pytest.mark.parametrize("by_lease", [True, False])
+def test_a_follower_reads_what_was_just_acknowledged_without_waiting_for_a_heartbeat(
+    by_lease: bool,
+) -> None:
+    cluster = SimCluster(9, 3, observer=SafetyChecker(), config=RaftConfig(heartbeat_s=0.25))
+    cluster.run_until(lambda: bool(cluster.leaders), within_s=5.0)
+    cluster.run(1.0)
+    leader = cluster.leader()
+    follower = next(s for s in cluster.running if s is not leader)
+    for value in range(1, 20):
+        acknowledged: list[object] = []
+        leader.propose(("put", "k", value), acknowledged.append)
+        cluster.run_until(lambda: bool(acknowledged), within_s=1.0)  # noqa: B023
+        seen: list[int] = []
+        follower.read(lambda _: seen.append(follower.state["k"]), by_lease=by_lease)  # noqa: B023
+        took_s = cluster.run_until(lambda: bool(seen), within_s=1.0)  # noqa: B023
+        assert seen == [value]
+        assert took_s < 0.15
+
+
+def test_a_followers_read_fails_with_the_leadership_that_it_relied_on() -> None:
+    cluster = SimCluster(10, 3, observer=SafetyChecker())
+    cluster.run_until(lambda: bool(cluster.leaders), within_s=5.0)
+    cluster.run(1.0)
+    leader = cluster.leader()
+    follower = next(s for s in cluster.running if s is not leader)
+    leader.crash()
+    answers: list[bool] = []
+    follower.read(answers.append, by_lease=False)
+    cluster.run(3.0)
+    assert answers == [False]
+
+
+def test_a_followers_read_survives_lost_messages() -> None:
+    cluster = SimCluster(11, 3, observer=SafetyChecker())
+    cluster.run_until(lambda: bool(cluster.leaders), within_s=5.0)
+    cluster.run(1.0)
+    leader = cluster.leader()
+    follower = next(s for s in cluster.running if s is not leader)
+    answers: list[bool] = []
+    cluster.cut = {(follower.id, leader.id)}
+    follower.read(answers.append, by_lease=False)
+    cluster.run(0.3)
+    cluster.heal()
+    cluster.run(0.5)
+    assert answers == [True]
 
 
 def test_a_far_behind_server_catches_up_by_snapshot() -> None:

@@ -204,6 +204,69 @@ def test_a_leader_that_is_cut_off_promises_nothing(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+class Settling:
+    """Something to be done before a read, until it is."""
+
+    def __init__(self) -> None:
+        self.is_settled = False
+        self.asked = asyncio.Event()
+        self.done = asyncio.Event()
+
+    async def settle(self) -> None:
+        self.asked.set()
+        await self.done.wait()
+        self.is_settled = True
+
+
+@pytest.mark.parametrize("by_lease", [False, True])
+def test_a_follower_reads_what_the_leader_has_acknowledged(tmp_path: Path, by_lease: bool) -> None:
+    async def main() -> None:
+        async with group(tmp_path) as servers:
+            first = await servers.grow()
+            follower = servers.network.servers[IDS[1]]
+            await until(lambda: follower.leader == first.id)
+            for value in range(20):
+                await first.propose(put("k", value))
+                await follower.barrier(by_lease=by_lease)
+                assert servers.machines[IDS[1]].values["k"] == value
+
+    asyncio.run(main())
+
+
+def test_a_followers_read_waits_until_the_leader_has_settled(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with group(tmp_path) as servers:
+            first = await servers.grow()
+            follower = servers.network.servers[IDS[1]]
+            await until(lambda: follower.leader == first.id)
+            settling = Settling()
+            first.require(settling)
+            reading = asyncio.create_task(follower.barrier(by_lease=True))
+            await settling.asked.wait()
+            await first.propose(put("k", 1))
+            assert not reading.done()
+            settling.done.set()
+            await reading
+            assert servers.machines[IDS[1]].values["k"] == 1
+
+    asyncio.run(main())
+
+
+def test_a_proposal_that_nobody_confirms_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "PROPOSAL_TIMEOUT_S", 0.05)
+
+    async def main() -> None:
+        async with group(tmp_path) as servers:
+            first = await servers.grow()
+            servers.network.cut = set(IDS[1:])
+            with pytest.raises(shell.OutcomeUnknownError, match="no majority"):
+                await first.propose(put("k", 1))
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_a_server_that_was_away_gets_a_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
