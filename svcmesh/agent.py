@@ -45,7 +45,7 @@ from svcmesh.runtime.queries import PreparedQueries, query_engine
 from svcmesh.runtime.reloading import Reloading, applied_with_files, read_at_use
 from svcmesh.runtime.remote import RemoteCalls
 from svcmesh.runtime.tasks import BackgroundTasks
-from svcmesh.runtime.tls import TLS_SETTINGS, TlsMaterial
+from svcmesh.runtime.tls import TLS_SETTINGS, CallInsight, TlsMaterial
 from svcmesh.runtime.wan import WanPool
 from svcmesh.runtime.wan_asking import WanByAsking, WanTurnedOff
 from svcmesh.runtime.writer import GroupCommitter
@@ -84,6 +84,7 @@ class Agent:
             StorageError: The data directory refuses.
         """
         self.tls = TlsMaterial(config)
+        self.calls = CallInsight(self.tls, lambda: self.store.callers())
         self.reloading = Reloading(
             config,
             appliers={

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import platform
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -20,6 +21,9 @@ from svcmesh.api.routing import Call, Router
 from svcmesh.checks.definition import ScriptProbe, Ttl
 from svcmesh.errors import ConfigError, JoinError
 from svcmesh.membership import is_server, server_address
+
+HOSTS_MAX: Final = 20
+"""Addresses in a line of `info`."""
 
 _STATUS: Final = {
     MemberStatus.NONE: 0,
@@ -168,7 +172,7 @@ def stats(facade: AgentFacade) -> Groups:
         },
         "dns": {**counters["dns"]},
         "gossip": {**counters["gossip"]},
-        "rpc": {**counters["rpc"]},
+        "rpc": {**counters["rpc"], **_callers(facade)},
         "runtime": {
             "arch": _ARCHITECTURES.get(platform.machine(), platform.machine()),
             "cpu_count": os.cpu_count() or 1,
@@ -194,6 +198,18 @@ def _counts(table: Sequence[Member]) -> dict[str, int]:
         "failed": sum(member.status is MemberStatus.FAILED for member in table),
         "left": sum(member.status is MemberStatus.LEFT for member in table),
         "members": len(table),
+    }
+
+
+def _callers(facade: AgentFacade) -> dict[str, object]:
+    """Who calls this agent, and who of them does so in plain: to see how far a change-over is."""
+    callers, expires = facade.calls.callers(), facade.calls.certificate_expires_utc
+    hosts = Counter(callers.plain_hosts).most_common(HOSTS_MAX)
+    return {
+        "connections": callers.connections,
+        "connections_plain": len(callers.plain_hosts),
+        **({"plain_from": ", ".join(host for host, _ in hosts)} if hosts else {}),
+        **({"certificate_expires": f"{expires:%Y-%m-%dT%H:%M:%SZ}"} if expires else {}),
     }
 
 

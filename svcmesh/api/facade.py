@@ -5,6 +5,7 @@ once, except the `async` methods, which return when the agent has done what they
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from gossip import KeyOperation, KeyReport
@@ -27,6 +28,7 @@ from svcmesh.insight import Standing
 from svcmesh.metrics import Metrics
 from svcmesh.queries.execution import Asker
 from svcmesh.queries.failover import Outcome
+from svcmesh.rpc import Callers
 from svcmesh.userevents import UserEvent
 
 
@@ -66,6 +68,17 @@ class Events(Protocol):
 
     def watch(self, on_event: Callable[[], None]) -> Callable[[], object]:
         """Call `on_event` at every event; what is returned ends that."""
+
+
+class Calls(Protocol):
+    """Calls between agents."""
+
+    def callers(self) -> Callers:
+        """Who is connected to this agent."""
+
+    @property
+    def certificate_expires_utc(self) -> datetime | None:
+        """When our certificate expires; None without one."""
 
 
 class Pool(Protocol):
@@ -348,6 +361,8 @@ class AgentFacade(Protocol):
 
     @property
     def insight(self) -> Insight: ...
+    @property
+    def calls(self) -> Calls: ...
 
     @property
     def metrics(self) -> Metrics:

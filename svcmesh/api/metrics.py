@@ -82,6 +82,13 @@ def gauges(facade: AgentFacade) -> dict[Series, float]:
              "intent_queue": "serf.queue.Intent", "query_queue": "serf.queue.Query"}  # fmt: skip
     values |= {known.get(name, f"serf.{name}"): value for name, value in gossip.items()}
     shown = {Series(name): value for name, value in values.items()}
+    callers, expires = facade.calls.callers(), facade.calls.certificate_expires_utc
+    plain = len(callers.plain_hosts)
+    for is_encrypted, count in (("true", callers.connections - plain), ("false", plain)):
+        shown[Series("rpc.connections", (("encrypted", is_encrypted),))] = count
+    if expires is not None:
+        left_s = (expires - datetime.now(UTC)).total_seconds()
+        shown[Series("agent.tls.cert.expiry")] = round(left_s)
     members = dict.fromkeys(MemberStatus, 0)
     for member in facade.members():
         members[member.status] += 1

@@ -23,11 +23,12 @@ from svcmesh.rpc.connection import Bounds, Connection, Methods
 from svcmesh.rpc.errors import RpcClosedError, RpcError, RpcRefusedError, RpcTimeoutError
 from svcmesh.rpc.pool import RpcPool
 from svcmesh.rpc.security import AcceptRules, DialRules
-from svcmesh.rpc.server import RpcServer
+from svcmesh.rpc.server import Callers, RpcServer
 
 __all__ = [
     "AcceptRules",
     "Bounds",
+    "Callers",
     "Connection",
     "DialRules",
     "Methods",

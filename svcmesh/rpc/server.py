@@ -10,6 +10,7 @@ import socket
 from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Final
 
 from svcmesh.rpc.connection import Bounds, Connection, Methods, refusal_frame
@@ -25,6 +26,15 @@ HELD_BYTES_MAX: Final = 256 * 1024 * 1024
 BACKLOG: Final = 512
 ACCEPT_PAUSE_S: Final = 0.5
 """When the process has no file descriptors left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Callers:
+    """Who is connected to a server."""
+
+    connections: int = 0
+    plain_hosts: tuple[str, ...] = ()
+    """Addresses of those that do not encrypt, each as often as it is connected."""
 
 
 class RpcServer:
@@ -48,6 +58,8 @@ class RpcServer:
         """Connections, those in their handshake included."""
         self.connections: set[Connection] = set()
         """Those that were let in."""
+        self._plain: dict[Connection, str] = {}
+        """Addresses of those that do not encrypt."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
@@ -92,6 +104,10 @@ class RpcServer:
             connection.close()
         # The transports close in the loop's next turn.
         await asyncio.sleep(0)
+
+    def callers(self) -> Callers:
+        """Who is connected now."""
+        return Callers(len(self.connections), tuple(sorted(self._plain.values())))
 
     # -- letting in -------------------------------------------------------------------------------
 
@@ -138,9 +154,12 @@ class RpcServer:
                 names = dns_names(certificate)
                 connection.is_server = not set(names).isdisjoint(rules.server_names)
             self.connections.add(connection)
+            if not is_encrypted:
+                self._plain[connection] = host
 
         def lost(connection: Connection) -> None:
             self.connections.discard(connection)
+            self._plain.pop(connection, None)
             self._forget_address(host)
 
         try:

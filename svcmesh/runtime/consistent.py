@@ -19,7 +19,7 @@ from svcmesh.consensus.service import ReadMode
 from svcmesh.consensus.store import Store
 from svcmesh.errors import StorageError
 from svcmesh.membership import is_consul_server, is_server
-from svcmesh.rpc import AcceptRules, DialRules, Methods, RpcPool, RpcServer
+from svcmesh.rpc import AcceptRules, Callers, DialRules, Methods, RpcPool, RpcServer
 from svcmesh.runtime.consensus import Consensus
 from svcmesh.runtime.servers import PeerTransport, ServerGroup, ask_status
 from svcmesh.runtime.sessions import SessionKeeper
@@ -209,6 +209,10 @@ class ConsistentStore:
         """What calls from and to other agents have come to since the start."""
         own = self.pool.counters
         return own if self._server is None else own + self._server.counters
+
+    def callers(self) -> Callers:
+        """Which other agents are connected to this one; none unless it is a server."""
+        return Callers() if self._server is None else self._server.callers()
 
     def counters(self) -> dict[str, int]:
         """Where the log stands."""

@@ -19,7 +19,7 @@ from svcmesh.config import AgentConfig, TlsConfig
 from svcmesh.config.setting import settings_of
 from svcmesh.config.settings import LimitsConfig
 from svcmesh.errors import ConfigError
-from svcmesh.rpc import AcceptRules, DialRules
+from svcmesh.rpc import AcceptRules, Callers, DialRules
 from svcmesh.rpc.security import server_names
 
 logger = logging.getLogger("agent.tls")
@@ -136,6 +136,19 @@ class TlsMaterial:
             logger.warning(
                 "cert_file: our certificate expires on %s, in %d days", expires.date(), left.days
             )
+
+
+class CallInsight:
+    """What the API shows of calls between agents (`facade.Calls`)."""
+
+    def __init__(self, tls: TlsMaterial, callers: Callable[[], Callers]) -> None:
+        self._tls = tls
+        self.callers = callers
+
+    @property
+    def certificate_expires_utc(self) -> datetime | None:
+        """When our certificate expires; None without one."""
+        return self._tls.expires_utc
 
 
 def _domains(config: AgentConfig) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -50,6 +51,7 @@ from svcmesh.federation import DcPlace, DcServer
 from svcmesh.healthlog import HealthLog
 from svcmesh.insight import Standing
 from svcmesh.metrics import Metrics
+from svcmesh.rpc import Callers
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.local import LocalState, ScriptPolicy
 from svcmesh.runtime.logstream import LogStreams
@@ -149,6 +151,17 @@ class FakePool:
 
 
 @dataclass
+class FakeCalls:
+    """Who calls, as a test says."""
+
+    found: Callers = field(default_factory=Callers)
+    certificate_expires_utc: datetime | None = None
+
+    def callers(self) -> Callers:
+        return self.found
+
+
+@dataclass
 class FakeWan:
     """The data centers that a test says there are; a pool if it gives one."""
 
@@ -205,6 +218,7 @@ class FakeAgent:
         self.agent_coordinates: dict[str, Coordinate] = {}
         """Where gossip knows agents to be; `coordinates.refresh` shows it."""
         self.insight = FakeInsight()
+        self.calls = FakeCalls()
         self.consistency = FakeConsistency()
         self.health_log = HealthLog(started_utc=1_700_000_000.0)
         self.explainer = Explainer(

@@ -1,5 +1,7 @@
 """`/v1/agent/...`: the agent, its members and its services."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from gossip.serf.events import MemberStatus
@@ -8,6 +10,7 @@ from svcmesh.config import Change, DefinitionChanges, Reload
 from svcmesh.config.settings import BY_PATH
 from svcmesh.errors import ConfigError, NameReservedError, StorageError
 from svcmesh.federation import DcPlace
+from svcmesh.rpc import Callers
 from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, FakePool, config, member, run
 
 
@@ -57,6 +60,11 @@ def test_self_describes_config_member_and_statistics() -> None:
         assert stats["catalog"]["applied"] == "7"
         assert stats["dns"] == {"udp_queries": "8"}
         assert stats["gossip"] == {"dropped.checksum": "9"}
+        assert stats["rpc"] == {
+            "refused.expired": "1",
+            "connections": "0",
+            "connections_plain": "0",
+        }
         assert stats["build"]["version"] == "9.9.9"
 
     agent = FakeAgent(
@@ -391,5 +399,17 @@ def test_a_reload_says_what_it_did_when_asked() -> None:
             "NeedsRestart": ["ports.http: 8500 -> 8501"],
             "Warnings": [],
         }
+
+    run(scenario)
+
+
+def test_info_says_who_still_calls_without_tls_and_until_when_the_certificate_is_good() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.calls.found = Callers(5, ("10.0.0.2", "10.0.0.3", "10.0.0.3"))
+        agent.calls.certificate_expires_utc = datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)
+        stats = (await client.get("/v1/agent/self")).json["Stats"]["rpc"]
+        assert (stats["connections"], stats["connections_plain"]) == ("5", "3")
+        assert stats["plain_from"] == "10.0.0.3, 10.0.0.2"
+        assert stats["certificate_expires"] == "2027-01-02T03:04:05Z"
 
     run(scenario)

@@ -1,6 +1,7 @@
 """`/v1/agent/metrics` and `/v1/agent/host`."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any
 
@@ -9,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gossip import WatchedEventLoop
 from gossip.serf.events import MemberStatus
 from svcmesh.metrics import Metrics, Series
+from svcmesh.rpc import Callers
 from svcmesh.runtime.metrics import MetricsRuntime
 from tests.svcmesh.api.fakes import Client, FakeAgent, member, run
 
@@ -33,6 +35,9 @@ def test_metrics_have_the_shape_of_consuls() -> None:
         assert gauges["consul.state.nodes",]["Value"] == 1
         assert gauges["consul.serf.members", "alive"]["Value"] == 2
         assert gauges["consul.serf.members", "failed"]["Value"] == 1
+        assert gauges["consul.rpc.connections", "true"]["Value"] == 2
+        assert gauges["consul.rpc.connections", "false"]["Value"] == 1
+        assert 3000 < gauges["consul.agent.tls.cert.expiry",]["Value"] <= 3600
         counters = by_name(answer["Counters"])
         assert counters["consul.gossip.dropped", "checksum"] == {
             "Name": "consul.gossip.dropped", "Count": 1, "Rate": 0.9, "Sum": 9, "Min": 9, "Max": 9,
@@ -41,7 +46,10 @@ def test_metrics_have_the_shape_of_consuls() -> None:
         samples = by_name(answer["Samples"])
         assert samples["consul.http.GET.v1.catalog.service._",]["Count"] == 1
 
-    run(scenario, with_members())
+    agent = with_members()
+    agent.calls.found = Callers(3, ("10.0.0.3",))
+    agent.calls.certificate_expires_utc = datetime.now(UTC) + timedelta(hours=1)
+    run(scenario, agent)
 
 
 def test_requests_are_measured_by_their_route_kept_answers_too_and_errors_by_status() -> None:
