@@ -193,6 +193,7 @@ class Agent:
             self._discovery.catalog,
             sessions=lambda: self.store.service,
             check_identity=self._discovery.check_identity,
+            saved=self._discovery.external_saved,
         )
         self._opened.push_async_callback(self._discovery.close)
 
@@ -397,13 +398,17 @@ class Agent:
         """
         return await self._joiner.join([address])
 
-    async def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
+    def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
         """Publish records of a node without an agent."""
         self._discovery.register_external(node_name, bodies)
 
-    async def deregister_external(self, node_name: str, keys: Sequence[tuple[Kind, str]]) -> None:
+    def deregister_external(self, node_name: str, keys: Sequence[tuple[Kind, str]]) -> None:
         """Withdraw records of a node without an agent."""
         self._discovery.deregister_external(node_name, keys)
+
+    async def external_saved(self) -> None:
+        """Return when such writes would survive a crash of this agent, if it keeps them at all."""
+        await self._discovery.external_saved()
 
     def leader(self) -> str:
         """Address of the server that leads, as this one knows; elsewhere of the lowest id."""

@@ -38,6 +38,8 @@ class Journal:
         self._path = path
         self.warnings: list[str] = []
         """What was wrong with the file when it was read."""
+        self.lost_lines = 0
+        """Damaged lines in its middle."""
         self._live: set[str] = set()
         self._lines = 0
         self._size_bytes = 0
@@ -55,6 +57,7 @@ class Journal:
             return {}
         values, damaged = _parse(content)
         torn_bytes = len(content) - content.rfind(b"\n") - 1
+        self.lost_lines = damaged
         if damaged:
             aside = self._path.with_name(self._path.name + ".corrupt")
             aside.write_bytes(content)

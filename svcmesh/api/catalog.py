@@ -17,7 +17,7 @@ from svcmesh.api.responses import json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.rows import CATALOG_SERVICE, node_json, node_service_json
 from svcmesh.catalog.topics import NODES, SERVICES, node_topic, service_topic
-from svcmesh.errors import NameReservedError
+from svcmesh.errors import NameReservedError, StorageError
 from svcmesh.registration import (
     RegistrationError,
     parse_deregistration,
@@ -134,10 +134,11 @@ async def register(call: Call) -> web.Response:
         registration = parse_registration(body)
         check_wanted_here(call, registration.datacenter)
         bodies = plan_registration(registration, view)
-        await asyncio.shield(call.facade.register_external(registration.node, bodies))
+        call.facade.register_external(registration.node, bodies)
+        await asyncio.shield(call.facade.external_saved())
     except RegistrationError as error:
         raise ApiError(400 if error.is_malformed else 500, str(error)) from error
-    except NameReservedError as error:
+    except (NameReservedError, StorageError) as error:
         raise ApiError(500, str(error)) from error
     return await json_response(call, True)
 
@@ -151,9 +152,10 @@ async def deregister(call: Call) -> web.Response:
         check_wanted_here(call, deregistration.datacenter)
         keys = plan_deregistration(deregistration, view)
         if keys:
-            await asyncio.shield(call.facade.deregister_external(deregistration.node, keys))
+            call.facade.deregister_external(deregistration.node, keys)
+            await asyncio.shield(call.facade.external_saved())
     except RegistrationError as error:
         raise ApiError(400 if error.is_malformed else 500, str(error)) from error
-    except NameReservedError as error:
+    except (NameReservedError, StorageError) as error:
         raise ApiError(500, str(error)) from error
     return await json_response(call, True)

@@ -1,6 +1,5 @@
 """`/v1/coordinate/...`: where the nodes are in the network."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -92,7 +91,8 @@ async def update(call: Call) -> web.Response:
         raise ApiError(500, f'node "{row.name}" has an agent, which says where it is')
     try:
         record = replace(row.body, coordinate=where)
-        await asyncio.shield(call.facade.register_external(row.name, [record]))
+        # Not waited for the disk: the next measurement comes in a moment.
+        call.facade.register_external(row.name, [record])
     except NameReservedError as error:
         raise ApiError(500, str(error)) from error
     return empty_response()

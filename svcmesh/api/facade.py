@@ -398,7 +398,7 @@ class AgentFacade(Protocol):
     def counters(self) -> Mapping[str, Mapping[str, int]]:
         """Totals since the start, drops by reason among them, by the groups that `info` shows."""
 
-    async def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
+    def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
         """Publish records of a node without an agent, in this order.
 
         The caller has checked that no agent has this node name.
@@ -407,11 +407,18 @@ class AgentFacade(Protocol):
             NameReservedError: Another node holds our name or id.
         """
 
-    async def deregister_external(self, node_name: str, keys: Sequence[tuple[Kind, str]]) -> None:
+    def deregister_external(self, node_name: str, keys: Sequence[tuple[Kind, str]]) -> None:
         """Withdraw records of a node without an agent; the id of a NODE record is empty.
 
         Raises:
             NameReservedError: Another node holds our name or id.
+        """
+
+    async def external_saved(self) -> None:
+        """Return when such writes would survive a crash of this agent, if it keeps them at all.
+
+        Raises:
+            StorageError: The disk refuses. They are in force all the same.
         """
 
     async def join(self, address: str) -> int:

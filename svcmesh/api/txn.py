@@ -26,7 +26,7 @@ from svcmesh.catalog.records import Kind
 from svcmesh.catalog.view import CatalogView
 from svcmesh.catalogtxn import KINDS, READ, CatalogDraft, Operation, Step, parse_operation
 from svcmesh.consensus.store import READS, VALUE_BYTES_MAX, CommandKind, KvEntry
-from svcmesh.errors import NameReservedError
+from svcmesh.errors import NameReservedError, StorageError
 from svcmesh.registration import RegistrationError
 
 OPERATIONS_MAX: Final = 64
@@ -141,7 +141,12 @@ async def _results(
             count = len(done.results) - singles if count is None else count
             shown += _entries(of_keys, count)
         else:
-            shown += await _apply(call, steps[number])
+            shown += _apply(call, steps[number])
+    if steps:
+        try:
+            await asyncio.shield(call.facade.external_saved())
+        except StorageError as error:
+            raise ApiError(500, str(error)) from error
     return shown
 
 
@@ -152,13 +157,13 @@ def _entries(results: Iterator[tuple[Any, bool]], count: int) -> list[object]:
     ]
 
 
-async def _apply(call: Call, step: Step) -> list[object]:
+def _apply(call: Call, step: Step) -> list[object]:
     facade = call.facade
     try:
         if step.bodies:
-            await facade.register_external(step.node, step.bodies)
+            facade.register_external(step.node, step.bodies)
         if step.keys:
-            await facade.deregister_external(step.node, step.keys)
+            facade.deregister_external(step.node, step.keys)
     except NameReservedError as error:
         raise ApiError(500, str(error)) from error
     return [] if step.shows is None else _shown(facade.view, step.node, *step.shows)

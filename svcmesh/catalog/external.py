@@ -19,6 +19,14 @@ from svcmesh.catalog.hlc import HybridClock
 from svcmesh.catalog.log import LOOSE_MAX, Entry, Log, Origin, RecordKey
 from svcmesh.catalog.paging import advance, loose_pages, next_page, size_bytes
 from svcmesh.catalog.records import Body, Kind, NodeId
+from svcmesh.catalog.saving import (
+    SavedVersion,
+    Unsaved,
+    pack_record,
+    pack_version,
+    record_name,
+    version_name,
+)
 
 CONTENT = Origin(NodeId("*"), 0)
 """Stands for the content of the whole space among the summaries."""
@@ -52,6 +60,8 @@ class ExternalStore:
         self._space = ExternalSpace()
         self._clock = HybridClock()
         self._rebuild: _Rebuild | None = None
+        self._unsaved: Unsaved | None = None
+        """What is to be saved; None: nothing is kept beyond memory."""
 
     @property
     def content_hash(self) -> int:
@@ -103,7 +113,74 @@ class ExternalStore:
 
     def forget_deletes(self, *, before: float) -> None:
         """Drop tombstones received before an instant, and those beyond the bound."""
-        self._space.forget_deletes(before=before, keep_max=self._config.tombstones_max)
+        keep_max = self._config.tombstones_max
+        forgotten = self._space.forget_deletes(before=before, keep_max=keep_max)
+        if self._unsaved is not None:
+            for origin, key in forgotten:
+                self._unsaved.origins[origin] = None
+                # A delete that is not on disk yet: what is there may be the record itself.
+                if key not in self._unsaved.keys:
+                    self._unsaved.forgotten[key] = None
+
+    # -- saving -----------------------------------------------------------------------------
+
+    def restore(
+        self,
+        records: Iterable[tuple[Origin, Entry]],
+        versions: Iterable[SavedVersion],
+        *,
+        now: float,
+    ) -> None:
+        """Take in what was saved in an earlier run, and keep track of what is to be saved.
+
+        Call it first of all. Records beyond what their version covers count as past a gap.
+        """
+        self._unsaved = Unsaved.nothing()
+        space = self._space
+        for origin, entry in records:
+            if self._is_full(entry.key) or self._has_too_many_writers(origin):
+                self._emit(CatalogDropped("catalog-too-many-external-records", entry.key.node))
+                continue
+            entry.received_at = now
+            self._clock.witness(entry.clock)
+            old = space.put(space.log(origin), entry)
+            if old is not entry:
+                self._report(entry, old)
+        for version in versions:
+            log = space.log(version.origin)
+            log.floor = version.floor
+            log.advance(0, version.through)
+        for log in space.logs.values():
+            self._touch(log.origin, space.settle(log))
+
+    @property
+    def has_unsaved(self) -> bool:
+        """Whether something is to be saved."""
+        return bool(self._unsaved)
+
+    def take_unsaved(self, values_max: int) -> dict[str, bytes | None]:
+        """Hand out what has changed, at most so many values, in the order that `saving.py` asks."""
+        changes: dict[str, bytes | None] = {}
+        unsaved, winners, logs = self._unsaved, self._space.winners, self._space.logs
+        if unsaved is None:
+            return changes
+        while unsaved.keys and len(changes) < values_max:
+            key = next(iter(unsaved.keys))
+            del unsaved.keys[key]
+            won = winners.get(key)
+            changes[record_name(key)] = None if won is None else pack_record(*won)
+        if unsaved.keys:
+            return changes
+        while unsaved.origins and len(changes) < values_max:
+            origin = next(iter(unsaved.origins))
+            del unsaved.origins[origin]
+            changes[version_name(origin)] = pack_version(logs[origin])
+        while not unsaved.origins and unsaved.forgotten and len(changes) < values_max:
+            key = next(iter(unsaved.forgotten))
+            del unsaved.forgotten[key]
+            if key not in winners:
+                changes[record_name(key)] = None
+        return changes
 
     # -- repair -----------------------------------------------------------------------------
 
@@ -267,6 +344,7 @@ class ExternalStore:
                     theirs.put(seen, replace(entry))
             seen.advance(covered, log.through)
         self._space = theirs
+        self._note_all(ours, theirs)
         for key, (entry, _) in ours.winners.items():
             if key not in theirs.winners:
                 self._report(replace(entry, raw=None, body=None), entry)
@@ -276,13 +354,26 @@ class ExternalStore:
         for log in theirs.logs.values():
             self._settle(log)
 
+    def _note_all(self, before: ExternalSpace, after: ExternalSpace) -> None:
+        """Have saved what is different after a rebuild."""
+        if self._unsaved is None:
+            return
+        self._unsaved.origins |= dict.fromkeys(after.logs)
+        for key in before.winners.keys() | after.winners.keys():
+            if _version_of(before, key) != _version_of(after, key):
+                self._unsaved.keys[key] = None
+
     def _settle(self, log: Log) -> None:
+        if self._unsaved is not None:
+            self._unsaved.origins[log.origin] = None
         self._touch(log.origin, self._space.settle(log))
 
     def _put(self, log: Log, entry: Entry) -> bool:
         old = self._space.put(log, entry)
         if old is entry:
             return False
+        if self._unsaved is not None:
+            self._unsaved.keys[entry.key] = None
         self._report(entry, old)
         return True
 
@@ -291,3 +382,8 @@ class ExternalStore:
         if before != new.body:
             owner = ExternalNode(new.key.node)
             self._emit(RecordChanged(owner, Kind(new.key.kind), new.key.id, before, new.body))
+
+
+def _version_of(space: ExternalSpace, key: RecordKey) -> tuple[Origin, int] | None:
+    won = space.winners.get(key)
+    return None if won is None else (won[1], won[0].seq)

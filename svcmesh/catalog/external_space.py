@@ -78,12 +78,18 @@ class ExternalSpace:
         self._versions[log.origin] = value
         return value
 
-    def forget_deletes(self, *, before: float, keep_max: int) -> None:
-        """Drop tombstones received before an instant, and those beyond a number for each log."""
+    def forget_deletes(self, *, before: float, keep_max: int) -> list[tuple[Origin, RecordKey]]:
+        """Drop tombstones received before an instant, and those beyond a number for each log.
+
+        Returned are their keys, and whose they were.
+        """
+        forgotten: list[tuple[Origin, RecordKey]] = []
         for log in self.logs.values():
             if log.tombstones:
                 for entry in log.forget_deletes(before=before, keep_max=keep_max):
                     del self.winners[entry.key]
+                    forgotten.append((log.origin, entry.key))
+        return forgotten
 
     def _count(self, entry: Entry, sign: int) -> None:
         if entry.raw is not None:

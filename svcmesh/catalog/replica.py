@@ -49,9 +49,10 @@ from svcmesh.catalog.exchange import Exchange
 from svcmesh.catalog.hlc import PeerClocks
 from svcmesh.catalog.holdings import Holdings
 from svcmesh.catalog.identity import BindingChange, Bindings
-from svcmesh.catalog.log import Entry, RecordKey
+from svcmesh.catalog.log import Entry, Origin, RecordKey
 from svcmesh.catalog.publishing import Publisher
 from svcmesh.catalog.records import Body, Kind, NodeId
+from svcmesh.catalog.saving import SavedVersion
 from svcmesh.catalog.spreading import rumor_targets
 from svcmesh.errors import DecodeError
 
@@ -224,6 +225,31 @@ class Replica:
         """Withdraw a record of a node without an agent, whoever wrote it."""
         self._publisher.delete_external(node_name, kind, record_id, now=now, wall_ms=wall_ms)
         return self._take_effects()
+
+    # -- external records on disk ---------------------------------------------------------------
+
+    def restore_external(
+        self,
+        records: Iterable[tuple[Origin, Entry]],
+        versions: Iterable[SavedVersion],
+        *,
+        now: float,
+    ) -> list[CatalogEffect]:
+        """Take in what an earlier run has saved; from now on changes are there to be saved.
+
+        Call it before anything else is written or received.
+        """
+        self._holdings.external.restore(records, versions, now=now)
+        return self._take_effects()
+
+    @property
+    def has_unsaved(self) -> bool:
+        """Whether external records have changed that are to be saved."""
+        return self._holdings.external.has_unsaved
+
+    def take_unsaved(self, values_max: int) -> dict[str, bytes | None]:
+        """Hand out what is to be saved, at most so many values, in the order given."""
+        return self._holdings.external.take_unsaved(values_max)
 
     # -- the member table -------------------------------------------------------------------
 

@@ -14,8 +14,10 @@ from svcmesh.catalog.changes import (
     RecordChanged,
     SendCatalog,
 )
+from svcmesh.catalog.log import Entry, Origin
 from svcmesh.catalog.records import Body, Kind, NodeId
 from svcmesh.catalog.replica import Replica
+from svcmesh.catalog.saving import SavedVersion
 from svcmesh.catalog.view import CatalogView
 from svcmesh.healthlog import HealthLog
 
@@ -25,7 +27,7 @@ class CatalogRuntime:
 
     `send(to, payload)` hands a direct message to the gossip library, for a member's name or an
     address; `on_fact` gets every effect that is neither a message nor a change of the view;
-    `health_log` is told of those changes.
+    `health_log` is told of those changes; `on_unsaved` is called when something is to be saved.
     """
 
     def __init__(
@@ -36,10 +38,11 @@ class CatalogRuntime:
         send: Callable[[MemberName | Address, bytes], None],
         on_fact: Callable[[CatalogEffect], None],
         health_log: HealthLog,
+        on_unsaved: Callable[[], None] = lambda: None,
     ) -> None:
         self.replica = replica
         self._view, self._health_log = view, health_log
-        self._send, self._on_fact = send, on_fact
+        self._send, self._on_fact, self._on_unsaved = send, on_fact, on_unsaved
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._arm()
@@ -49,6 +52,12 @@ class CatalogRuntime:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def restore_external(
+        self, records: Iterable[tuple[Origin, Entry]], versions: Iterable[SavedVersion]
+    ) -> None:
+        """Take in what an earlier run has saved of external records."""
+        self._carry_out(self.replica.restore_external(records, versions, now=self._loop.time()))
 
     # -- own writes -------------------------------------------------------------------------
 
@@ -118,6 +127,8 @@ class CatalogRuntime:
                     )
                 case _:
                     self._on_fact(effect)
+        if self.replica.has_unsaved:
+            self._on_unsaved()
         self._arm()
 
     def _arm(self) -> None:

@@ -27,6 +27,7 @@ from svcmesh.errors import NameReservedError
 from svcmesh.explaining import Explainer
 from svcmesh.healthlog import HealthLog
 from svcmesh.runtime.catalog import CatalogRuntime
+from svcmesh.runtime.externalfile import ExternalFile
 from svcmesh.runtime.kept import KeptState
 from svcmesh.runtime.local import LocalState, ScriptPolicy
 from svcmesh.runtime.nodes import CatalogNodes
@@ -54,7 +55,11 @@ class Discovery:
         *,
         send: Callable[[MemberName | Address, bytes], None],
     ) -> None:
-        """Begin with an empty catalog; `send(to, payload)` hands a message to other agents."""
+        """Begin with what is on disk; `send(to, payload)` hands a message to other agents.
+
+        Raises:
+            StorageError: The disk refuses.
+        """
         loop = asyncio.get_running_loop()
         self._state, self._data_dir, self._view = state, data_dir, view
         self._node_name = config.node_name
@@ -71,8 +76,18 @@ class Discovery:
         )
         health_log = HealthLog(started_utc=time.time())
         self.catalog = CatalogRuntime(
-            self.replica, view, send=send, on_fact=self._on_fact, health_log=health_log
+            self.replica,
+            view,
+            send=send,
+            on_fact=self._on_fact,
+            health_log=health_log,
+            on_unsaved=self._note_unsaved,
         )
+        self._external: ExternalFile | None = None
+        """What a server keeps on disk beyond its own registrations."""
+        if config.server and data_dir.root is not None:
+            self._external = ExternalFile(data_dir.root)
+            self._external.start(self.catalog)
         self.consistency = CatalogConsistency(self.replica, view, clock=loop.time)
         self.explainer = Explainer(
             view,
@@ -105,6 +120,8 @@ class Discovery:
         """End the checks, and say nothing more to other agents."""
         await self.local.close()
         self.catalog.close()
+        if self._external is not None:
+            await self._external.close()
 
     def publish(self, config: AgentConfig, kept: KeptState) -> None:
         """Publish our node and services: those of earlier runs, and those configured."""
@@ -162,6 +179,21 @@ class Discovery:
         self.check_identity()
         for kind, record_id in keys:
             self.catalog.delete_external(node_name, kind, record_id)
+
+    async def external_saved(self) -> None:
+        """Return when what was written of external records would survive a crash.
+
+        At once on an agent that does not keep them: its peers have them.
+
+        Raises:
+            StorageError: The disk refuses. They are in force all the same.
+        """
+        if self._external is not None:
+            await self._external.saved()
+
+    def _note_unsaved(self) -> None:
+        if self._external is not None:
+            self._external.note_change()
 
     def check_identity(self) -> None:
         """Refuse to publish while our name is not ours.

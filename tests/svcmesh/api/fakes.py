@@ -186,6 +186,10 @@ class FakeWan:
     def stats(self) -> Mapping[str, object]:
         return {} if self.pool is None else {"health_score": 0, "encrypted": False}
 
+    async def external_saved(self) -> None:
+        if self.disk_failure is not None:
+            raise self.disk_failure
+
     async def join(self, address: str) -> int:
         if self.pool is None:
             raise JoinError("Must be a server to join WAN cluster")
@@ -203,6 +207,7 @@ class FakeAgent:
     version: str = "9.9.9"
     leader_address: str = ""
     failure: Exception | None = None
+    disk_failure: Exception | None = None
     table: list[Member] = field(default_factory=lambda: [member("n1", role="node")])
     joined: list[str] = field(default_factory=list)
     has_left: bool = False
@@ -243,6 +248,7 @@ class FakeAgent:
             FakeRecords(self.view),
             sessions=lambda: self.store,
             check_identity=self._check_identity,
+            saved=self.external_saved,
         )
         self.store = FakeStoreParts()
         self.remote = FakeRemote()
@@ -327,13 +333,13 @@ class FakeAgent:
         if self._local is not None:
             await self._local.close()
 
-    async def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
+    def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
         if self.failure is not None:
             raise self.failure
         for body in bodies:
             self.change(ExternalNode(node_name.lower()), body)
 
-    async def deregister_external(self, node_name: str, keys: Sequence[tuple[Kind, str]]) -> None:
+    def deregister_external(self, node_name: str, keys: Sequence[tuple[Kind, str]]) -> None:
         for kind, record_id in keys:
             owner = ExternalNode(node_name.lower())
             self.view.apply(RecordChanged(owner, kind, record_id, None, None))

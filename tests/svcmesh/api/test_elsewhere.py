@@ -86,7 +86,7 @@ def test_a_blocking_query_waits_there_and_is_given_the_time() -> None:
         )
         await asyncio.sleep(0.05)
         assert not waiting.done()
-        await there.register_external("new", [_node("new")])
+        there.register_external("new", [_node("new")])
         assert (await waiting).index > index
         _, _, timeout_s, waits_s = asked.remote.asked[-1]
         assert (waits_s, timeout_s) == (170.0, 180.0)
@@ -111,7 +111,7 @@ def test_a_session_without_a_node_is_for_the_agent_that_was_asked() -> None:
 @pytest.mark.parametrize("by", ["body", "parameter"])
 def test_registrations_go_where_their_body_says_or_else_the_parameter(path: str, by: str) -> None:
     async def scenario(client: Client, asked: FakeAgent, there: FakeAgent) -> None:
-        await there.register_external("ext", [_node("ext")])
+        there.register_external("ext", [_node("ext")])
         body, target = {"Node": "ext", "Address": "1.2.3.4"}, f"/v1/catalog/{path}"
         if by == "body":
             body["Datacenter"] = "dc2"
@@ -298,7 +298,7 @@ def test_an_election_there_is_waited_for() -> None:
 def test_answers_come_compressed_if_the_client_takes_that() -> None:
     async def scenario(client: Client, _: FakeAgent, there: FakeAgent) -> None:
         for number in range(40):
-            await there.register_external(f"ext{number}", [_node(f"ext{number}")])
+            there.register_external(f"ext{number}", [_node(f"ext{number}")])
         answer = await client.get("/v1/catalog/nodes?dc=dc2", **{"Accept-Encoding": "gzip"})
         assert answer.headers["Content-Encoding"] == "gzip"
         assert (await client.get("/v1/catalog/nodes?dc=dc2")).json

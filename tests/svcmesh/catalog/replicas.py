@@ -7,7 +7,7 @@ replicas return is applied to a naive picture of the rows (`Shown`) and told to 
 A scenario runs inside `scenario(seed)`, which names the seed when anything fails.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -42,6 +42,7 @@ from svcmesh.catalog.records import (
     ServiceRecord,
 )
 from svcmesh.catalog.replica import Replica
+from svcmesh.catalog.saving import unpack_untrusted
 from svcmesh.simulate import Link, SimulatedNetwork, Timer, VirtualClock
 
 WALL_START_MS = 1_700_000_000_000
@@ -193,8 +194,12 @@ class Cluster:
         is_peer: bool = True,
         expects_peers: bool | None = None,
         config: ReplicaConfig | None = None,
+        saved: Mapping[str, bytes] | None = None,
     ) -> Agent:
-        """Start an agent that publishes its node and `records`; others learn of it one by one."""
+        """Start an agent that publishes its node and `records`; others learn of it one by one.
+
+        With `saved` it keeps external records on disk, and this is there already.
+        """
         self._serial += 1
         if node_id is None:
             node_id = NodeId(str(UUID(int=self.rng.getrandbits(128))))
@@ -220,6 +225,11 @@ class Cluster:
             lambda source, payload: self._receive(agent, str(source), payload),
             lambda source, payload: self._serve(agent, str(source), payload),
         )
+        if saved is not None:
+            records_saved, versions, broken = unpack_untrusted(saved.items())
+            assert not broken
+            now = self.clock.now
+            self._act(agent, replica.restore_external(records_saved, versions, now=now))
         # An agent is a member like any other to its own replica.
         effects = replica.member_alive(name, node_id, is_peer=is_peer, now=self.clock.now)
         self._act(agent, effects)
@@ -254,6 +264,7 @@ class Cluster:
         with_id: bool = True,
         epoch: int | None = None,
         records: Iterable[Body] | None = None,
+        saved: Mapping[str, bytes] | None = None,
     ) -> Agent:
         """Start a new run of an agent that was stopped, or crash it first.
 
@@ -276,6 +287,7 @@ class Cluster:
             epoch=epoch,
             wall_offset_s=agent.wall_offset_s,
             is_peer=agent.is_peer,
+            saved=saved,
         )
 
     @property
