@@ -33,6 +33,7 @@ from svcmesh.runtime.discovery import Discovery
 from svcmesh.runtime.dns import DnsRuntime
 from svcmesh.runtime.doctor import Doctor
 from svcmesh.runtime.events import EventRuntime
+from svcmesh.runtime.failover import QueryFailover, QueryMethods
 from svcmesh.runtime.joining import Joiner, on_one_line
 from svcmesh.runtime.kept import load_kept
 from svcmesh.runtime.keyring import KeyringFile, load_keyring
@@ -125,6 +126,7 @@ class Agent:
         self.logs = LogStreams()
         self.metrics = Metrics(self.counters, now_utc=time.time())
         self.wan: Wan
+        self.remote: RemoteCalls
         self._wan: WanPool | None = None
         """Our member of the WAN pool, if we are in it."""
         self._leaving: asyncio.Task[None] | None = None
@@ -188,13 +190,6 @@ class Agent:
         self.local = self._discovery.local
         self.consistency = self._discovery.consistency
         self.explainer = self._discovery.explainer
-        self.queries = PreparedQueries(
-            query_engine(self.config, self.view, self.coordinates),
-            self._discovery.catalog,
-            sessions=lambda: self.store.service,
-            check_identity=self._discovery.check_identity,
-            saved=self._discovery.external_saved,
-        )
         self._opened.push_async_callback(self._discovery.close)
 
     async def _start_gossip(self) -> None:
@@ -246,16 +241,33 @@ class Agent:
     def _make_remote(self) -> None:
         config = self.config
         self._http = HttpServer(self, tls=self.tls.https)
+        failover = QueryFailover(lambda: self.remote, self._datacenters)
+        self._opened.push_async_callback(failover.close)
+        self.queries = PreparedQueries(
+            query_engine(config, self.view, self.coordinates),
+            self._discovery.catalog,
+            sessions=self.store.service,
+            check_identity=self._discovery.check_identity,
+            saved=self._discovery.external_saved,
+            elsewhere=failover,
+        )
         self.remote = RemoteCalls(
             self.store.pool,
             datacenter=config.datacenter,
             node_name=config.node_name,
             own_servers=self.store.server_addresses,
             topology=self.wan if config.server else None,
-            methods={elsewhere.METHOD: self._http.serve_datacenter},
+            methods={
+                elsewhere.METHOD: self._http.serve_datacenter,
+                **QueryMethods(self.queries).methods,
+            },
         )
         self._opened.push_async_callback(self.remote.close)
         self._tasks.spawn(self.remote.run())
+
+    async def _datacenters(self) -> list[str]:
+        """Those that are known, our own first, then by distance."""
+        return [place.name for place in await self.wan.places()]
 
     async def _start_dns(self) -> None:
         if self.config.ports.dns <= 0:

@@ -22,6 +22,7 @@ from svcmesh.goformats import parse_bool
 from svcmesh.jsonvalues import FieldError
 from svcmesh.queries.definition import JsonObject, QueryError, query_json, uuid_problem
 from svcmesh.queries.execution import Asker, QueryNotFoundError
+from svcmesh.queries.selection import NEAR_AGENT
 
 _EXECUTE: Final = "/execute"
 _EXPLAIN: Final = "/explain"
@@ -100,7 +101,10 @@ async def execute(call: Call) -> web.Response:
     options = read_options(call)
     limit, is_connect = _limit(call), _flag(call, "connect")
     name = call.rest.removesuffix(_EXECUTE)
-    asker = Asker(near=call.param("near") or "", address=_client_address(call))
+    near = call.param("near") or ""
+    # In another data center `_agent` is still the one that was asked first.
+    near = call.agent_name if near == NEAR_AGENT else near
+    asker = Asker(near=near, address=_client_address(call))
     try:
         outcome = await call.facade.queries.execute(name, asker, limit=limit)
     except QueryNotFoundError:
@@ -202,10 +206,6 @@ def _is_about(call: Call, what: str) -> bool:
 def _refuse_method(call: Call) -> None:
     if _is_about(call, _EXECUTE) or _is_about(call, _EXPLAIN):
         raise ApiError(405, f"method {call.request.method} not allowed", {"Allow": "GET"})
-
-
-def _check_place(call: Call) -> None:
-    check_namespace(call)
 
 
 def _limit(call: Call) -> int:

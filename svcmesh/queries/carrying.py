@@ -5,7 +5,7 @@ checks and those of its node, and the indexes of them all], records being as the
 What comes back are rows like those of the view, which belong to no view.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -23,6 +23,7 @@ from svcmesh.errors import DecodeError
 
 Packed = list[Any]
 """What msgpack carries."""
+
 
 REASON = "query-instances"
 
@@ -48,20 +49,20 @@ def unpack_query_untrusted(packed: object) -> QueryRecord:
     return record
 
 
-def pack_rows(rows: Iterable[ServiceRow]) -> list[Packed]:
-    """Instances with their nodes and checks."""
-    return [_pack_row(row) for row in rows]
+def pack_rows(rows: Iterable[ServiceRow]) -> Iterator[Packed]:
+    """Instances with their nodes and checks, one by one."""
+    return map(_pack_row, rows)
 
 
-def unpack_rows_untrusted(packed: object) -> list[ServiceRow]:
-    """Instances that another data center has sent.
+def unpack_rows_untrusted(packed: object) -> Iterator[ServiceRow]:
+    """Instances that another data center has sent, one by one.
 
     Raises:
-        DecodeError: They are none.
+        DecodeError: They are none; also while they are iterated.
     """
     if not isinstance(packed, list):
         raise DecodeError(REASON, "expected a list")
-    return [_unpack_row(item) for item in packed]
+    return map(_unpack_row, packed)
 
 
 def _pack_row(row: ServiceRow) -> Packed:

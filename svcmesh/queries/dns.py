@@ -14,6 +14,7 @@ from dnsserver.pool import ServicePool
 from svcmesh.catalog.records import QueryRecord
 from svcmesh.catalog.topics import COORDINATES
 from svcmesh.catalog.view_rows import ServiceRow
+from svcmesh.datacenters import NoPathError
 from svcmesh.errors import SvcmeshError
 from svcmesh.goformats import parse_duration
 from svcmesh.queries.definition import QueryError
@@ -23,6 +24,9 @@ from svcmesh.queries.selection import Selection
 
 SORTED_MAX: Final = 256
 """Selections kept in order of nearness; the least recently used goes first."""
+
+INSTANCES_MAX: Final = 512
+"""Of another data center, drawn at random: as many as an answer over TCP is worth."""
 
 TTL_S_MAX: Final = 2**31 - 1
 
@@ -90,7 +94,7 @@ class QueryNames:
 
     def _in_others(self, query: QueryRecord, elsewhere: Elsewhere) -> AskOthers:
         async def ask() -> QueryAnswer | None:
-            outcome = await elsewhere.execute(query, limit=0)
+            outcome = await elsewhere.execute(query, limit=INSTANCES_MAX)
             if outcome is None:
                 return self._nobody(query.service)
             return self._found(query, outcome, rng=self._rng)
@@ -105,11 +109,9 @@ class QueryNames:
         async def ask() -> QueryAnswer | None:
             try:
                 outcome = await elsewhere.execute_named(datacenter, name, client=client)
-            except QueryNotFoundError:
+            except (QueryNotFoundError, NoPathError):
                 return self._nobody()
             except SvcmeshError:
-                return None
-            if outcome is None:
                 return None
             # In the order of the other side, which knows who is near.
             return self._found(outcome.query, outcome, rng=None)

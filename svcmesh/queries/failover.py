@@ -1,8 +1,6 @@
 """When a prepared query selects nobody here: which other data centers are asked, and how.
 
-They are asked one after the other, the preferred one first. One that is silent does not hold the
-others up for long: after a moment the next one is asked as well, and whoever first names instances
-is taken. No clock and no sockets: the shell brings the way to them.
+Only the order is decided here; the shell (`svcmesh/runtime/failover.py`) asks.
 """
 
 from collections.abc import Sequence
@@ -33,12 +31,12 @@ class Elsewhere(Protocol):
     async def execute(self, query: QueryRecord, *, limit: int) -> Outcome | None:
         """Ask them as the query's failover says; None: there are none to ask, or none answers."""
 
-    async def execute_named(self, datacenter: str, name: str, *, client: str) -> Outcome | None:
+    async def execute_named(self, datacenter: str, name: str, *, client: str) -> Outcome:
         """Execute a query of another data center, for a client at this address.
 
         Raises:
             QueryNotFoundError: It has none of this name.
-            NoPathError, UnreachableError: It cannot be asked.
+            SvcmeshError: It cannot be executed, or the data center not be asked.
         """
 
 

@@ -65,7 +65,7 @@ class PreparedQueries:
         engine: QueryEngine,
         records: Records,
         *,
-        sessions: Callable[[], StoreAccess],
+        sessions: StoreAccess,
         check_identity: Callable[[], None],
         saved: Callable[[], Awaitable[None]] = _at_once,
         elsewhere: Elsewhere | None = None,
@@ -156,7 +156,7 @@ class PreparedQueries:
     async def _check_session(self, session_id: str) -> None:
         if problem := uuid_problem(session_id):
             raise QueryError(f"invalid session: index error: {problem}")
-        answer = await self._sessions().query("session.get", session_id)
+        answer = await self._sessions.query("session.get", session_id)
         if answer.value is None:
             raise QueryError(f'invalid session "{session_id}"')
 

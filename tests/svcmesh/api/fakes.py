@@ -186,10 +186,6 @@ class FakeWan:
     def stats(self) -> Mapping[str, object]:
         return {} if self.pool is None else {"health_score": 0, "encrypted": False}
 
-    async def external_saved(self) -> None:
-        if self.disk_failure is not None:
-            raise self.disk_failure
-
     async def join(self, address: str) -> int:
         if self.pool is None:
             raise JoinError("Must be a server to join WAN cluster")
@@ -243,14 +239,14 @@ class FakeAgent:
             send=self._send_user_event,
         )
         self._local: LocalState | None = None
+        self.store = FakeStoreParts()
         self.queries = PreparedQueries(
             query_engine(self.config, self.view, self.coordinates),
             FakeRecords(self.view),
-            sessions=lambda: self.store,
+            sessions=self.store,
             check_identity=self._check_identity,
             saved=self.external_saved,
         )
-        self.store = FakeStoreParts()
         self.remote = FakeRemote()
         self.metrics = Metrics(self.counters, now_utc=0.0)
         self.change(
@@ -332,6 +328,10 @@ class FakeAgent:
     async def close(self) -> None:
         if self._local is not None:
             await self._local.close()
+
+    async def external_saved(self) -> None:
+        if self.disk_failure is not None:
+            raise self.disk_failure
 
     def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
         if self.failure is not None:

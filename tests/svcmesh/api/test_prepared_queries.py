@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from svcmesh.catalog.changes import ExternalNode
-from svcmesh.catalog.records import CheckRecord, NodeRecord, ServiceRecord
+from svcmesh.catalog.records import CheckRecord, NodeRecord, QueryRecord, ServiceRecord
 from svcmesh.consensus.service import NoLeaderError
-from svcmesh.errors import NameReservedError
+from svcmesh.errors import NameReservedError, StorageError
+from svcmesh.queries.failover import Outcome
 from tests.svcmesh.api.fakes import Client, FakeAgent, run
 
 WEB = {"Service": "web"}
@@ -335,5 +336,46 @@ def test_targets_are_shown_as_they_were_given() -> None:
             "NearestN": 0, "Datacenters": None,
             "Targets": [{"Datacenter": "dc2"}, {"Datacenter": "dc3"}],
         }  # fmt: skip
+
+    run(scenario)
+
+
+def test_what_the_disk_refuses_is_an_error_and_in_force() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.disk_failure = StorageError("cannot write: disk full")
+        answer = await client.call("POST", "/v1/query", json={"Name": "q", "Service": WEB})
+        assert (answer.status, answer.text) == (500, "cannot write: disk full")
+        assert len(agent.view.queries) == 1
+        node = {"Node": "db", "Address": "10.0.0.1"}
+        for path in ("register", "deregister"):
+            answer = await client.put(f"/v1/catalog/{path}", json=node)
+            assert (answer.status, answer.text) == (500, "cannot write: disk full")
+        answer = await client.put("/v1/txn", json=[{"Node": {"Verb": "set", "Node": node}}])
+        assert (answer.status, answer.text) == (500, "cannot write: disk full")
+
+    run(scenario)
+
+
+def test_instances_of_another_data_center_are_shown_with_it() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        there = FakeAgent()
+        add_instance(there, 7)
+
+        class Elsewhere:
+            async def execute(self, query: QueryRecord, *, limit: int) -> Outcome:
+                assert limit == 3
+                return Outcome(query, "dc2", there.view.service("web"), 2)
+
+            async def execute_named(self, *_: object, **__: object) -> Outcome:
+                raise AssertionError("not by name")
+
+        agent.queries.elsewhere = Elsewhere()
+        await create(client, Service={"Service": "web", "Failover": {"NearestN": 2}})
+        answer = (await client.get("/v1/query/q/execute?limit=3")).json
+        assert (answer["Datacenter"], answer["Failovers"]) == ("dc2", 2)
+        assert [one["Node"]["Node"] for one in answer["Nodes"]] == ["node7"]
+        add_instance(agent, 1)
+        answer = (await client.get("/v1/query/q/execute?limit=3")).json
+        assert (answer["Datacenter"], answer["Failovers"]) == ("dc1", 0)
 
     run(scenario)
