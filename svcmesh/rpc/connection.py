@@ -26,7 +26,9 @@ HELLO, READY, REFUSED, LEAVING = "hello", "ready", "refused", "leaving"
 DEADLINE_S_MAX: Final = 3600.0
 """Longest that a call may take, whatever its caller says."""
 LEAVING_S: Final = 15.0
-"""From asking the peer to use another connection to hanging up."""
+"""From asking the peer to use another connection to reading no more of it."""
+LEAVING_S_MAX: Final = 660.0
+"""For what is under way then: more than a query may wait."""
 SMALL_BYTES: Final = 8 * 1024
 """Frames up to this size are unpacked without a look at what is in them."""
 LARGE_BYTES: Final = 256 * 1024
@@ -125,7 +127,9 @@ class Connection(asyncio.Protocol):
         self._waiting: dict[int, asyncio.Future[Body]] = {}
         self._working: set[asyncio.Task[None]] = set()
         self._ready: asyncio.Future[None] = self._loop.create_future()
-        self._is_leaving = False
+        self._is_leaving = self._reads_no_more = False
+        self._timers: list[asyncio.TimerHandle] = []
+        """Of leaving."""
         self._unfinished: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
 
@@ -164,8 +168,7 @@ class Connection(asyncio.Protocol):
         finally:
             timer.cancel()
             del self._waiting[call_id]
-            if self._is_leaving and not self._waiting:
-                self.close()
+            self._close_when_idle()
 
     def note(self, method: str, body: Body) -> bool:
         """Tell the peer; False when it was dropped."""
@@ -188,13 +191,26 @@ class Connection(asyncio.Protocol):
 
         Our own calls are waited for; of the peer's, those that come within `LEAVING_S`.
         """
+        if self._is_leaving:
+            return
+        self._is_leaving = True
         if self._dialled:
-            self._is_leaving = True
-            if not self._waiting:
-                self.close()
+            self._close_when_idle()
         else:
             self._say(LEAVING)
-            self._loop.call_later(LEAVING_S, self.close)
+            self._timers.append(self._loop.call_later(LEAVING_S, self._stop_reading))
+
+    def _stop_reading(self) -> None:
+        self._reads_no_more = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self._timers.append(self._loop.call_later(LEAVING_S_MAX, self.close))
+        self._close_when_idle()
+
+    def _close_when_idle(self) -> None:
+        is_over = self._is_leaving and (self._dialled or self._reads_no_more)
+        if is_over and not (self._waiting or self._working):
+            self.close()
 
     def close(self) -> None:
         """End the connection; calls that wait end with it."""
@@ -293,7 +309,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Over: whoever waits for an answer is told."""
         self._transport = None
-        for timer in (self._unfinished, self._stalled):
+        for timer in (self._unfinished, self._stalled, *self._timers):
             if timer is not None:
                 timer.cancel()
         self._refuse(exc)
@@ -315,7 +331,7 @@ class Connection(asyncio.Protocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
-        if not self._dialled and not self._is_closing:
+        if not self._dialled and not self._is_closing and not self._reads_no_more:
             assert self._transport is not None
             self._transport.resume_reading()
 
@@ -440,7 +456,7 @@ class Connection(asyncio.Protocol):
             seconds_left = min(max(timeout_s, 0.0), DEADLINE_S_MAX)
             task = self._loop.create_task(self._work(call_id, call(body, seconds_left)))
             self._working.add(task)
-            task.add_done_callback(self._working.discard)
+            task.add_done_callback(self._end_work)
 
     async def _work(self, call_id: int, work: Awaitable[Body]) -> None:
         try:
@@ -451,6 +467,10 @@ class Connection(asyncio.Protocol):
             # One method's fault must not take the others down; the caller learns that it failed.
             logger.exception("a call failed")
             self._answer([_ERROR, call_id, "internal", "internal error"])
+
+    def _end_work(self, task: "asyncio.Task[None]") -> None:
+        self._working.discard(task)
+        self._close_when_idle()
 
     def _take_note(self, method: str, body: Body) -> None:
         note = self._methods.notes.get(method)

@@ -34,11 +34,13 @@ class RpcPool:
         self._rules = rules or DialRules()
         self._remarks = Remarks()
         self._open: dict[Address, Connection] = {}
+        """Those that calls go to."""
+        self._made: dict[Connection, Address] = {}
+        """All, also those whose last calls are waited for."""
         self._dialling: dict[Address, asyncio.Task[Connection]] = {}
         self._dialled_at: dict[Address, float] = {}
         self._notes: dict[Address, list[tuple[str, Body]]] = {}
         """For addresses that are being dialled."""
-        self._is_closed = False
 
     async def call(
         self, to: Address, method: str, body: Body, *, timeout_s: float, datacenter: str = ""
@@ -84,9 +86,8 @@ class RpcPool:
             self.counters["dropped.notes"] += 1
 
     def drop(self, to: Address) -> None:
-        """End the connection to an address; who waits for an answer from there is told."""
-        connection = self._open.pop(to, None)
-        if connection is not None:
+        """End the connections to an address; who waits for an answer from there is told."""
+        for connection in [one for one, address in self._made.items() if address == to]:
             connection.abort()
 
     def reconfigure(self, rules: DialRules) -> None:
@@ -99,10 +100,9 @@ class RpcPool:
 
     async def close(self) -> None:
         """End all connections."""
-        self._is_closed = True
         for task in self._dialling.values():
             task.cancel()
-        for connection in list(self._open.values()):
+        for connection in list(self._made):
             connection.close()
         await asyncio.gather(*self._dialling.values(), return_exceptions=True)
 
@@ -117,8 +117,14 @@ class RpcPool:
     async def _connect(self, to: Address, datacenter: str) -> Connection:
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
-                connection = await self._connected(to, datacenter)
-            if connection.is_open and not self._is_closed:
+                rules = self._rules
+                connection = await self._connected(to, datacenter, rules)
+                while rules != self._rules:
+                    # They changed meanwhile.
+                    connection.leave()
+                    rules = self._rules
+                    connection = await self._connected(to, datacenter, rules)
+            if connection.is_open:
                 self._open[to] = connection
                 for method, body in self._notes[to]:
                     connection.note(method, body)
@@ -128,14 +134,14 @@ class RpcPool:
             self._dialling.pop(to, None)
             self.counters["dropped.notes"] += len(self._notes.pop(to, ()))
 
-    async def _connected(self, to: Address, datacenter: str) -> Connection:
+    async def _connected(self, to: Address, datacenter: str, rules: DialRules) -> Connection:
         """Connect, and wait until both sides are content.
 
         Raises:
             OSError: Nobody answers, or TLS failed.
             RpcRefusedError: They are not.
         """
-        tls, names = self._rules.tls, self._rules.server_names(datacenter)
+        tls, names = rules.tls, rules.server_names(datacenter)
         loop = asyncio.get_running_loop()
         self.counters["dialled"] += 1
         try:
@@ -144,7 +150,8 @@ class RpcPool:
                     self._methods,
                     bounds=self._bounds,
                     counters=self.counters,
-                    on_lost=lambda lost: self._forget(to, lost),
+                    on_made=lambda made, _: self._made.update({made: to}),
+                    on_lost=self._forget,
                 ),
                 *to,
                 ssl=tls,
@@ -177,7 +184,8 @@ class RpcPool:
         self._remarks.warn(where, why.reason, f"no connection to {where}: {why.text}")
         return RpcRefusedError(f"no connection to {where}: {why.text}")
 
-    def _forget(self, to: Address, lost: Connection) -> None:
+    def _forget(self, lost: Connection) -> None:
+        to = self._made.pop(lost)
         if self._open.get(to) is lost:
             del self._open[to]
 

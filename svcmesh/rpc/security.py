@@ -28,6 +28,14 @@ class AcceptRules:
     per_address_max: int = 100
     """Connections from one IP address."""
 
+    def has_tls_of(self, other: "AcceptRules") -> bool:
+        """Whether who was let in by the other rules need not come in anew."""
+        return (self.tls, self.requires_tls, self.server_names) == (
+            other.tls,
+            other.requires_tls,
+            other.server_names,
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DialRules:

@@ -82,13 +82,8 @@ class RpcServer:
         Peers without encryption are asked too where that is refused from now on; what they have
         under way is finished.
         """
-        is_same_tls = (rules.tls, rules.requires_tls, rules.server_names) == (
-            self._rules.tls,
-            self._rules.requires_tls,
-            self._rules.server_names,
-        )
-        self._rules = rules
-        if not is_same_tls:
+        former, self._rules = self._rules, rules
+        if not rules.has_tls_of(former):
             for connection in list(self.connections):
                 connection.leave()
 
@@ -156,6 +151,9 @@ class RpcServer:
             self.connections.add(connection)
             if not is_encrypted:
                 self._plain[connection] = host
+            if not self._rules.has_tls_of(rules):
+                # They changed during the handshake. Not before it has been told to be ready.
+                asyncio.get_running_loop().call_soon(connection.leave)
 
         def lost(connection: Connection) -> None:
             self.connections.discard(connection)

@@ -9,7 +9,9 @@ import msgpack
 import pytest
 
 from svcmesh.rpc import (
+    AcceptRules,
     Bounds,
+    DialRules,
     Methods,
     RpcClosedError,
     RpcError,
@@ -221,3 +223,53 @@ def test_calls_beyond_the_bound_are_refused_and_the_others_answered() -> None:
         assert sorted(await asyncio.gather(*held)) == [0, 1]
 
     run(scenario, Bounds(calls_max=2))
+
+
+def test_a_server_that_wants_other_connections_answers_what_waits_on_the_old_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("svcmesh.rpc.connection.LEAVING_S", 0.05)
+
+    async def scenario(callee: Callee, server: RpcServer, pool: RpcPool, to: Address) -> None:
+        waiting = asyncio.create_task(pool.call(to, "wait", 2, timeout_s=5))
+        await pool.call(to, "echo", 1, timeout_s=5)
+        server.reconfigure(AcceptRules(server_names=("server.dc1.consul",)))
+        while pool.counters["dialled"] < 2:
+            assert await pool.call(to, "echo", 1, timeout_s=5) == 1
+        await asyncio.sleep(0.1)
+        assert len(server.connections) == 2, "the old one is still needed"
+        callee.hold.set()
+        assert await waiting == 2
+        while len(server.connections) > 1:
+            await pool.call(to, "echo", 1, timeout_s=5)
+
+    run(scenario)
+
+
+def test_who_hangs_on_to_an_old_connection_is_not_heard_there_any_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("svcmesh.rpc.connection.LEAVING_S", 0.05)
+
+    async def scenario(_: Callee, server: RpcServer, pool: RpcPool, to: Address) -> None:
+        reader, writer = await asyncio.open_connection(*to)
+        hello = msgpack.packb([4, "hello", ""])
+        writer.write(struct.pack(">I", len(hello)) + hello)
+        await reader.readexactly(4)
+        server.reconfigure(AcceptRules(server_names=("server.dc1.consul",)))
+        await reader.read()
+        writer.close()
+
+    run(scenario)
+
+
+def test_a_connection_that_was_dialled_by_former_rules_is_not_used() -> None:
+    async def scenario(_: Callee, server: RpcServer, pool: RpcPool, to: Address) -> None:
+        calling = asyncio.create_task(pool.call(to, "echo", 1, timeout_s=5))
+        while not pool.counters["dialled"]:  # noqa: ASYNC110 -- nobody would set an event
+            await asyncio.sleep(0)
+        pool.reconfigure(DialRules(datacenter="dc2"))
+        assert await calling == 1
+        assert pool.counters["dialled"] == 2
+
+    run(scenario)
