@@ -1,0 +1,277 @@
+"""Data centers on real sockets: joined by one command, with servers of ours and of Consul."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.interop.processes import SERF_STATUS, Child, Svcmesh, ended_afterwards, wait_until
+
+pytestmark = pytest.mark.interop
+
+CONSUL = os.environ.get("CONSUL_BINARY") or shutil.which("consul")
+KEY = "lQEVY0ceVlwDJFTV+UylEQu4ar2wtKp0MXoYlpxxvw8="
+ALIVE_S = 20.0
+
+
+def server(name: str, address: str, folder: Path, datacenter: str, *flags: str) -> Svcmesh:
+    return Svcmesh(name, address, folder, "-server", "-datacenter", datacenter, *flags)
+
+
+def wan_statuses(agent: Svcmesh) -> dict[str, str]:
+    found = agent.http("/v1/agent/members?wan=1")
+    return {member["Name"]: SERF_STATUS[member["Status"]] for member in found}
+
+
+def command(agent: Svcmesh, *arguments: str) -> str:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "cli",
+            arguments[0],
+            f"-http-addr={agent.address}:8500",
+            *list(arguments[1:]),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    return done.stdout + done.stderr
+
+
+class TwoDatacenters:
+    """`a1` to `a3` and the client `ac` in dc1, `b1`, `b2` in dc2; joined by one command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.agents: dict[str, Svcmesh] = {}
+        for number in (1, 2, 3):
+            self.start(f"a{number}", "dc1", "-server", "-bootstrap-expect=3")
+        self.start("ac", "dc1")
+        for number in (1, 2):
+            self.start(f"b{number}", "dc2", "-server", "-bootstrap-expect=2")
+
+    def start(self, name: str, datacenter: str, *flags: str) -> Svcmesh:
+        net = {"a": 61, "b": 62}[name[0]]
+        host = {"1": 1, "2": 2, "3": 3, "c": 4}[name[1]]
+        agent = Svcmesh(
+            name,
+            f"127.0.{net}.{host}",
+            self.folder,
+            *("-datacenter", datacenter, f"-encrypt={KEY}"),
+            *(f"-retry-join=127.0.{net}.1", "-retry-interval=1s"),
+            *flags,
+        )
+        self.agents[name] = agent
+        return agent
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoDatacenters]:
+    found = TwoDatacenters(tmp_path_factory.mktemp("wan"))
+    agents = found.agents
+    try:
+        for agent in agents.values():
+            agent.wait_until_up()
+        wait_until(
+            lambda: len(agents["ac"].statuses()) == 4 and len(agents["b2"].statuses()) == 2,
+            within_s=30,
+            what="both LANs are complete",
+        )
+        assert "Successfully joined" in command(agents["a2"], "join", "-wan", "127.0.62.1")
+        yield found
+    finally:
+        for agent in agents.values():
+            if agent.process.poll() is None:
+                agent.kill()
+
+
+ALL = dict.fromkeys(("a1.dc1", "a2.dc1", "a3.dc1", "b1.dc2", "b2.dc2"), "alive")
+
+
+def test_one_join_brings_all_servers_of_both_together(both: TwoDatacenters) -> None:
+    for name in ("a1", "a3", "b1", "b2"):
+        wait_until(
+            lambda name=name: wan_statuses(both.agents[name]) == ALL,  # type: ignore[misc]
+            within_s=20,
+            what=f"{name} knows all\n{both.agents[name].output()}",
+        )
+    assert wan_statuses(both.agents["ac"]) == {}
+
+
+def test_a_client_agent_knows_the_data_centers_its_own_first(both: TwoDatacenters) -> None:
+    assert both.agents["ac"].http("/v1/catalog/datacenters") == ["dc1", "dc2"]
+    assert both.agents["b1"].http("/v1/catalog/datacenters") == ["dc2", "dc1"]
+    places = both.agents["ac"].http("/v1/coordinate/datacenters")
+    assert [place["Datacenter"] for place in places] == ["dc1", "dc2"]
+    answer = command(both.agents["ac"], "join", "-wan", "127.0.62.1")
+    assert "Must be a server to join WAN cluster" in answer
+
+
+def test_keys_are_rotated_in_both_pools(both: TwoDatacenters) -> None:
+    agent = both.agents["a1"]
+    rings = {ring["WAN"]: ring for ring in agent.http("/v1/operator/keyring")}
+    assert rings[True]["Keys"] == {KEY: 5}
+    assert rings[False]["Keys"] == {KEY: 4}
+    other = "A" * 43 + "="
+    for method in ("POST", "PUT"):
+        agent.http("/v1/operator/keyring", method=method, body={"Key": other})
+    rings = {ring["WAN"]: ring for ring in agent.http("/v1/operator/keyring")}
+    assert rings[True]["PrimaryKeys"] == {other: 5}
+    assert rings[False]["PrimaryKeys"] == {other: 4}
+
+
+def test_a_server_that_was_killed_finds_the_wan_again_without_being_told(
+    both: TwoDatacenters,
+) -> None:
+    both.agents["b2"].kill()
+    wait_until(
+        lambda: wan_statuses(both.agents["a1"])["b2.dc2"] == "failed",
+        within_s=60,
+        what="a1 lists b2 as failed",
+    )
+    again = both.start("b2", "dc2", "-server", "-bootstrap-expect=2")
+    again.wait_until_up()
+    for name in ("a1", "b2"):
+        wait_until(
+            lambda name=name: wan_statuses(both.agents[name]) == ALL,  # type: ignore[misc]
+            within_s=20,
+            what=f"{name} knows all again\n{again.output()}",
+        )
+
+
+def test_who_leaves_leaves_both_pools(both: TwoDatacenters) -> None:
+    command(both.agents["a3"], "leave")
+    wait_until(
+        lambda: (
+            wan_statuses(both.agents["b1"])["a3.dc1"] == "left"
+            and both.agents["ac"].statuses()["a3"] == "left"
+        ),
+        within_s=20,
+        what="a3 is listed as left in both pools",
+    )
+    assert both.agents["ac"].http("/v1/catalog/datacenters") == ["dc1", "dc2"]
+
+
+def test_the_last_server_of_a_data_center_that_is_forced_out_takes_it_along(
+    both: TwoDatacenters,
+) -> None:
+    for name in ("b1", "b2"):
+        both.agents[name].kill()
+    agent = both.agents["a1"]
+    wait_until(
+        lambda: (
+            (wan_statuses(agent)["b1.dc2"], wan_statuses(agent)["b2.dc2"]) == ("failed", "failed")
+        ),
+        within_s=150,
+        what="dc2 is failed",
+    )
+    assert agent.http("/v1/catalog/datacenters") == ["dc1", "dc2"]
+    for name in ("b1.dc2", "b2.dc2"):
+        assert command(agent, "force-leave", name) == ""
+    wait_until(
+        lambda: agent.http("/v1/catalog/datacenters") == ["dc1"],
+        within_s=10,
+        what="dc2 is forgotten",
+    )
+
+
+def test_the_wan_can_have_a_key_of_its_own(tmp_path: Path) -> None:
+    agents = []
+    for number, datacenter in enumerate(("dc1", "dc2", "dc3"), 1):
+        path = tmp_path / f"{datacenter}.json"
+        secret = "A" * 43 + "=" if datacenter != "dc3" else "B" * 43 + "="
+        path.write_text(json.dumps({"encrypt": KEY, "encrypt_wan": secret}))
+        flags = [f"-config-file={path}", "-bootstrap-expect=1", "-retry-interval-wan=1s"]
+        flags += ["-retry-join-wan=127.0.63.1"] if number > 1 else []
+        agents.append(server(f"n{number}", f"127.0.63.{number}", tmp_path, datacenter, *flags))
+    with ended_afterwards(*agents):
+        for agent in agents:
+            agent.wait_until_up()
+        wait_until(
+            lambda: wan_statuses(agents[0]) == {"n1.dc1": "alive", "n2.dc2": "alive"},
+            within_s=20,
+            what="dc1 and dc2 share their key",
+        )
+        wait_until(
+            lambda: "Join failed" in agents[2].output(), within_s=20, what="dc3 is not let in"
+        )
+        assert wan_statuses(agents[2]) == {"n3.dc3": "alive"}
+
+
+class ConsulServer(Child):
+    """One server of Consul, in a data center of its own."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        assert CONSUL is not None
+        self.address = address
+        super().__init__(
+            [
+                CONSUL,
+                "agent",
+                "-server",
+                "-bootstrap-expect=1",
+                "-node=theirs",
+                "-datacenter=dc1",
+                f"-data-dir={folder / 'consul'}",
+                f"-encrypt={KEY}",
+                f"-bind={address}",
+                f"-client={address}",
+            ],
+            folder / "consul.log",
+        )
+
+    def get(self, path: str) -> Any:  # noqa: ANN401  # JSON
+        with urllib.request.urlopen(f"http://{self.address}:8500{path}", timeout=20) as answer:
+            return json.loads(answer.read())
+
+    def wan_statuses(self) -> dict[str, str]:
+        try:
+            found = self.get("/v1/agent/members?wan=1")
+        except (urllib.error.URLError, OSError):
+            return {}
+        return {member["Name"]: SERF_STATUS[member["Status"]] for member in found}
+
+
+def test_a_server_of_consul_and_one_of_ours_are_peers(tmp_path: Path) -> None:
+    if CONSUL is None:
+        pytest.skip("no Consul binary: put one into PATH, or its path into CONSUL_BINARY")
+    theirs = ConsulServer("127.0.64.1", tmp_path)
+    ours = server(
+        "ours",
+        "127.0.64.2",
+        tmp_path,
+        "dc2",
+        *("-bootstrap-expect=1", f"-encrypt={KEY}"),
+        *("-retry-join-wan=127.0.64.1", "-retry-interval-wan=1s"),
+    )
+    expected = {"theirs.dc1": "alive", "ours.dc2": "alive"}
+    with ended_afterwards(theirs, ours):
+        ours.wait_until_up()
+        wait_until(
+            lambda: theirs.wan_statuses() == expected == wan_statuses(ours),
+            within_s=60,
+            what=f"each lists the other\n{theirs.output()}\n{ours.output()}",
+        )
+        until = time.monotonic() + ALIVE_S
+        while time.monotonic() < until:
+            assert theirs.wan_statuses() == expected == wan_statuses(ours)
+            time.sleep(0.5)
+        assert theirs.get("/v1/catalog/datacenters") == ["dc1", "dc2"]
+        assert ours.http("/v1/catalog/datacenters") == ["dc2", "dc1"]
+        command(ours, "leave")
+        wait_until(
+            lambda: theirs.wan_statuses().get("ours.dc2") == "left",
+            within_s=20,
+            what="Consul lists us as left",
+        )
