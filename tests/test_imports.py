@@ -15,6 +15,7 @@ CORES = (
     "svcmesh/catalog",
     "svcmesh/consensus/raft",
     "svcmesh/consensus/store",
+    "svcmesh/summaries",
 )
 MAY_IMPORT = {
     "gossip": {"gossip"},
