@@ -5,11 +5,16 @@ from dnsserver.counters import DnsCounters
 from dnsserver.directory import (
     AskOthers,
     Directory,
+    Lost,
     NodeAnswer,
+    NoOthers,
     QueryAnswer,
+    RemoteDirectory,
+    RemoteNode,
     ServerAnswer,
     ServiceAnswer,
     Stamp,
+    ToFetch,
     Unanswerable,
 )
 from dnsserver.errors import DnsBindError, DnsConfigError, DnsServerError
@@ -26,9 +31,13 @@ __all__ = [
     "DnsCounters",
     "DnsServer",
     "DnsServerError",
+    "Lost",
+    "NoOthers",
     "NodeAnswer",
     "QueryAnswer",
     "RecursorConfig",
+    "RemoteDirectory",
+    "RemoteNode",
     "Responder",
     "ServerAnswer",
     "ServerLimits",
@@ -36,5 +45,6 @@ __all__ = [
     "ServicePool",
     "SoaConfig",
     "Stamp",
+    "ToFetch",
     "Unanswerable",
 ]

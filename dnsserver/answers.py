@@ -6,7 +6,7 @@ How the records become bytes and what is left out when they do not fit is `messa
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import assert_never
+from typing import TypeVar, assert_never
 
 from dnsserver import records
 from dnsserver.addresses import address_of_reverse, pack_address
@@ -14,9 +14,12 @@ from dnsserver.config import DnsConfig, ServiceTtls
 from dnsserver.directory import (
     AskOthers,
     Directory,
+    Lost,
     NodeAnswer,
     QueryAnswer,
+    RemoteNode,
     Stamp,
+    ToFetch,
     Unanswerable,
 )
 from dnsserver.labels import split_labels
@@ -28,6 +31,8 @@ from dnsserver.records import Record, address_record, name_record
 from dnsserver.service_records import ServiceLookup, Target
 from dnsserver.shuffling import Mixture
 from dnsserver.zones import Zone, Zones
+
+T = TypeVar("T")
 
 ALIAS_DEPTH_MAX = 3
 """How many aliases in a row are followed inside our own zones."""
@@ -184,21 +189,23 @@ class Answerer:
             case _:
                 assert_never(name)
 
-    def _service(self, question: Question, zone: Zone, name: ServiceName, depth: int) -> Plan:
-        if not self._knows_datacenter(name.datacenter):
-            return _plan(self._unknown(question, zone))
-        pool = self._directory.service(name.service, name.tag)
-        stamp = pool.stamp if pool.is_complete else None
-        if not len(pool):
-            return _plan(self._unknown(question, zone), stamp if self._directory.is_ready else None)
-        lookup = self._service_lookup(
-            question,
-            zone,
-            pool,
-            ttl_s=self._ttls.ttl_s(name.service),
-            datacenter=name.datacenter or self._directory.datacenter,
-        )
-        return self._instances(question, zone, lookup, stamp, depth)
+    def _service(
+        self, question: Question, zone: Zone, name: ServiceName, depth: int
+    ) -> Plan | Awaited:
+        datacenter = name.datacenter or self._directory.datacenter
+
+        def plan(pool: ServicePool) -> Plan:
+            stamp = pool.stamp if pool.is_complete else None
+            if not len(pool):
+                return self._absent(question, zone, datacenter, stamp)
+            ttl_s = self._ttls.ttl_s(name.service)
+            lookup = self._service_lookup(question, zone, pool, ttl_s=ttl_s, datacenter=datacenter)
+            return self._instances(question, zone, lookup, stamp, depth)
+
+        if datacenter == self._directory.datacenter:
+            return plan(self._directory.service(name.service, name.tag))
+        found = self._directory.others.service(datacenter, name.service, name.tag)
+        return self._elsewhere(question, zone, found, plan)
 
     def _query(self, question: Question, zone: Zone, name: QueryName, depth: int) -> Plan | Awaited:
         found = self._directory.prepared_query(name.query, name.datacenter, question.client)
@@ -283,16 +290,28 @@ class Answerer:
 
         return Plan(draw, lookup.beginnings, stamp)
 
-    def _node(self, question: Question, zone: Zone, name: NodeName, depth: int) -> Plan:
+    def _node(self, question: Question, zone: Zone, name: NodeName, depth: int) -> Plan | Awaited:
         type_ = question.type
         if type_ not in (records.A, records.AAAA, records.ANY, records.TXT):
             return _plan(Answer())
-        if not self._knows_datacenter(name.datacenter):
-            return _plan(self._unknown(question, zone))
-        node = self._directory.node(name.node)
-        stamp: Stamp | None = self._directory.node_stamp(name.node)
+        datacenter = name.datacenter or self._directory.datacenter
+
+        def plan(found: RemoteNode) -> Plan:
+            if found.node is None:
+                return self._absent(question, zone, datacenter, found.stamp)
+            return self._node_plan(question, found.node, found.stamp, depth)
+
+        if datacenter != self._directory.datacenter:
+            found = self._directory.others.node(datacenter, name.node)
+            return self._elsewhere(question, zone, found, plan)
+        node, stamp = self._directory.node(name.node), self._directory.node_stamp(name.node)
         if node is None:
-            return _plan(self._unknown(question, zone), stamp if self._directory.is_ready else None)
+            return self._absent(question, zone, datacenter, stamp)
+        return self._node_plan(question, node, stamp, depth)
+
+    def _node_plan(
+        self, question: Question, node: NodeAnswer, stamp: Stamp | None, depth: int
+    ) -> Plan:
         if pack_address(node.address) is None:
             stamp = None  # What a host name brings along has its own changes.
 
@@ -303,6 +322,29 @@ class Answerer:
             return answer
 
         return Plan(draw, stamp=stamp)
+
+    def _elsewhere(
+        self,
+        question: Question,
+        zone: Zone,
+        found: T | Lost | ToFetch[T],
+        plan: Callable[[T], Plan],
+    ) -> Plan | Awaited:
+        """The plan for what is, or has to be found, in another data center."""
+        match found:
+            case Lost.UNKNOWN:
+                return _plan(self._unknown(question, zone))
+            case Lost.UNREACHABLE:
+                # Differs from a name that is not there, so that nobody keeps that in mind.
+                return _plan(Answer(rcode=records.SERVFAIL))
+            case ToFetch(fetch):
+
+                async def fetched() -> Plan:
+                    return _done(self._elsewhere(question, zone, await fetch(), plan))
+
+                return Awaited(fetched)
+            case _:
+                return plan(found)
 
     def _fill_node_answer(
         self,
@@ -387,8 +429,12 @@ class Answerer:
             self._rng,
         )
 
-    def _knows_datacenter(self, datacenter: str | None) -> bool:
-        return datacenter is None or self._directory.knows_datacenter(datacenter)
+    def _absent(self, question: Question, zone: Zone, datacenter: str, stamp: Stamp | None) -> Plan:
+        """The plan for a name that is not in the directory of a data center."""
+        if datacenter != self._directory.datacenter:
+            # Who was asked there knows.
+            return _plan(self._negative(question, zone, records.NXDOMAIN), stamp)
+        return _plan(self._unknown(question, zone), stamp if self._directory.is_ready else None)
 
     def _unknown(self, question: Question, zone: Zone) -> Answer:
         """Answer for a name that is not in the directory, which may still be filling."""
@@ -406,6 +452,11 @@ def _draw_run(lookup: ServiceLookup, first: int, mixture: Mixture) -> AddressRun
         return AddressRun(lookup.type, lookup.ttl_s, lookup.draw_addresses(first, mixture))
     targets, additional, overflows = lookup.draw_targets(first, mixture)
     return TargetRun(lookup.ttl_s, targets, additional, overflows) if targets else None
+
+
+def _done(plan: Plan | Awaited) -> Plan:
+    assert isinstance(plan, Plan), "what was fetched is there"
+    return plan
 
 
 def _plan(answer: Answer, stamp: Stamp | None = None) -> Plan:

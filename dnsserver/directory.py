@@ -1,12 +1,13 @@
 """What the DNS front asks of whoever knows the cluster.
 
 Names are looked up without regard to letter case; the implementation folds them. Every method
-answers from memory, at once.
+answers from memory, at once; what has to be asked for elsewhere is an answer to await.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from enum import Enum
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from dnsserver.pool import ServicePool
@@ -92,6 +93,57 @@ class Unanswerable:
     """There is such a prepared query, and it cannot be executed under this name."""
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteNode:
+    """What is known of a node of another data center."""
+
+    node: NodeAnswer | None
+    stamp: Stamp
+
+
+class Lost(Enum):
+    """Why nothing can be said of a name in another data center."""
+
+    UNKNOWN = "unknown"
+    """There is no data center of this name."""
+    UNREACHABLE = "unreachable"
+    """Nobody there answers."""
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ToFetch(Generic[T]):
+    """What is known in another data center, and not here yet."""
+
+    fetch: Callable[[], Awaitable[T | Lost]]
+    """Ask there. It does not raise."""
+
+
+class RemoteDirectory(Protocol):
+    """Other data centers as DNS needs them, what is at hand of them at once."""
+
+    def service(
+        self, datacenter: str, name: str, tag: str | None
+    ) -> "ServicePool | Lost | ToFetch[ServicePool]":
+        """Instances that no critical check excludes."""
+
+    def node(self, datacenter: str, name: str) -> RemoteNode | Lost | ToFetch[RemoteNode]: ...
+
+
+class NoOthers:
+    """There is one data center only."""
+
+    def service(self, datacenter: str, name: str, tag: str | None) -> Lost:
+        """Nothing."""
+        return Lost.UNKNOWN
+
+    def node(self, datacenter: str, name: str) -> Lost:
+        """Nothing."""
+        return Lost.UNKNOWN
+
+
 class Directory(Protocol):
     """The cluster as DNS needs it."""
 
@@ -103,8 +155,9 @@ class Directory(Protocol):
     def is_ready(self) -> bool:
         """False until the first synchronisation; an unknown name is SERVFAIL till then."""
 
-    def knows_datacenter(self, name: str) -> bool:
-        """Whether answers for this data center can be given here."""
+    @property
+    def others(self) -> RemoteDirectory:
+        """Names in other data centers."""
 
     def node(self, name: str) -> NodeAnswer | None: ...
 

@@ -8,6 +8,8 @@
     NAME.query[.DC]             what a prepared query selects; its name may contain dots
     NAME.connect|ingress        features that are not here: answered as unknown names
 
+DC may be followed by the label `dc`, as later versions of Consul have it.
+
 The rightmost keyword decides. `_udp` is a tag like any other, as in Consul.
 """
 
@@ -71,6 +73,8 @@ def _parse_kind(kind: bytes, before: Sequence[bytes], after: Sequence[bytes]) ->
     if kind == b"addr":
         packed = address_of_hex(label_text(before[0])) if len(before) == 1 else None
         return None if packed is None else AddressName(packed)
+    if len(after) == 2 and after[1] == b"dc":
+        after = after[:1]
     if len(after) > 1:
         return None
     datacenter = label_text(after[0]) if after else None

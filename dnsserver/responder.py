@@ -135,6 +135,9 @@ class Responder:
         resolved = {**pending.resolved, **dict.fromkeys(pending.targets, ()), **found}
         question = self._question(pending.query, room, now_utc=now_utc, resolved=resolved)
         plan = self._answerer.plan(question)
+        if isinstance(plan, Awaited):
+            # It is of another data center, and no longer at hand.
+            return LookUp(pending.query, pending.is_tcp, plan)
         assert isinstance(plan, Plan), "neither zones nor names change"
         again = replace(pending, resolved=resolved, rounds_left=pending.rounds_left - 1)
         return self._draw_or_resolve(plan, room, again)

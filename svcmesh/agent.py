@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from random import Random
 from typing import Final
 
 from gossip import Gossip
@@ -40,6 +41,7 @@ from svcmesh.runtime.keyring import KeyringFile, load_keyring
 from svcmesh.runtime.lan import LanPool, gossip_config
 from svcmesh.runtime.logstream import LogStreams
 from svcmesh.runtime.metrics import MetricsRuntime
+from svcmesh.runtime.offerednames import OfferedNames
 from svcmesh.runtime.ownstate import OwnState
 from svcmesh.runtime.pool import PoolOperations
 from svcmesh.runtime.queries import PreparedQueries, query_engine
@@ -251,6 +253,7 @@ class Agent:
             saved=self._discovery.external_saved,
             elsewhere=failover,
         )
+        names = OfferedNames(self.view, is_ready=lambda: self.is_ready, rng=Random())
         self.remote = RemoteCalls(
             self.store.pool,
             datacenter=config.datacenter,
@@ -260,6 +263,7 @@ class Agent:
             methods={
                 elsewhere.METHOD: self._http.serve_datacenter,
                 **QueryMethods(self.queries).methods,
+                **names.methods,
             },
         )
         self._opened.push_async_callback(self.remote.close)
@@ -273,7 +277,11 @@ class Agent:
         if self.config.ports.dns <= 0:
             return
         self._dns = DnsRuntime(
-            self.config, self.view, is_ready=lambda: self.is_ready, queries=self.queries
+            self.config,
+            self.view,
+            is_ready=lambda: self.is_ready,
+            queries=self.queries,
+            remote=self.remote,
         )
         self._opened.push_async_callback(self._dns.close)
         await self._dns.start()

@@ -12,7 +12,9 @@ from typing import Final
 from dnsserver.directory import (
     AskOthers,
     NodeAnswer,
+    NoOthers,
     QueryAnswer,
+    RemoteDirectory,
     ServerAnswer,
     ServiceAnswer,
     Stamp,
@@ -106,13 +108,15 @@ class CatalogDirectory:
         only_passing: bool = False,
         queries: QueryEngine | None = None,
         elsewhere: Elsewhere | None = None,
+        others: RemoteDirectory | None = None,
     ) -> None:
         """`only_passing` leaves out instances with a warning too, not only critical ones.
 
         It is the view's listener from now on. `rng` decides the order of instances; `queries`
         executes prepared queries, of which there are none without it, and `elsewhere` asks other
-        data centers for theirs.
+        data centers for theirs; `others` knows their names.
         """
+        self.others = others or NoOthers()
         self._view, self._is_ready, self._rng = view, is_ready, rng
         self._only_passing = only_passing
         self.datacenter = view.datacenter.lower()
@@ -139,10 +143,6 @@ class CatalogDirectory:
     def is_ready(self) -> bool:
         """False until the first synchronisation."""
         return self._is_ready()
-
-    def knows_datacenter(self, name: str) -> bool:
-        """Whether this is our own data center; no others are reachable yet."""
-        return name.lower() == self.datacenter
 
     def node(self, name: str) -> NodeAnswer | None:
         """The node of this name, whatever its health."""

@@ -204,6 +204,12 @@ class DnsConfig:
         reloadable=True, within=NOT_NEGATIVE,
         doc="One in so many responses above response_rate_limit is a TC that sends real clients to "
             "TCP, the others are dropped; 0 drops all.")
+    allow_stale: bool = setting("dns_config.allow_stale", BOOL, True, reloadable=True,
+        doc="Answer for another data center as it was last known while it cannot be reached. Names "
+            "of our own are always answered from memory.")
+    max_stale_s: float = setting("dns_config.max_stale", DUR, 600.0,
+        reloadable=True, within=NOT_NEGATIVE,
+        doc="With allow_stale: for how long. Consul's default is ten years.")
     soa: SoaConfig = group(SoaConfig)
 
 

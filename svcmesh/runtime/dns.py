@@ -8,8 +8,10 @@ from dnsserver import DnsServer
 from gossip.types import Address
 from svcmesh.catalog import CatalogView
 from svcmesh.config import AgentConfig
+from svcmesh.datacenters import RemoteAccess
 from svcmesh.directory import CatalogDirectory
 from svcmesh.runtime.queries import PreparedQueries
+from svcmesh.runtime.remotenames import RemoteNames
 
 logger = logging.getLogger("agent")
 
@@ -24,7 +26,15 @@ class DnsRuntime:
         *,
         is_ready: Callable[[], bool],
         queries: PreparedQueries,
+        remote: RemoteAccess,
     ) -> None:
+        """Begin; `queries` executes prepared queries, `remote` is the way to other data centers."""
+        self._others = RemoteNames(
+            remote,
+            only_passing=config.dns.only_passing,
+            max_stale_s=_max_stale_s(config),
+            rng=Random(),
+        )
         self._directory = CatalogDirectory(
             view,
             is_ready=is_ready,
@@ -32,6 +42,7 @@ class DnsRuntime:
             only_passing=config.dns.only_passing,
             queries=queries.engine,
             elsewhere=queries.elsewhere,
+            others=self._others,
         )
         self._server = DnsServer(
             self._directory,
@@ -54,12 +65,21 @@ class DnsRuntime:
     async def close(self) -> None:
         """Stop answering."""
         await self._server.close()
+        await self._others.close()
 
     def reconfigure(self, config: AgentConfig) -> None:
         """Take changed settings into use."""
         self._directory.reconfigure(only_passing=config.dns.only_passing)
+        self._others.reconfigure(
+            only_passing=config.dns.only_passing, max_stale_s=_max_stale_s(config)
+        )
         self._server.reconfigure(config.dns_server_config(), config.dns_server_limits())
 
     def counters(self) -> Mapping[str, int]:
         """Totals since the start."""
-        return self._server.counters.totals()
+        others = {f"others.{name}": count for name, count in self._others.counters().items()}
+        return {**self._server.counters.totals(), **others}
+
+
+def _max_stale_s(config: AgentConfig) -> float:
+    return config.dns.max_stale_s if config.dns.allow_stale else 0.0

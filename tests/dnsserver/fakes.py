@@ -12,7 +12,9 @@ from dnsserver import (
     DnsConfig,
     DnsCounters,
     NodeAnswer,
+    NoOthers,
     QueryAnswer,
+    RemoteDirectory,
     Responder,
     ServerAnswer,
     ServiceAnswer,
@@ -41,11 +43,9 @@ class FakeDirectory:
     unhealthy_services: set[str] = field(default_factory=set)
     server_list: list[ServerAnswer] = field(default_factory=list)
     queries: dict[str, QueryAnswer | AskOthers | Unanswerable] = field(default_factory=dict)
+    others: RemoteDirectory = field(default_factory=NoOthers)
     asked_by: list[str] = field(default_factory=list)
     """The clients that prepared queries were looked up for."""
-
-    def knows_datacenter(self, name: str) -> bool:
-        return name == self.datacenter
 
     def node(self, name: str) -> NodeAnswer | None:
         return next((node for node in self.nodes if node.name.lower() == name), None)
