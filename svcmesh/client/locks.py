@@ -287,16 +287,33 @@ class Lock:
         if not self._session:
             return
         try:
-            # Without a token too: an attempt that was broken off may have had the lock.
-            self.is_removed = await self._keys.release(
-                self._session, removes=self._config.removes_key
-            )
-        except ClientError as error:
-            logger.warning("%s is not released: %s", self.key, error)
-        try:
-            await self._destroy(self._session)
-        except ClientError as error:
-            logger.warning("the session of %s ends by its TTL: %s", self.key, error)
+            async with asyncio.timeout(self._timeout_s):
+                await self._let_go()
+        except (ClientError, TimeoutError) as error:
+            why = self.failure if isinstance(error, TimeoutError) else error
+            logger.warning("%s is not released, its session ends by its TTL: %s", self.key, why)
+
+    async def _let_go(self) -> None:
+        """Release, and end the session. Doing so again is fine, so failures are tried again."""
+        failures = 0
+        while True:
+            try:
+                with suppress(LockConflictError):
+                    # Without a token too: an attempt that was broken off may have had the lock.
+                    self.is_removed = await self._keys.release(
+                        self._session, removes=self._config.removes_key
+                    )
+                await self._destroy(self._session)
+            except ClientClosedError:
+                raise
+            except ClientError as error:
+                if isinstance(error, RequestRefusedError) and error.is_final:
+                    raise
+                self.failure = error
+                failures += 1
+                await self._transport.pause(self._retry_s(failures))
+            else:
+                return
 
     async def _destroy(self, session: str) -> None:
         path = f"/v1/session/destroy/{quote(session, safe='')}"

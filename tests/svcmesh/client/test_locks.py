@@ -193,6 +193,19 @@ def test_a_lock_that_was_got_too_late_is_got_again_with_another_session() -> Non
     run(scenario())
 
 
+def test_a_release_that_fails_is_tried_again() -> None:
+    async def scenario() -> None:
+        async with agent_and_client() as (agent, client):
+            async with client.lock("k"):
+                # As while the servers elect a leader.
+                agent.refusals["/kv/"] = 500
+                asyncio.get_running_loop().call_later(0.1, agent.refusals.clear)
+            assert agent.sessions == {}
+            assert holder(agent) is None
+
+    run(scenario())
+
+
 def test_renewals_keep_it_beyond_its_ttl() -> None:
     async def scenario() -> None:
         agent, clock = FakeAgent(), Clock()
