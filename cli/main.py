@@ -43,9 +43,13 @@ COMMANDS: Final = {
     "maint": Entry("cli.maint", "maint", "Controls node or service maintenance mode"),
     "members": Entry("cli.members", "members", "Lists the members of the cluster"),
     "monitor": Entry("cli.monitor", "monitor", "Stream logs from a svcmesh agent"),
+    "operator": Entry(
+        "cli.operator", "operator", "Provides tools for the servers of the consistent store"
+    ),
     "reload": Entry("cli.reload", "reload", "Triggers the agent to reload configuration files"),
     "rtt": Entry("cli.rtt", "rtt", "Estimates network round trip time between nodes"),
     "services": Entry("cli.services", "services", "Interact with services"),
+    "session": Entry("cli.session", "session", "Interact with sessions"),
     "simulate": Entry("cli.simulate", "simulate", "Simulates a cluster under faults"),
     "tls": Entry("cli.tls", "tls", "Makes certificate authorities and certificates"),
     "validate": Entry("cli.validate", "validate", "Validate configuration files or folders"),

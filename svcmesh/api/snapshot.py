@@ -36,8 +36,7 @@ async def save(call: Call) -> web.Response:
     options = read_options(call)
     check_datacenter(call)
     found = await guarded(call.facade.store.snapshot(read_mode(options)))
-    group = call.facade.store.group
-    if found is None or group is None:
+    if found is None:
         raise ApiError(501, "ask a server agent for the snapshot")
     meta, parts = found
     content = await asyncio.to_thread(lambda: gzip.compress(seal_snapshot(meta, parts), 6))
@@ -45,7 +44,7 @@ async def save(call: Call) -> web.Response:
         **BASE_HEADERS,
         "Content-Type": "application/x-gzip",
         "X-Consul-Index": str(max(1, meta.index)),
-        "X-Consul-KnownLeader": "true" if group.raft.leader is not None else "false",
+        "X-Consul-KnownLeader": "true",
         "X-Consul-LastContact": "0",
     }
     return web.Response(body=content, headers=headers)

@@ -16,7 +16,7 @@ def add_routes(router: Router) -> None:
 async def leader(call: Call) -> web.Response:
     """Address of the server that leads, empty without one; an agent that is no server asks one."""
     store = call.facade.store
-    if store.group is not None or not store.known_servers():
+    if store.is_server or not store.known_servers():
         return await json_response(call, call.facade.leader())
     leader_id = await store.find_leader()
     address = next(

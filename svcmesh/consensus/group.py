@@ -31,6 +31,8 @@ class KnownServer:
     expects: int
     """Its `bootstrap_expect`, 1 for `bootstrap`; 0: it waits to be taken in."""
     presence: Presence
+    version: str = ""
+    """Of the program that it runs."""
 
 
 @dataclass(frozen=True, slots=True)

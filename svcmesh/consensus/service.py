@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from svcmesh.consensus.group import AutopilotSettings, KnownServer
-from svcmesh.consensus.raft import Membership, Raft, ServerId, SnapshotMeta
+from svcmesh.consensus.group import KnownServer
+from svcmesh.consensus.raft import ServerId, SnapshotMeta
 from svcmesh.consensus.store import CommandKind
 from svcmesh.errors import SvcmeshError
 
@@ -84,35 +84,38 @@ class StoreAccess(Protocol):
         """
 
 
-class GroupAccess(Protocol):
-    """The group of servers, on a server."""
+class OperatorAccess(Protocol):
+    """What operators do to the group of servers, on every agent."""
 
-    @property
-    def id(self) -> ServerId:
-        """Ours."""
-
-    @property
-    def raft(self) -> Raft:
-        """To look at."""
-
-    @property
-    def is_leader(self) -> bool: ...
-
-    @property
-    def settings(self) -> AutopilotSettings: ...
-
-    def change_members(self, members: Membership) -> str | None:
-        """Put another membership in force; why not, or None.
+    async def configuration(self, mode: ReadMode) -> dict[str, Any]:
+        """The members of the group.
 
         Raises:
-            NoLeaderError: We do not lead.
+            NoLeaderError: Nobody can answer with the freshness that is asked for.
         """
 
-    def stable_s(self, server: ServerId) -> float:
-        """How long a server has been alive without a break, as we saw it."""
+    async def health(self) -> dict[str, Any]:
+        """How each server does, as the leader sees it.
 
-    def contact_s(self, server: ServerId) -> float:
-        """As the leader: since a server last answered; infinite when it never has."""
+        Raises:
+            NoLeaderError: Nobody leads.
+        """
+
+    async def remove(self, kind: str, value: str) -> None:
+        """Take a server out of the group, by "id" or "address".
+
+        Raises:
+            NoLeaderError, StoreError: Nothing was done.
+            OutcomeUnknownError: It may have happened or not.
+        """
+
+    async def transfer(self, to: str) -> bool:
+        """Hand leadership to a server, to any when `to` is empty; whether that was done.
+
+        Raises:
+            NoLeaderError, StoreError: Nothing was done.
+            OutcomeUnknownError: It may have happened or not.
+        """
 
 
 class StoreParts(Protocol):
@@ -122,8 +125,11 @@ class StoreParts(Protocol):
     def service(self) -> StoreAccess: ...
 
     @property
-    def group(self) -> GroupAccess | None:
-        """None on an agent that is no server."""
+    def operator(self) -> OperatorAccess: ...
+
+    @property
+    def is_server(self) -> bool:
+        """Whether this agent carries the store."""
 
     def known_servers(self) -> list[KnownServer]:
         """Every server agent in the member table."""

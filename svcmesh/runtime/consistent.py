@@ -21,6 +21,8 @@ from svcmesh.errors import StorageError
 from svcmesh.membership import is_consul_server, is_server
 from svcmesh.rpc import AcceptRules, Callers, DialRules, Methods, RpcPool, RpcServer
 from svcmesh.runtime.consensus import Consensus
+from svcmesh.runtime.operating import METHOD as OPERATE
+from svcmesh.runtime.operating import GroupOperator
 from svcmesh.runtime.servers import PeerTransport, ServerGroup, ask_status
 from svcmesh.runtime.sessions import SessionKeeper
 from svcmesh.runtime.store import Server, StoreService
@@ -103,6 +105,7 @@ class ConsistentStore:
         self.service = StoreService(
             self.pool, self._alive_servers, consensus=self._consensus, store=store, rng=Random()
         )
+        self.operator = GroupOperator(self.service, self.group, self.known_servers)
         if self._consensus is not None and store is not None:
             self.keeper = SessionKeeper(
                 self._consensus,
@@ -132,6 +135,7 @@ class ConsistentStore:
                 "session.renew": service.handle_renew,
                 "raft.snapshot": group.handle_snapshot,
                 "raft.status": group.handle_status,
+                OPERATE: self.operator.handle,
             },
             {"raft": group.handle_raft},
             servers_only=frozenset({"raft", "raft.snapshot"}),
@@ -160,6 +164,11 @@ class ConsistentStore:
         if self._server is not None:
             await self._server.close()
         await self.pool.close()
+
+    @property
+    def is_server(self) -> bool:
+        """Whether this agent carries the store."""
+        return self._consensus is not None
 
     @property
     def has_leader(self) -> bool:
@@ -307,4 +316,5 @@ def _known_server(member: Member) -> KnownServer | None:
         address=(member.address.host, int(port) if port.isdigit() else DEFAULT_SERVER_PORT),
         expects=1 if "bootstrap" in tags else int(expects) if expects.isdigit() else 0,
         presence=presence,
+        version=tags.get("svcmesh", ""),
     )

@@ -356,6 +356,21 @@ class StoreService:
             raise NoLeaderError
         return others
 
+    async def pass_on(
+        self, method: str, body: object, *, mode: ReadMode, hops: int, timeout_s: float,
+        is_write: bool,
+    ) -> Any:  # noqa: ANN401 -- the method's answer  # fmt: skip
+        """Call a method of the leader, or of any server if the answer may be stale.
+
+        Raises:
+            NoLeaderError, StoreError: Nothing was done.
+            OutcomeUnknownError: Of a write: it may have happened or not.
+        """
+        targets = self._targets(mode, hops)
+        return await self._pass_on(
+            method, body, targets=targets, timeout_s=timeout_s, is_write=is_write
+        )
+
     async def _pass_on(
         self, method: str, body: object, *, targets: Sequence[Server], timeout_s: float,
         is_write: bool,
@@ -395,7 +410,7 @@ class StoreService:
         """`store.writes`: [packed writes, hops]; answers their verdicts."""
         match body:
             case [list() as writes, int() as hops]:
-                return await _for_rpc(self._serve_writes(writes, hops=hops))
+                return await for_rpc(self._serve_writes(writes, hops=hops))
             case _:
                 raise RpcError(REFUSED, "store.writes: expected [writes, hops]")
 
@@ -406,7 +421,7 @@ class StoreService:
                 str() as name, list() as arguments, str() as mode, int() as index,
                 int() | float() as wait_s, int() as hops,
             ] if mode in MODES:  # fmt: skip
-                answer = await _for_rpc(
+                answer = await for_rpc(
                     self.serve_query(
                         name, arguments, mode=ReadMode(mode), index=index, wait_s=wait_s, hops=hops
                     )
@@ -419,7 +434,7 @@ class StoreService:
         """`session.renew`: [session id, hops]."""
         match body:
             case [str() as session_id, int() as hops]:
-                return await _for_rpc(self.serve_renew(session_id, hops=hops))
+                return await for_rpc(self.serve_renew(session_id, hops=hops))
             case _:
                 raise RpcError(REFUSED, "session.renew: expected [id, hops]")
 
@@ -427,7 +442,8 @@ class StoreService:
 MODES: Final = frozenset(ReadMode)
 
 
-async def _for_rpc(work: Any) -> Any:  # noqa: ANN401 -- an awaitable, and what it gives
+async def for_rpc(work: Any) -> Any:  # noqa: ANN401 -- an awaitable, and what it gives
+    """Wait for the store; its failures as a caller is told them."""
     try:
         return await work
     except NoLeaderError as error:

@@ -25,11 +25,15 @@ SEQUENCE_DIGITS: Final = 10
 
 AUTOPILOT_DEFAULTS: Final[dict[str, Any]] = {
     "cleanup_dead_servers": True,
+    "disable_upgrade_migration": False,
     "last_contact_threshold": "200ms",
     "max_trailing_logs": 250,
     "min_quorum": 0,
+    "redundancy_zone_tag": "",
     "server_stabilization_time": "10s",
+    "upgrade_version_tag": "",
 }
+"""Three are of Consul Enterprise: kept and shown as Consul does, for tools that set them all."""
 
 
 class Topic(NamedTuple):

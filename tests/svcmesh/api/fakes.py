@@ -413,7 +413,7 @@ class FakeStoreParts:
     def __init__(self) -> None:
         self.state = Store()
         self.service = self
-        self.group = None
+        self.is_server = False
         self.servers: list[KnownServer] = []
         self.leader: ServerId | None = None
         self.failure: Exception | None = None
