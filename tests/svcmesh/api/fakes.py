@@ -407,12 +407,52 @@ class FakeRemote:
         return await self.others[datacenter.lower()](body, timeout_s)
 
 
+class FakeOperator:
+    """A group of two servers, of which the second is ill."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, ...]] = []
+        self.failure: Exception | None = None
+
+    async def configuration(self, mode: ReadMode) -> dict[str, Any]:
+        self._note("configuration", mode.value)
+        return {"servers": [_server("a"), _server("b")], "index": 7}
+
+    async def health(self) -> dict[str, Any]:
+        self._note("health")
+        servers = [_server("a"), _server("b")]
+        return {"is_healthy": False, "tolerance": 0, "leader": "a", "servers": servers}
+
+    async def remove(self, kind: str, value: str) -> None:
+        self._note("remove", kind, value)
+
+    async def transfer(self, to: str) -> bool:
+        self._note("transfer", to)
+        return to != "b"
+
+    def _note(self, *call: str) -> None:
+        self.asked.append(call)
+        if self.failure is not None:
+            raise self.failure
+
+
+def _server(server_id: str) -> dict[str, Any]:
+    is_leader = server_id == "a"
+    return {
+        "id": server_id, "name": f"n-{server_id}", "address": "127.0.0.9:8300",
+        "presence": "alive", "version": "1", "is_leader": is_leader, "is_voter": is_leader,
+        "last_contact_s": 0.0 if is_leader else 1.5, "last_term": 2, "last_index": 9,
+        "is_healthy": is_leader, "stable_since": "2026-01-01T00:00:00Z",
+    }  # fmt: skip
+
+
 class FakeStoreParts:
     """The real state machine, with neither log nor other servers."""
 
     def __init__(self) -> None:
         self.state = Store()
         self.service = self
+        self.operator = FakeOperator()
         self.is_server = False
         self.servers: list[KnownServer] = []
         self.leader: ServerId | None = None
