@@ -35,6 +35,9 @@ DELAYED_S = 1.0
 
 MONITOR_PAUSE_S = 1.0
 
+LETTING_GO_S = 1.0
+"""Longest pause between attempts to release: others wait."""
+
 
 def clock_s() -> float:
     """Seconds that go on while the host sleeps: a lock does not wait for a lid to open."""
@@ -311,7 +314,8 @@ class Lock:
                     raise
                 self.failure = error
                 failures += 1
-                await self._transport.pause(self._retry_s(failures))
+                pause_s = retry_pause_s(failures, least_s=0.1, most_s=LETTING_GO_S, rng=self._rng)
+                await self._transport.pause(pause_s)
             else:
                 return
 
