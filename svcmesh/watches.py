@@ -47,6 +47,10 @@ class WatchRegistry(Generic[Topic]):
             if not waiting:
                 del self._by_topic[topic]
 
+    def topics(self) -> list[Topic]:
+        """Everything that somebody waits for."""
+        return list(self._by_topic)
+
     def fire(self, topics: Iterable[Topic]) -> None:
         """Call the watches of `topics`, each once, in the order in which they were added."""
         fired: dict[Watch[Topic], None] = {}

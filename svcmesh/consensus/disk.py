@@ -9,14 +9,13 @@ place of the one with its index and of all behind it. A frame that a crash left 
 end was promised to nobody and is cut off. A damaged frame with whole ones behind it is not
 our doing: the log is refused, because what is missing may have been acknowledged.
 
-`snapshot` is a header, meta data, the state, and a SHA-256 of all before.
+`snapshot` is a sealed one (`sealing.py`).
 """
 
-import hashlib
 import os
 import struct
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,22 +29,19 @@ from svcmesh.consensus.raft.types import (
     EntryKind,
     HardState,
     LogIndex,
-    Membership,
     ServerId,
     SnapshotMeta,
     Term,
 )
+from svcmesh.consensus.sealing import SealedSnapshot, sealed, sealed_in_memory
 from svcmesh.durable import fsync_folder
 from svcmesh.errors import DecodeError, StorageError
 
 LOG_HEADER: Final = b"svcmesh raft log 1\n"
-SNAPSHOT_HEADER: Final = b"svcmesh raft snapshot 1\n"
 FRAME_BYTES_MAX: Final = 256 * 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024
 
 _FRAME: Final = struct.Struct(">III")
-_DIGEST_BYTES: Final = 32
-_META: Final = struct.Struct(">I")
 
 
 class CorruptLogError(StorageError):
@@ -205,42 +201,39 @@ class RaftDisk:
             with self._snapshot_lock:
                 if meta.index < self._snapshot_index:
                     return
-                _write_file(beside, _sealed(meta, state))
+                _write_file(beside, sealed(meta, state))
                 beside.replace(self._snapshot)
                 fsync_folder(self._folder)
                 self._snapshot_index = meta.index
         except OSError as error:
             raise StorageError(f"cannot write {self._snapshot}: {error.strerror}") from error
 
-    def read_snapshot(self) -> tuple[SnapshotMeta, bytes]:
-        """The latest snapshot's meta data and state, checked.
+    def open_snapshot(self) -> SealedSnapshot:
+        """The latest snapshot, to be read and closed.
 
         Raises:
-            CorruptLogError: It is damaged.
+            CorruptLogError: It is none; damage further on shows when the state is read.
             StorageError: There is none, or the disk refuses.
         """
         try:
-            content = self._snapshot.read_bytes()
+            file = self._snapshot.open("rb")
         except OSError as error:
             raise StorageError(f"cannot read {self._snapshot}: {error.strerror}") from error
         try:
-            return unseal_snapshot_untrusted(content)
+            return SealedSnapshot(file)
         except DecodeError as error:
-            raise CorruptLogError(self._snapshot, str(error)) from error
+            file.close()
+            raise self.corrupt_snapshot(error) from error
 
-    def snapshot_bytes(self) -> bytes:
-        """The file of the latest snapshot as it is sent to other servers.
-
-        Raises:
-            StorageError: There is none, or the disk refuses.
-        """
-        try:
-            return self._snapshot.read_bytes()
-        except OSError as error:
-            raise StorageError(f"cannot read {self._snapshot}: {error.strerror}") from error
+    def corrupt_snapshot(self, error: DecodeError) -> StorageError:
+        """What to say when reading the snapshot has failed."""
+        return CorruptLogError(self._snapshot, str(error))
 
     def _load_meta(self) -> SnapshotMeta | None:
-        return self.read_snapshot()[0] if self._snapshot.exists() else None
+        if not self._snapshot.exists():
+            return None
+        with self.open_snapshot() as snapshot:
+            return snapshot.meta
 
 
 class MemoryDisk:
@@ -268,13 +261,9 @@ class MemoryDisk:
 
     def write_snapshot(self, meta: SnapshotMeta, state: Iterable[bytes]) -> None:
         """Keep it in memory."""
-        self._content = seal_snapshot(meta, state)
+        self._content = b"".join(sealed(meta, state))
 
-    def read_snapshot(self) -> tuple[SnapshotMeta, bytes]:
-        """The latest one's meta data and state."""
-        return unseal_snapshot_untrusted(self.snapshot_bytes())
-
-    def snapshot_bytes(self) -> bytes:
+    def open_snapshot(self) -> SealedSnapshot:
         """The latest one.
 
         Raises:
@@ -282,47 +271,11 @@ class MemoryDisk:
         """
         if self._content is None:
             raise StorageError("there is no snapshot")
-        return self._content
+        return sealed_in_memory(self._content)
 
-
-def seal_snapshot(meta: SnapshotMeta, state: Iterable[bytes]) -> bytes:
-    """A snapshot as it stands in a file."""
-    return b"".join(_sealed(meta, state))
-
-
-def unseal_snapshot_untrusted(content: bytes) -> tuple[SnapshotMeta, bytes]:
-    """Read a snapshot file.
-
-    Raises:
-        DecodeError: It is none, or damaged.
-    """
-    body, digest = content[:-_DIGEST_BYTES], content[-_DIGEST_BYTES:]
-    if not body.startswith(SNAPSHOT_HEADER):
-        raise DecodeError("raft-snapshot", "this is no snapshot")
-    if hashlib.sha256(body).digest() != digest:
-        raise DecodeError("raft-snapshot", "the checksum is wrong")
-    try:
-        (length,) = _META.unpack_from(body, len(SNAPSHOT_HEADER))
-        start = len(SNAPSHOT_HEADER) + _META.size
-        index, term, members = msgpack.unpackb(body[start : start + length])
-        meta = SnapshotMeta(
-            LogIndex(int(index)), Term(int(term)), Membership.decode_untrusted(members)
-        )
-    except (struct.error, ValueError, TypeError, msgpack.UnpackException) as error:
-        raise DecodeError("raft-snapshot", str(error)) from error
-    return meta, body[start + length :]
-
-
-def _sealed(meta: SnapshotMeta, state: Iterable[bytes]) -> Iterator[bytes]:
-    packed = msgpack.packb([meta.index, meta.term, meta.members.encode()])
-    digest = hashlib.sha256()
-    for part in (SNAPSHOT_HEADER, _META.pack(len(packed)), packed):
-        digest.update(part)
-        yield part
-    for part in state:
-        digest.update(part)
-        yield part
-    yield digest.digest()
+    def corrupt_snapshot(self, error: DecodeError) -> StorageError:
+        """What to say when reading the snapshot has failed."""
+        return StorageError(str(error))
 
 
 def _frame(hard_state: HardState, entries: Sequence[Entry]) -> bytes:

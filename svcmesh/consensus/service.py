@@ -1,12 +1,12 @@
 """What the consistent store offers to the rest of the program: words and protocols."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from svcmesh.consensus.group import KnownServer
-from svcmesh.consensus.raft import ServerId, SnapshotMeta
+from svcmesh.consensus.raft import ServerId
 from svcmesh.consensus.store import CommandKind
 from svcmesh.errors import SvcmeshError
 
@@ -118,6 +118,42 @@ class OperatorAccess(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class SavedSnapshot:
+    """A snapshot file on its way."""
+
+    index: int
+    """Of the last entry in it."""
+    has_leader: bool
+    last_contact_ms: int
+    """As of the server that made it."""
+    size_bytes: int
+    pieces: AsyncGenerator[bytes, None]
+    """To be closed by whoever has it."""
+
+
+class SnapshotAccess(Protocol):
+    """Snapshots for operators, on every agent."""
+
+    async def save(self, mode: ReadMode) -> SavedSnapshot:
+        """Everything as it is now, as a file.
+
+        Raises:
+            NoLeaderError: It cannot be had as fresh as that.
+            StoreError: The server refused.
+        """
+
+    async def restore(self, file: IO[bytes]) -> None:
+        """Replace everything by what a snapshot file says, on all servers at one place in the log.
+
+        Raises:
+            ArchiveError: It is none, or damaged. Nothing was done.
+            NoLeaderError, StoreError: Nothing was done.
+            OutcomeUnknownError: It may have happened or not.
+            OSError: The disk refuses.
+        """
+
+
 class StoreParts(Protocol):
     """The agent's part in the consistent store."""
 
@@ -128,6 +164,9 @@ class StoreParts(Protocol):
     def operator(self) -> OperatorAccess: ...
 
     @property
+    def snapshots(self) -> SnapshotAccess: ...
+
+    @property
     def is_server(self) -> bool:
         """Whether this agent carries the store."""
 
@@ -136,10 +175,3 @@ class StoreParts(Protocol):
 
     async def find_leader(self) -> ServerId | None:
         """Who leads as far as this server knows, or one that this agent asks."""
-
-    async def snapshot(self, mode: ReadMode) -> tuple[SnapshotMeta, Iterable[bytes]] | None:
-        """Everything as it is now, to be consumed on another thread; None when we are no server.
-
-        Raises:
-            NoLeaderError: It cannot be had as fresh as that here.
-        """

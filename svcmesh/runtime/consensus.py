@@ -6,21 +6,17 @@ together. It takes no protocol decision. Who is reached where is the transport's
 
 import asyncio
 import logging
+import tempfile
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from random import Random
-from typing import Any, Final, Protocol
+from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
-from svcmesh.consensus.disk import (
-    CHUNK_BYTES,
-    MemoryDisk,
-    RaftDisk,
-    seal_snapshot,
-    unseal_snapshot_untrusted,
-)
+from svcmesh.consensus.disk import CHUNK_BYTES, MemoryDisk, RaftDisk
 from svcmesh.consensus.raft import (
     Busy,
     Committed,
@@ -50,6 +46,7 @@ from svcmesh.consensus.raft import (
     SnapshotMeta,
     Term,
 )
+from svcmesh.consensus.sealing import SealedSnapshot, sealed
 from svcmesh.consensus.service import NoLeaderError, OutcomeUnknownError
 from svcmesh.errors import DecodeError, StorageError, SvcmeshError
 from svcmesh.runtime.reading import ReadRounds
@@ -74,6 +71,10 @@ TRAILING_ENTRIES: Final = 4096
 
 SNAPSHOT_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024
 SNAPSHOT_CHUNK_TIMEOUT_S: Final = 10.0
+LOOP_S_MAX: Final = 60.0
+"""A thread waits for the loop no longer than this: it may have ended."""
+
+T = TypeVar("T")
 
 
 class StateMachine(Protocol):
@@ -82,15 +83,18 @@ class StateMachine(Protocol):
     def apply(self, index: int, command: bytes) -> object:
         """Change the state; the result goes to whoever proposed it. It does not raise."""
 
-    def freeze(self) -> Iterable[bytes]:
-        """The present state in parts, to be consumed on another thread while this one goes on."""
+    def freeze(self) -> Iterator[bytes]:
+        """The present state in parts; commands may be applied between two of them."""
 
-    def restore(self, state: bytes) -> None:
-        """Take a state for the present one.
+    def load(self, state: Iterable[bytes]) -> Any:  # noqa: ANN401 -- for `restore` only
+        """Read a frozen state, on any thread; nothing changes.
 
         Raises:
-            DecodeError: It is none; nothing has changed.
+            DecodeError: It is none.
         """
+
+    def restore(self, loaded: Any) -> None:  # noqa: ANN401 -- from `load`
+        """Take a state that was read for the present one."""
 
 
 class Transport(Protocol):
@@ -142,7 +146,8 @@ class _Incoming:
 
     sender: ServerId
     term: Term
-    content: bytearray
+    file: BinaryIO
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +189,11 @@ class Consensus:
         founding = SnapshotMeta(LogIndex(0), Term(0), Membership(()))
         snapshot = loaded.snapshot or founding
         if loaded.snapshot is not None:
-            machine.restore(disk.read_snapshot()[1])
+            with disk.open_snapshot() as kept:
+                try:
+                    machine.restore(machine.load(kept.state()))
+                except DecodeError as error:
+                    raise disk.corrupt_snapshot(error) from error
         self.has_state = bool(loaded.snapshot or loaded.entries or loaded.hard_state.term)
         """Whether this server has been a member of a group before."""
         self.raft = Raft(
@@ -215,7 +224,8 @@ class Consensus:
         self._applied_waiting: list[tuple[LogIndex, asyncio.Future[None]]] = []
         self._is_applying = self._is_snapshotting = False
         self._incoming: _Incoming | None = None
-        self._received: bytes | None = None
+        self._received: Any = None
+        """What the machine has loaded from a snapshot of the leader's."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_closed = False
         self._arm()
@@ -370,30 +380,52 @@ class Consensus:
     ) -> bool:
         """Take a part of a snapshot; False when it does not fit what came before."""
         if offset == 0:
-            self._incoming = _Incoming(sender, term, bytearray())
+            self._drop_incoming()
+            # Without a name: whatever happens, nothing is left behind.
+            self._incoming = _Incoming(sender, term, tempfile.TemporaryFile())  # noqa: SIM115
         incoming = self._incoming
         if (
             incoming is None
-            or (incoming.sender, incoming.term, len(incoming.content)) != (sender, term, offset)
+            or (incoming.sender, incoming.term, incoming.size_bytes) != (sender, term, offset)
             or offset + len(part) > SNAPSHOT_BYTES_MAX
         ):
             return False
-        incoming.content += part
+        try:
+            incoming.file.write(part)
+        except OSError as error:
+            logger.error("a snapshot from %s cannot be kept: %s", sender, error.strerror)
+            self._drop_incoming()
+            return False
+        incoming.size_bytes += len(part)
         if not is_last:
             return True
         self._incoming = None
-        content = bytes(incoming.content)
+        with incoming.file:
+            return await self._take_snapshot(incoming)
+
+    async def _take_snapshot(self, incoming: _Incoming) -> bool:
+        """Put a snapshot that has come whole on disk and in force; whether it is."""
         try:
-            meta, state = await asyncio.to_thread(unseal_snapshot_untrusted, content)
+            snapshot = SealedSnapshot(incoming.file)
+            loaded = await asyncio.to_thread(self._machine.load, snapshot.state())
         except DecodeError as error:
-            logger.warning("a snapshot from %s was refused: %s", sender, error)
+            logger.warning("a snapshot from %s was refused: %s", incoming.sender, error)
             return False
+        meta = snapshot.meta
         if self._is_closed or meta.index <= self.raft.log.commit:
             return not self._is_closed
-        await self._writer.run(lambda: self._disk.write_snapshot(meta, [state]))
-        self._received, self._snapshot_bytes = state, len(state)
-        self._act(self.raft.handle_snapshot(sender, term, meta, now=self._loop.time()))
+        await self._writer.run(lambda: self._disk.write_snapshot(meta, snapshot.state()))
+        self._received, self._snapshot_bytes = loaded, snapshot.size_bytes
+        self._act(
+            self.raft.handle_snapshot(incoming.sender, incoming.term, meta, now=self._loop.time())
+        )
+        self._received = None
         return True
+
+    def _drop_incoming(self) -> None:
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            incoming.file.close()
 
     # -- effects --------------------------------------------------------------------------------
 
@@ -559,7 +591,7 @@ class Consensus:
     async def _snapshot(self) -> None:
         try:
             meta = self.raft.snapshot_meta(self.applied)
-            state = self._machine.freeze()
+            state = self.parts_elsewhere(self._machine.freeze())
             sizes: list[int] = []
             began_at = self._loop.time()
             await self._writer.run(
@@ -587,9 +619,8 @@ class Consensus:
 
     def _install(self, installed: SnapshotInstalled) -> None:
         assert self._received is not None
-        state, self._received = self._received, None
         logger.info("restoring a snapshot of the leader's: index=%d", installed.meta.index)
-        self._machine.restore(state)
+        self._machine.restore(self._received)
         self.applied = installed.meta.index
         self.has_state = True
         self._rewrite_log()
@@ -598,29 +629,66 @@ class Consensus:
     async def _send_snapshot(self, ask: SendSnapshot) -> None:
         is_ok, index = False, LogIndex(0)
         try:
-            content = await self._snapshot_content()
-            index = unseal_snapshot_untrusted(content)[0].index
-            for offset in range(0, len(content), CHUNK_BYTES):
-                part = content[offset : offset + CHUNK_BYTES]
-                is_last = offset + CHUNK_BYTES >= len(content)
-                if not await self._transport.send_snapshot_part(
-                    ask.to, ask.term, offset, part, is_last=is_last
-                ):
-                    break
-            else:
-                is_ok = True
-        except StorageError as error:
+            with await asyncio.to_thread(self._open_snapshot) as snapshot:
+                index, size_bytes = snapshot.meta.index, snapshot.size_bytes
+                for offset in range(0, size_bytes, CHUNK_BYTES):
+                    part = await asyncio.to_thread(snapshot.read, offset, CHUNK_BYTES)
+                    is_last = offset + CHUNK_BYTES >= size_bytes
+                    if not await self._transport.send_snapshot_part(
+                        ask.to, ask.term, offset, part, is_last=is_last
+                    ):
+                        break
+                else:
+                    is_ok = True
+        except (StorageError, OSError) as error:
             logger.error("no snapshot for %s: %s", ask.to, error)
         if not self._is_closed:
             now = self._loop.time()
             self._act(self.raft.handle_snapshot_sent(ask.to, index, is_ok=is_ok, now=now))
 
-    async def _snapshot_content(self) -> bytes:
+    def _open_snapshot(self) -> SealedSnapshot:
+        """The latest snapshot; on a thread. One is made if there is none.
+
+        The log begins where the group was founded then, but that follower is not there.
+        """
         if self.raft.log.snapshot.index:
-            return await asyncio.to_thread(self._disk.snapshot_bytes)
-        # The log begins where the group was founded, but this follower is not there.
-        meta, state = self.raft.snapshot_meta(self.applied), self._machine.freeze()
-        return await asyncio.to_thread(seal_snapshot, meta, state)
+            return self._disk.open_snapshot()
+        frozen = self.on_loop(
+            lambda: (self.raft.snapshot_meta(self.applied), self._machine.freeze())
+        )
+        file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # closed with what is returned
+        for part in sealed(frozen[0], self.parts_elsewhere(frozen[1])):
+            file.write(part)
+        return SealedSnapshot(file)
+
+    def parts_elsewhere(self, parts: Iterator[bytes]) -> Iterator[bytes]:
+        """Take on another thread what only the loop may make, part by part.
+
+        Raises:
+            StorageError: This server stops meanwhile.
+        """
+        while (part := self.on_loop(lambda: next(parts, None))) is not None:
+            yield part
+
+    def on_loop(self, make: Callable[[], T]) -> T:
+        """Have the loop do something, from another thread.
+
+        Raises:
+            StorageError: This server stops.
+        """
+        made: Future[T] = Future()
+
+        def run() -> None:
+            if self._is_closed:
+                made.set_exception(StorageError("this server stops"))
+            else:
+                made.set_result(make())
+
+        try:
+            self._loop.call_soon_threadsafe(run)
+            return made.result(LOOP_S_MAX)
+        except (RuntimeError, TimeoutError) as error:
+            raise StorageError("this server stops") from error
 
     # -- timer and tasks ------------------------------------------------------------------------
 

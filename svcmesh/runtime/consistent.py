@@ -14,17 +14,18 @@ from gossip.serf.events import Member, MemberStatus
 from svcmesh.catalog.view import CatalogView
 from svcmesh.consensus.disk import MemoryDisk, RaftDisk
 from svcmesh.consensus.group import KnownServer, Presence
-from svcmesh.consensus.raft import RoleChanged, ServerId, SnapshotMeta
-from svcmesh.consensus.service import ReadMode
+from svcmesh.consensus.raft import RoleChanged, ServerId
 from svcmesh.consensus.store import Store
 from svcmesh.errors import StorageError
 from svcmesh.membership import is_consul_server, is_server
 from svcmesh.rpc import AcceptRules, Callers, DialRules, Methods, RpcPool, RpcServer
+from svcmesh.runtime import snapshots
 from svcmesh.runtime.consensus import Consensus
 from svcmesh.runtime.operating import METHOD as OPERATE
 from svcmesh.runtime.operating import GroupOperator
 from svcmesh.runtime.servers import PeerTransport, ServerGroup, ask_status
 from svcmesh.runtime.sessions import SessionKeeper
+from svcmesh.runtime.snapshots import SnapshotService
 from svcmesh.runtime.store import Server, StoreService
 from svcmesh.runtime.wellness import Wellness
 
@@ -105,6 +106,10 @@ class ConsistentStore:
         self.service = StoreService(
             self.pool, self._alive_servers, consensus=self._consensus, store=store, rng=Random()
         )
+        self.snapshots = SnapshotService(
+            self.service, self.pool, self._alive_servers, self.find_leader,
+            consensus=self._consensus, store=store,
+        )  # fmt: skip
         self.operator = GroupOperator(self.service, self.group, self.known_servers)
         if self._consensus is not None and store is not None:
             self.keeper = SessionKeeper(
@@ -136,6 +141,9 @@ class ConsistentStore:
                 "raft.snapshot": group.handle_snapshot,
                 "raft.status": group.handle_status,
                 OPERATE: self.operator.handle,
+                snapshots.OPEN: self.snapshots.handle_open,
+                snapshots.READ: self.snapshots.handle_read,
+                snapshots.CLOSE: self.snapshots.handle_close,
             },
             {"raft": group.handle_raft},
             servers_only=frozenset({"raft", "raft.snapshot"}),
@@ -159,6 +167,7 @@ class ConsistentStore:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.snapshots.close()
         if self._consensus is not None:
             await self._consensus.close()
         if self._server is not None:
@@ -200,19 +209,6 @@ class ConsistentStore:
     def known_servers(self) -> list[KnownServer]:
         """Every server agent in the member table."""
         return [known for member in self._members() if (known := _known_server(member)) is not None]
-
-    async def snapshot(self, mode: ReadMode) -> tuple[SnapshotMeta, Iterable[bytes]] | None:
-        """Everything as it is now; None when we are no server.
-
-        Raises:
-            NoLeaderError: It cannot be had as fresh as that here.
-        """
-        consensus, store = self._consensus, self.service.store
-        if consensus is None or store is None:
-            return None
-        if mode is not ReadMode.STALE:
-            await consensus.barrier()
-        return consensus.raft.snapshot_meta(consensus.applied), store.freeze()
 
     def rpc_counters(self) -> Mapping[str, int]:
         """What calls from and to other agents have come to since the start."""

@@ -8,7 +8,8 @@ from svcmesh.consensus.store.commands import (
 )
 from svcmesh.consensus.store.keys import CompactedError, KeySpace
 from svcmesh.consensus.store.records import VALUE_BYTES_MAX, KvEntry, Session
-from svcmesh.consensus.store.store import SESSIONS, Store, Topic, decode_state_untrusted
+from svcmesh.consensus.store.state import LoadedState, StateLoader
+from svcmesh.consensus.store.store import SESSIONS, Store, Topic
 from svcmesh.consensus.store.transactions import READS, WRITES, run_transaction
 
 __all__ = [
@@ -22,10 +23,11 @@ __all__ = [
     "CompactedError",
     "KeySpace",
     "KvEntry",
+    "LoadedState",
     "Session",
+    "StateLoader",
     "Store",
     "Topic",
-    "decode_state_untrusted",
     "encode_command",
     "run_transaction",
 ]

@@ -4,15 +4,21 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
+from weakref import WeakSet
 
 from sortedcontainers import SortedDict
 
 from svcmesh.consensus.store.records import KvEntry
+from svcmesh.consensus.store.walking import Walk
 
 TOMBSTONES_MAX: Final = 65_536
 HISTORY_CHANGES_MAX: Final = 10_000
 HISTORY_BYTES_MAX: Final = 32 * 1024 * 1024
 LAST: Final = chr(sys.maxunicode)
+
+
+Change = tuple[int, str, KvEntry | None]
+"""The index of a change, its key, and what that was before."""
 
 
 class CompactedError(Exception):
@@ -30,14 +36,15 @@ class KeySpace:
         self._entries: dict[str, KvEntry] = SortedDict()
         self._deleted: dict[str, int] = SortedDict()
         """Keys that are gone, and the index at which they went."""
-        self._history: deque[tuple[int, str, KvEntry | None]] = deque()
-        """(index, key, what it was before), oldest first."""
+        self._history: deque[Change] = deque()
+        """Oldest first."""
         self._history_bytes = 0
         self._history_floor = 0
         self._by_session: dict[str, set[str]] = {}
         self._changes: list[tuple[str, KvEntry | None, int | None]] = []
         """Since `begin`: key, its entry before, and when it had been deleted."""
         self._index_before = 0
+        self._walks: WeakSet[Walk] = WeakSet()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -124,6 +131,7 @@ class KeySpace:
         """Take back everything since `begin`."""
         while self._changes:
             key, before, deleted_at = self._changes.pop()
+            self._tell_walks(key, self._entries.get(key))
             self._unlink(self._entries.pop(key, None))
             if before is not None:
                 self._entries[key] = before
@@ -160,20 +168,56 @@ class KeySpace:
 
     # -- as a whole -----------------------------------------------------------------------------
 
-    def freeze(self) -> list[KvEntry]:
-        """All entries, which later changes do not touch."""
-        return list(self._entries.values())
+    def walk(self) -> Walk:
+        """Begin a walk over the entries, which later changes do not touch."""
+        walk = Walk(self._entries)
+        self._walks.add(walk)
+        return walk
 
-    def restore(self, entries: Iterable[KvEntry], *, index: int) -> None:
-        """Take these entries for all that there is; history begins here."""
-        self._entries = SortedDict((entry.key, entry) for entry in entries)
-        self._deleted = SortedDict()
+    def history(self) -> list[Change]:
+        """What was before each of the last changes, oldest first."""
+        return list(self._history)
+
+    def deletions(self) -> list[tuple[str, int]]:
+        """Keys that are gone, and the index at which they went."""
+        # Not the sorted view, which is ten times slower.
+        return list(dict.items(self._deleted))
+
+    @property
+    def history_floor(self) -> int:
+        """The earliest index as of which `at` knows the keys."""
+        return self._history_floor
+
+    def load(self, entries: Iterable[KvEntry]) -> None:
+        """Take in entries as they are, before `finish_loading`; they come in order."""
+        for entry in entries:
+            self._entries[entry.key] = entry
+            self._link(entry)
+
+    def load_deletions(self, deletions: Iterable[tuple[str, int]]) -> None:
+        """Take in deletions as they are, before `finish_loading`."""
+        self._deleted.update(deletions)
+
+    def load_history(self, changes: Iterable[Change]) -> None:
+        """Take in changes as they are, oldest first, before `finish_loading`."""
+        for change in changes:
+            self._history.append(change)
+            self._history_bytes += _size_bytes(change[2])
+
+    def finish_loading(self, *, index: int, floor: int) -> None:
+        """All is loaded: `index` is that of the last change, `floor` where history begins."""
+        self.index, self._history_floor = index, floor
+
+    def forget_history(self, *, index: int) -> None:
+        """Begin anew at `index`: what was before is another cluster's, or another time's."""
         self._history.clear()
         self._history_bytes = 0
+        self._deleted.clear()
         self.index = self._history_floor = index
-        self._by_session = {}
-        for entry in self._entries.values():
-            self._link(entry)
+
+    def _tell_walks(self, key: str, before: KvEntry | None) -> None:
+        for walk in self._walks:
+            walk.note_change(key, before)
 
     def _keys_below(self, prefix: str) -> Iterator[str]:
         return _below(self._entries, prefix)
@@ -182,6 +226,7 @@ class KeySpace:
         """A key is about to change."""
         before = self._entries.get(key)
         self._changes.append((key, before, self._deleted.get(key)))
+        self._tell_walks(key, before)
         self._unlink(before)
         self.index = index
 

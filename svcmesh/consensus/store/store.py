@@ -7,33 +7,25 @@ watches. Only what is applied here is ever read.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-import msgpack
-
 from svcmesh.consensus.store.commands import Answer, CommandError, CommandKind, decode_command
 from svcmesh.consensus.store.keys import KeySpace
 from svcmesh.consensus.store.locking import KeyWriter
-from svcmesh.consensus.store.records import KvEntry, Session
+from svcmesh.consensus.store.records import Session
 from svcmesh.consensus.store.sessions import SessionTable
+from svcmesh.consensus.store.state import (
+    AUTOPILOT_DEFAULTS,
+    LoadedState,
+    StateLoader,
+    encode_state,
+)
 from svcmesh.consensus.store.transactions import run_transaction
 from svcmesh.errors import DecodeError
 from svcmesh.watches import Watch, WatchRegistry
 
-FORMAT: Final = 1
-ENTRIES_PER_PART: Final = 1000
 RESTORE_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024
+RESTORE_IDLE_MS: Final = 600_000
+"""A restoration that nobody goes on with for so long is dropped."""
 SEQUENCE_DIGITS: Final = 10
-
-AUTOPILOT_DEFAULTS: Final[dict[str, Any]] = {
-    "cleanup_dead_servers": True,
-    "disable_upgrade_migration": False,
-    "last_contact_threshold": "200ms",
-    "max_trailing_logs": 250,
-    "min_quorum": 0,
-    "redundancy_zone_tag": "",
-    "server_stabilization_time": "10s",
-    "upgrade_version_tag": "",
-}
-"""Three are of Consul Enterprise: kept and shown as Consul does, for tools that set them all."""
 
 
 class Topic(NamedTuple):
@@ -60,7 +52,7 @@ class Store:
         self._watches: WatchRegistry[Topic] = WatchRegistry()
         self._prefix_lengths: dict[int, int] = {}
         """Lengths of watched prefixes, and how many watches have each."""
-        self._restoring: tuple[str, bytearray] | None = None
+        self._restoring: _Restoration | None = None
         self._commands: dict[CommandKind, Callable[[Any, int, int], Any]] = {
             CommandKind.SET: self._set,
             CommandKind.CAS: self._cas,
@@ -87,6 +79,8 @@ class Store:
         self.keys.begin()
         try:
             kind, wall_ms, body = decode_command(command)
+            if self._restoring is not None and wall_ms > self._restoring.ends_at_ms:
+                self._restoring = None
             value = self._commands[kind](body, index, wall_ms)
         except (CommandError, ValueError, TypeError) as error:
             # Every server refuses it alike: it says the same everywhere.
@@ -96,29 +90,42 @@ class Store:
         return ["ok", value]
 
     def freeze(self) -> Iterator[bytes]:
-        """The state in parts; what changes later is not in it."""
+        """The state in parts, as it is now; commands may be applied between two of them."""
+        restoring = self._restoring
         head = {
-            "format": FORMAT,
             "index": self.index,
             "key_index": self.keys.index,
+            "history_floor": self.keys.history_floor,
             "session_index": self.sessions.index,
             "sessions": [session.pack() for session in self.sessions.all()],
             "delays": self.sessions.delays(),
             "sequences": dict(self._sequences),
             "autopilot": dict(self.autopilot),
             "autopilot_index": self.autopilot_index,
+            "restoring": restoring and [restoring.id, restoring.ends_at_ms],
         }
-        return _parts(msgpack.packb(head), self.keys.freeze())
+        return encode_state(head, self.keys, restoring.parts if restoring else ())
 
-    def restore(self, state: bytes) -> None:
-        """Take a frozen state for the present one.
+    def load(self, state: Iterable[bytes]) -> LoadedState:
+        """Read a frozen state, on any thread; nothing changes.
 
         Raises:
-            DecodeError: It is none; nothing has changed.
+            DecodeError: It is none.
         """
-        head, entries = decode_state_untrusted(state)
+        loader = StateLoader()
+        for piece in state:
+            loader.feed_untrusted(piece)
+        return loader.finish()
+
+    def restore(self, state: LoadedState) -> None:
+        """Take a state that was read for the present one."""
+        head = state.head
         self.index = head["index"]
-        self._take(head, entries, key_index=head["key_index"], session_index=head["session_index"])
+        self._take(state, session_index=head["session_index"])
+        if head.get("restoring") is not None:
+            self._restoring = _Restoration(*head["restoring"])
+            for part in state.restoring:
+                self._restoring.add(part)
 
     # -- watching -------------------------------------------------------------------------------
 
@@ -257,105 +264,69 @@ class Store:
         self.autopilot_index = index
         return True
 
-    def _begin_restore(self, body: Any, _: int, __: int) -> bool:  # noqa: ANN401
+    def _begin_restore(self, body: Any, _: int, wall_ms: int) -> bool:  # noqa: ANN401
         (restore_id,) = body
-        self._restoring = (restore_id, bytearray())
+        self._restoring = _Restoration(restore_id, wall_ms + RESTORE_IDLE_MS)
         return True
 
-    def _restore_part(self, body: Any, _: int, __: int) -> bool:  # noqa: ANN401
+    def _restore_part(self, body: Any, _: int, wall_ms: int) -> bool:  # noqa: ANN401
         restore_id, part = body
-        self._check_restoring(restore_id, len(part)).extend(part)
+        restoring = self._under_way(restore_id)
+        try:
+            restoring.add(part)
+        except DecodeError as error:
+            self._restoring = None
+            raise CommandError(f"snapshot: {error}") from error
+        restoring.ends_at_ms = wall_ms + RESTORE_IDLE_MS
         return True
 
     def _end_restore(self, body: Any, index: int, _: int) -> bool:  # noqa: ANN401
         (restore_id,) = body
-        state = bytes(self._check_restoring(restore_id, 0))
+        restoring = self._under_way(restore_id)
         self._restoring = None
         try:
-            head, entries = decode_state_untrusted(state)
+            state = restoring.loader.finish()
         except DecodeError as error:
             raise CommandError(f"snapshot: {error}") from error
-        self._take(head, entries, key_index=index, session_index=index)
+        state.keys.forget_history(index=index)
+        self._take(state, session_index=index)
         return True
 
-    def _check_restoring(self, restore_id: str, more_bytes: int) -> bytearray:
-        if self._restoring is None or self._restoring[0] != restore_id:
+    def _under_way(self, restore_id: str) -> "_Restoration":
+        if self._restoring is None or self._restoring.id != restore_id:
             raise CommandError("another snapshot is being restored")
-        content = self._restoring[1]
-        if len(content) + more_bytes > RESTORE_BYTES_MAX:
-            self._restoring = None
-            raise CommandError("the snapshot is too large")
-        return content
+        return self._restoring
 
-    def _take(
-        self, head: dict[str, Any], entries: list[KvEntry], *, key_index: int, session_index: int
-    ) -> None:
-        before = [entry.key for entry in self.keys.freeze()]
-        sessions = [Session.unpack(packed) for packed in head["sessions"]]
-        gone = [session.id for session in self.sessions.all()]
-        self.keys.restore(entries, index=key_index)
-        self.sessions.restore(sessions, head["delays"], index=session_index)
+    def _take(self, state: LoadedState, *, session_index: int) -> None:
+        head = state.head
+        self.keys = state.keys
+        self.sessions.restore(state.sessions, head["delays"], index=session_index)
         self._sequences = dict(head["sequences"])
         self.autopilot = {**AUTOPILOT_DEFAULTS, **head["autopilot"]}
         self.autopilot_index = head["autopilot_index"]
         self._restoring = None
-        if len(self._watches):
-            self._fire_keys({*before, *(entry.key for entry in entries)})
-            changed = {*gone, *(session.id for session in sessions)}
-            self._watches.fire([SESSIONS, *(Topic("session", id_) for id_ in sorted(changed))])
+        # Everything may be another: to compare would take longer than to wake everybody.
+        self._watches.fire(self._watches.topics())
 
 
-def _parts(head: bytes, entries: list[KvEntry]) -> Iterator[bytes]:
-    yield head
-    for start in range(0, len(entries), ENTRIES_PER_PART):
-        yield msgpack.packb(entries[start : start + ENTRIES_PER_PART])
+class _Restoration:
+    """A state that comes in parts, and takes the place of the present one when it is whole."""
 
+    def __init__(self, id_: str, ends_at_ms: int) -> None:
+        self.id, self.ends_at_ms = id_, ends_at_ms
+        self.loader = StateLoader()
+        self.parts: list[bytes] = []
+        """All so far, for a snapshot that is taken meanwhile."""
+        self._bytes = 0
 
-def decode_state_untrusted(state: bytes) -> tuple[dict[str, Any], list[KvEntry]]:
-    """Read what `Store.freeze` gave.
+    def add(self, part: bytes) -> None:
+        """Take the next part.
 
-    Raises:
-        DecodeError: It is none.
-    """
-    unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=0)
-    unpacker.feed(state)
-    entries: list[KvEntry] = []
-    try:
-        head = next(unpacker)
-        if not isinstance(head, dict) or head.get("format") != FORMAT:
-            raise DecodeError("store-state", "not a state of this version")
-        # Not `for part in unpacker`: it would end quietly at a part that is cut short.
-        while unpacker.tell() < len(state):
-            entries += [_entry_untrusted(packed) for packed in unpacker.unpack()]
-        _check_head_untrusted(head)
-    except (ValueError, TypeError, KeyError, StopIteration, msgpack.UnpackException) as error:
-        raise DecodeError("store-state", str(error)) from error
-    return head, entries
-
-
-_ENTRY_TYPES: Final = (str, bytes, int, int, str, int, int)
-_SESSION_TYPES: Final = (str, str, str, tuple, tuple, int, str, str, int, int)
-
-
-def _entry_untrusted(packed: Any) -> KvEntry:  # noqa: ANN401 -- decoded bytes
-    entry = KvEntry(*packed)
-    if tuple(map(type, entry)) != _ENTRY_TYPES:
-        raise ValueError("an entry of another shape")
-    return entry
-
-
-def _check_head_untrusted(head: dict[str, Any]) -> None:
-    for packed in head["sessions"]:
-        session = Session.unpack(packed)
-        names = [*session.node_checks, *(part for pair in session.service_checks for part in pair)]
-        if tuple(map(type, session)) != _SESSION_TYPES or not all(type(n) is str for n in names):
-            raise ValueError("a session of another shape")
-    for name in ("index", "key_index", "session_index", "autopilot_index"):
-        if type(head[name]) is not int:
-            raise ValueError(f"{name} is no number")
-    for name in ("delays", "sequences"):
-        if any((type(k), type(v)) != (str, int) for k, v in dict(head[name]).items()):
-            raise ValueError(f"{name} of another shape")
-    for name, value in dict(head["autopilot"]).items():
-        if type(value) is not type(AUTOPILOT_DEFAULTS.get(name)):
-            raise ValueError(f"an unknown setting: {name}")
+        Raises:
+            DecodeError: It is of no state, or too much.
+        """
+        self._bytes += len(part)
+        if self._bytes > RESTORE_BYTES_MAX:
+            raise DecodeError("store-state", "the snapshot is too large")
+        self.parts.append(part)
+        self.loader.feed_untrusted(part)

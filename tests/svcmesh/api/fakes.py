@@ -1,12 +1,20 @@
 """A fake agent around a real catalog view, and a client for the API in front of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import Random
-from typing import Any
+from typing import IO, Any
 
 import aiohttp
 from yarl import URL
@@ -38,7 +46,7 @@ from svcmesh.checks.table import CheckConfig
 from svcmesh.config import AgentConfig, DefinitionChanges, Reload, load_config
 from svcmesh.consensus.group import KnownServer
 from svcmesh.consensus.raft import ServerId
-from svcmesh.consensus.service import QueryAnswer, ReadMode, StoreError
+from svcmesh.consensus.service import QueryAnswer, ReadMode, SavedSnapshot, StoreError
 from svcmesh.consensus.store import CommandKind, Store, encode_command
 from svcmesh.consensus.store.queries import QUERIES
 from svcmesh.consistency import PeerReport, Report
@@ -436,6 +444,31 @@ class FakeOperator:
             raise self.failure
 
 
+class FakeSnapshots:
+    """Gives a file of two pieces, and keeps what it is to restore."""
+
+    def __init__(self) -> None:
+        self.modes: list[ReadMode] = []
+        self.restored: list[bytes] = []
+        self.failure: Exception | None = None
+
+    async def save(self, mode: ReadMode) -> SavedSnapshot:
+        self.modes.append(mode)
+        if self.failure is not None:
+            raise self.failure
+
+        async def pieces() -> AsyncGenerator[bytes, None]:
+            yield b"one"
+            yield b"two"
+
+        return SavedSnapshot(7, True, 3, 6, pieces())
+
+    async def restore(self, file: IO[bytes]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.restored.append(file.read())
+
+
 def _server(server_id: str) -> dict[str, Any]:
     is_leader = server_id == "a"
     return {
@@ -453,6 +486,7 @@ class FakeStoreParts:
         self.state = Store()
         self.service = self
         self.operator = FakeOperator()
+        self.snapshots = FakeSnapshots()
         self.is_server = False
         self.servers: list[KnownServer] = []
         self.leader: ServerId | None = None
@@ -465,9 +499,6 @@ class FakeStoreParts:
 
     async def find_leader(self) -> ServerId | None:
         return self.leader
-
-    async def snapshot(self, mode: ReadMode) -> None:
-        return None
 
     async def write(self, kind: CommandKind, body: Sequence[object]) -> Any:  # noqa: ANN401  # the answer
         if self.failure is not None:

@@ -204,11 +204,3 @@ def test_a_session_that_consul_refuses_is_refused(body: object, status: int) -> 
         assert len(agent.store.state.sessions) == 0
 
     run(scenario)
-
-
-def test_an_agent_that_carries_no_store_names_the_servers() -> None:
-    async def scenario(client: Client, _: FakeAgent) -> None:
-        answer = await client.get("/v1/snapshot")
-        assert (answer.status, "server agent" in answer.text) == (501, True)
-
-    run(scenario)

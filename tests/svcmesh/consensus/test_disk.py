@@ -10,8 +10,6 @@ from svcmesh.consensus.disk import (
     CorruptLogError,
     LoadedState,
     RaftDisk,
-    seal_snapshot,
-    unseal_snapshot_untrusted,
 )
 from svcmesh.consensus.raft import (
     Entry,
@@ -25,6 +23,7 @@ from svcmesh.consensus.raft import (
     SnapshotMeta,
     Term,
 )
+from svcmesh.consensus.sealing import sealed, sealed_in_memory
 from svcmesh.errors import DecodeError
 
 ONE = ServerId("one")
@@ -115,7 +114,8 @@ def test_a_log_is_written_anew_with_what_is_kept(tmp_path: Path) -> None:
     disk.rewrite(HardState(Term(3), ONE), [entry(3, 3)])
     disk.append([save(3, entry(4, 3))])
     assert disk.log_bytes < before
-    assert disk.read_snapshot() == (meta, b"state!")
+    with disk.open_snapshot() as kept:
+        assert (kept.meta, b"".join(kept.state())) == (meta, b"state!")
     disk.close()
     state = loaded(tmp_path)
     assert state.snapshot == meta
@@ -134,13 +134,30 @@ def test_entries_that_are_missing_behind_the_snapshot_are_noticed(tmp_path: Path
 @given(st.binary(max_size=200))
 def test_no_bytes_are_taken_for_a_snapshot(content: bytes) -> None:
     with pytest.raises(DecodeError):
-        unseal_snapshot_untrusted(content)
+        sealed_in_memory(content)
 
 
-def test_a_damaged_snapshot_is_refused(tmp_path: Path) -> None:
-    meta = SnapshotMeta(LogIndex(2), Term(3), Membership.of({ONE}))
-    content = bytearray(seal_snapshot(meta, [b"state"]))
-    content[-40] ^= 1
-    (tmp_path / "snapshot").write_bytes(content)
-    with pytest.raises(CorruptLogError, match="checksum"):
+SNAPSHOT = SnapshotMeta(LogIndex(2), Term(3), Membership.of({ONE}))
+
+
+@given(st.data())
+def test_a_damaged_snapshot_is_noticed_when_its_state_is_read(data: st.DataObject) -> None:
+    content = bytearray(b"".join(sealed(SNAPSHOT, [b"state"])))
+    at = data.draw(st.integers(0, len(content) - 1))
+    content[at] ^= data.draw(st.integers(1, 255))
+    with pytest.raises(DecodeError):
+        list(sealed_in_memory(bytes(content)).state())
+
+
+@given(st.data())
+def test_a_snapshot_that_is_cut_short_is_noticed(data: st.DataObject) -> None:
+    content = b"".join(sealed(SNAPSHOT, [b"state"]))
+    kept = data.draw(st.integers(0, len(content) - 1))
+    with pytest.raises(DecodeError):
+        list(sealed_in_memory(content[:kept]).state())
+
+
+def test_what_is_no_snapshot_is_refused_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "snapshot").write_bytes(b"something else")
+    with pytest.raises(CorruptLogError, match="no snapshot"):
         loaded(tmp_path)

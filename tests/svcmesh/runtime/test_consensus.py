@@ -1,7 +1,7 @@
 """Raft's shell over real sockets and files: three servers in one process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -41,14 +41,18 @@ class Register:
         self.applied.append(index)
         return before
 
-    def freeze(self) -> Iterable[bytes]:
-        return [msgpack.packb(self.values)]
+    def freeze(self) -> Iterator[bytes]:
+        return iter([msgpack.packb(self.values)])
 
-    def restore(self, state: bytes) -> None:
+    def load(self, state: Iterable[bytes]) -> dict[str, int]:
         try:
-            self.values = msgpack.unpackb(state)
+            values: dict[str, int] = msgpack.unpackb(b"".join(state))
         except ValueError as error:
             raise DecodeError("register", str(error)) from error
+        return values
+
+    def restore(self, loaded: dict[str, int]) -> None:
+        self.values = loaded
 
 
 class Network:

@@ -1,11 +1,14 @@
 """The key space against a plain dictionary, and its edges."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from svcmesh.consensus.store import CompactedError, KeySpace, KvEntry
+from svcmesh.consensus.store import CompactedError, KeySpace, KvEntry, walking
 from svcmesh.consensus.store import keys as keys_module
 
 TEXTS = st.text(alphabet="ab/\U0010ffff", max_size=4)
@@ -77,21 +80,42 @@ def test_undoing_leaves_no_trace() -> None:
     keys = filled("a", "b")
     put(keys, "c", 3, session="s")
     delete(keys, "b", 4)
-    before = (keys.freeze(), keys.index, keys.prefix_index(""), keys.held_by("s"))
+
+    def state() -> tuple[object, ...]:
+        return (list(keys.below("")), keys.index, keys.prefix_index(""), keys.held_by("s"))
+
+    before = state()
     keys.begin()
     keys.put(KvEntry("b", b"x", session="s", modify_index=5))
     keys.put(KvEntry("b", b"y", modify_index=5))
     keys.delete_below("", index=5)
     keys.undo()
-    assert (keys.freeze(), keys.index, keys.prefix_index(""), keys.held_by("s")) == before
+    assert state() == before
 
 
-def test_restoring_replaces_all_and_begins_history_anew() -> None:
-    keys = filled("a", "b")
-    keys.restore([KvEntry("c", b"", session="s", modify_index=4)], index=7)
-    assert (keys.keys_below(""), keys.held_by("s"), keys.index) == (["c"], ["c"], 7)
+def test_what_is_loaded_is_as_it_was_and_history_can_be_forgotten() -> None:
+    keys = KeySpace()
+    keys.load([KvEntry("a", b"2", modify_index=6), KvEntry("c", b"", session="s", modify_index=4)])
+    keys.load_deletions([("b", 5)])
+    keys.load_history([(6, "a", KvEntry("a", b"1", modify_index=2))])
+    keys.finish_loading(index=6, floor=4)
+    assert (keys.keys_below(""), keys.held_by("s"), keys.index) == (["a", "c"], ["c"], 6)
+    assert keys.at(5, "a", is_exact=True)[0].value == b"1"
+    assert keys.prefix_index("") == 6
+    with pytest.raises(CompactedError):
+        keys.at(3, "", is_exact=False)
+    keys.forget_history(index=9)
+    assert (keys.index, keys.deletions(), keys.history()) == (9, [], [])
     with pytest.raises(CompactedError):
         keys.at(6, "", is_exact=False)
+
+
+@dataclass
+class Walked:
+    parts: Iterator[list[KvEntry]]
+    expected: dict[str, bytes]
+    """What was there when the walk began."""
+    found: list[tuple[str, bytes]] = field(default_factory=list)
 
 
 class AgainstDictionary(RuleBasedStateMachine):
@@ -102,6 +126,7 @@ class AgainstDictionary(RuleBasedStateMachine):
         self.keys, self.now = KeySpace(), 0
         self.model: dict[str, bytes] = {}
         self.pasts: list[dict[str, bytes]] = [{}]
+        self.walks: list[Walked] = []
 
     def _step(self) -> None:
         self.pasts.append(dict(self.model))
@@ -126,6 +151,28 @@ class AgainstDictionary(RuleBasedStateMachine):
             self.model = {k: v for k, v in self.model.items() if not k.startswith(prefix)}
         self._step()
 
+    @rule()
+    def begin_walk(self) -> None:
+        self.walks.append(Walked(self.keys.walk().parts(), dict(self.model)))
+
+    @rule(data=st.data())
+    def go_on(self, data: st.DataObject) -> None:
+        if not self.walks:
+            return
+        walked = data.draw(st.sampled_from(self.walks))
+        part = next(walked.parts, None)
+        if part is None:
+            assert walked.found == sorted(walked.expected.items())
+            self.walks.remove(walked)
+        else:
+            walked.found += [(entry.key, entry.value) for entry in part]
+
+    def teardown(self) -> None:
+        for walked in self.walks:
+            for part in walked.parts:
+                walked.found += [(entry.key, entry.value) for entry in part]
+            assert walked.found == sorted(walked.expected.items())
+
     @rule(prefix=TEXTS, data=st.data())
     def look_back(self, prefix: str, data: st.DataObject) -> None:
         revision = data.draw(st.integers(0, self.now))
@@ -136,6 +183,11 @@ class AgainstDictionary(RuleBasedStateMachine):
     @invariant()
     def agrees(self) -> None:
         assert [(e.key, e.value) for e in self.keys.below("")] == sorted(self.model.items())
+
+
+@pytest.fixture(autouse=True)
+def _short_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walking, "ENTRIES_PER_PART", 2)
 
 
 TestAgainstDictionary = AgainstDictionary.TestCase
