@@ -6,12 +6,14 @@ Kept apart from the client that applications import: this one is small and quick
 import http.client
 import json
 import os
+import shutil
 import socket
 import ssl  # http.client has imported it already
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias, TypeVar
+from types import MappingProxyType
+from typing import IO, Any, Final, TypeAlias, TypeVar
 from urllib.parse import urlencode
 
 from cli.errors import ApiError, CommandError
@@ -29,6 +31,11 @@ Json: TypeAlias = Any  # an answer of the API, of the shape that its caller expe
 
 TIMEOUT_S: Final = 60.0
 """For connecting, and between two pieces of an answer: joining and leaving take seconds."""
+
+LONG_TIMEOUT_S: Final = 600.0
+"""Where the agent works on something large before it answers."""
+
+PIECE_BYTES: Final = 256 * 1024
 
 INDEX_HEADER: Final = "X-Consul-Index"
 
@@ -133,6 +140,28 @@ class Client:
         with self._exchange("GET", path, query, None, TIMEOUT_S) as response:
             return Download(response.read(), _index(response))
 
+    def download(self, path: str, query: Query, to: IO[bytes]) -> int:
+        """GET an answer into a file, of any size; its index.
+
+        Raises:
+            ApiError: No answer, not 200, or it ends too early.
+        """
+        with self._exchange("GET", path, query, None, LONG_TIMEOUT_S) as response:
+            shutil.copyfileobj(response, to, PIECE_BYTES)
+            if response.length:
+                raise ApiError("unexpected EOF")
+            return _index(response)
+
+    def upload(self, path: str, query: Query, content: IO[bytes]) -> None:
+        """PUT a file of any size.
+
+        Raises:
+            ApiError: No answer, or not 200.
+        """
+        size = {"Content-Length": str(os.fstat(content.fileno()).st_size)}
+        with self._exchange("PUT", path, query, content, LONG_TIMEOUT_S, size):
+            pass
+
     def send(
         self,
         method: str,
@@ -165,7 +194,13 @@ class Client:
 
     @contextmanager
     def _exchange(
-        self, method: str, path: str, query: Query, body: str | bytes | None, timeout_s: float
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: str | bytes | IO[bytes] | None,
+        timeout_s: float,
+        more_headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Iterator[http.client.HTTPResponse]:
         encoded = urlencode(sorted(query))
         target = f"{path}?{encoded}" if encoded else path
@@ -176,7 +211,8 @@ class Client:
             except OSError as error:
                 raise self._failure(method, target, self._dial_failure(error)) from error
             try:
-                connection.request(method, target, body=body, headers=self._access.headers())
+                headers = {**self._access.headers(), **more_headers}
+                connection.request(method, target, body=body, headers=headers)
                 response = connection.getresponse()
                 if response.status != http.client.OK:
                     _refuse(response)

@@ -51,6 +51,9 @@ COMMANDS: Final = {
     "services": Entry("cli.services", "services", "Interact with services"),
     "session": Entry("cli.session", "session", "Interact with sessions"),
     "simulate": Entry("cli.simulate", "simulate", "Simulates a cluster under faults"),
+    "snapshot": Entry(
+        "cli.snapshot", "snapshot", "Saves, restores and inspects the consistent store"
+    ),
     "tls": Entry("cli.tls", "tls", "Makes certificate authorities and certificates"),
     "validate": Entry("cli.validate", "validate", "Validate configuration files or folders"),
     "version": Entry("cli.version", "version", "Prints the version"),

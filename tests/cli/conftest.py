@@ -30,7 +30,7 @@ class StubApi:
     requests: list[Request] = field(default_factory=list)
 
     def answer(self, path: str, value: object, *, status: int = 200, index: int = 0) -> None:
-        """A string is sent as it is, anything else as JSON. The answer from now on."""
+        """A string or bytes are sent as they are, anything else as JSON. The answer from now on."""
         self.answers[path] = [(status, value, index)]
 
     def then(self, path: str, value: object, *, status: int = 200, index: int = 0) -> None:
@@ -52,6 +52,10 @@ Run = Callable[..., Result]
 """Runs `svcmesh` with these arguments, the address of the stub in the environment."""
 
 
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 @pytest.fixture
 def api() -> Iterator[StubApi]:
     stub = StubApi()
@@ -65,7 +69,7 @@ def api() -> Iterator[StubApi]:
             try:
                 body = json.loads(content) if content else None
             except ValueError:
-                body = content.decode()
+                body = content.decode(errors="replace")
             self._answer(body)
 
         do_POST = do_DELETE = do_PUT  # names that http.server looks for
@@ -74,7 +78,7 @@ def api() -> Iterator[StubApi]:
             stub.requests.append(Request(self.command, self.path, body, dict(self.headers)))
             answers = stub.answers.get(self.path.partition("?")[0], [(404, "404", 0)])
             status, value, index = answers.pop(0) if len(answers) > 1 else answers[0]
-            content = (value if isinstance(value, str) else json.dumps(value)).encode()
+            content = value if isinstance(value, bytes) else _text(value).encode()
             self.send_response(status)
             if index:
                 self.send_header("X-Consul-Index", str(index))
