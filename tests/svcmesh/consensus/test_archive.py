@@ -101,6 +101,7 @@ def test_arbitrary_bytes_are_refused(content: bytes) -> None:
             'failed to read snapshot file: failed reading snapshot: unexpected file "other"',
         ),
     ],
+    ids=["empty", "no gzip", "no tar", "cut", "no sums", "other files"],
 )
 def test_what_is_wrong_is_said(content: bytes, text: str) -> None:
     with pytest.raises(ArchiveError) as failure:
