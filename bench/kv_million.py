@@ -1,4 +1,4 @@
-"""A million keys of 100 bytes: memory, stalls of the loop while a snapshot is made, time to restart.
+"""A million keys of 100 bytes: memory, stalls of the loop during snapshots, time to restart.
 
     bench/kv_million.py --bin .venv/bin/svcmesh [--servers 3] [--keys 1000000]
 
