@@ -112,7 +112,7 @@ class StateReader:
         self._unpacker.feed(_NIL)
         try:
             is_whole = list(self._unpacker) == [None]
-        except (ValueError, msgpack.UnpackException):
+        except (ValueError, TypeError, msgpack.UnpackException):
             is_whole = False
         if self.head is None or not is_whole:
             raise DecodeError("store-state", "it is cut short")
