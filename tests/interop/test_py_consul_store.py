@@ -114,3 +114,33 @@ def test_a_transaction_is_whole_or_not_at_all(client: Any) -> None:  # noqa: ANN
     with pytest.raises(consul.ConsulException):
         client.txn.put([set_("c"), {"KV": {"Verb": "check-not-exists", "Key": "a"}}])
     assert client.kv.get("c")[1] is None
+
+
+def test_prepared_queries(client: Any) -> None:  # noqa: ANN401
+    client.agent.service.register("web", service_id="web-1", port=80, tags=["v1"])
+    made = client.query.create(
+        "web", name="pq", nearestn=1, onlypassing=True, tags=["v1"], ttl="9s"
+    )
+    (listed,) = client.query.list()
+    assert (listed["ID"], listed["Name"], listed["DNS"]) == (made["ID"], "pq", {"TTL": "9s"})
+    assert client.query.get(made["ID"]) == [listed]
+    answer = client.query.execute("pq", limit=1, near="_agent")
+    assert [one["Service"]["ID"] for one in answer["Nodes"]] == ["web-1"]
+    assert answer["Failovers"] == 0
+    assert client.query.explain("pq")["Query"]["Service"]["Tags"] == ["v1"]
+    assert client.query.update(made["ID"], service="db", name="pq2", regexp="^pq2-(.*)$") is True
+    assert client.query.explain("pq2-x")["Query"]["Service"]["Service"] == "db"
+    assert client.query.execute("pq2-x")["Nodes"] == []
+    assert client.query.delete(made["ID"]) is True
+    assert client.query.list() == []
+    # Its way of saying 404.
+    assert client.query.execute("pq2") is None
+    client.agent.service.deregister("web-1")
+
+
+def test_a_query_goes_with_its_session(client: Any) -> None:  # noqa: ANN401
+    session = client.session.create(lock_delay=0)
+    client.query.create("web", name="bound", session=session)
+    assert len(client.query.list()) == 1
+    client.session.destroy(session)
+    assert client.query.list() == []

@@ -1,0 +1,129 @@
+"""Prepared queries on real agents: they outlive everybody, and fail over to another data center."""
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.interop.processes import Svcmesh, ended_afterwards, require_program, wait_until
+
+pytestmark = pytest.mark.interop
+
+SERVER = ("-server", "-bootstrap-expect=1")
+QUERY = {"Name": "web", "Service": {"Service": "web"}}
+
+
+def query_names(agent: Svcmesh) -> list[str]:
+    return sorted(one["Name"] for one in agent.http("/v1/query"))
+
+
+def found(agent: Svcmesh) -> tuple[str, list[int]]:
+    answer = agent.http("/v1/query/web/execute")
+    return answer["Datacenter"], [one["Service"]["Port"] for one in answer["Nodes"]]
+
+
+def test_queries_and_nodes_without_an_agent_outlive_a_data_center_that_is_killed(
+    tmp_path: Path,
+) -> None:
+    def start() -> tuple[Svcmesh, Svcmesh]:
+        server = Svcmesh("n1", "127.0.44.1", tmp_path, *SERVER)
+        client = Svcmesh("n2", "127.0.44.2", tmp_path, "-retry-join=127.0.44.1")
+        return server, client
+
+    agents = start()
+    with ended_afterwards(*agents):
+        server, client = agents
+        for agent in agents:
+            agent.wait_until_up()
+        wait_until(lambda: len(client.statuses()) == 2, within_s=20, what="two members")
+        server.http("/v1/query", method="POST", body=QUERY)
+        server.http(
+            "/v1/catalog/register",
+            method="PUT",
+            body={"Node": "db", "Address": "10.0.0.1", "Service": {"Service": "web", "Port": 7}},
+        )
+        # What is given to the client is on the server's disk a moment later.
+        client.http("/v1/query", method="POST", body={**QUERY, "Name": "by-client"})
+        wait_until(
+            lambda: query_names(server) == ["by-client", "web"], within_s=5, what="both queries"
+        )
+        time.sleep(0.3)
+        for agent in agents:
+            agent.kill()
+    agents = start()
+    with ended_afterwards(*agents):
+        server, client = agents
+        for agent in agents:
+            agent.wait_until_up()
+        for agent in agents:
+            wait_until(
+                lambda agent=agent: query_names(agent) == ["by-client", "web"],  # type: ignore[misc]
+                within_s=20,
+                what=f"the queries on {agent.name}\n{agent.output()}",
+            )
+            assert found(agent) == ("dc1", [7])
+
+
+@pytest.fixture(scope="module")
+def datacenters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Svcmesh, ...]]:
+    """A server and a client of dc1, and a server of dc2, which know each other."""
+    folder = tmp_path_factory.mktemp("queries")
+    here = Svcmesh("a1", "127.0.45.1", folder, *SERVER)
+    client = Svcmesh("a2", "127.0.45.2", folder, "-retry-join=127.0.45.1")
+    there = Svcmesh(
+        "b1", "127.0.46.1", folder, *SERVER, "-datacenter=dc2", "-retry-join-wan=127.0.45.1"
+    )
+    with ended_afterwards(here, client, there):
+        for agent in (here, client, there):
+            agent.wait_until_up()
+        wait_until(
+            lambda: client.http("/v1/catalog/datacenters") == ["dc1", "dc2"],
+            within_s=30,
+            what="two data centers",
+        )
+        yield here, client, there
+
+
+def test_a_query_fails_over_within_a_second_and_comes_back(
+    datacenters: tuple[Svcmesh, ...],
+) -> None:
+    here, client, there = datacenters
+    dig = require_program("dig")
+
+    def addresses() -> list[str]:
+        command = [dig, "@127.0.45.2", "-p", "8600", "+short", "web.query.svcmesh"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.split()
+
+    check = {"CheckID": "web", "TTL": "1h", "Status": "passing"}
+    here.register(Name="web", Port=81, Check=check)
+    there.register(Name="web", Port=82)
+    body = {"Name": "web", "Service": {"Service": "web", "Failover": {"NearestN": 1}}}
+    client.http("/v1/query", method="POST", body=body)
+    wait_until(lambda: found(client) == ("dc1", [81]), within_s=5, what="an answer from dc1")
+    assert addresses() == ["127.0.45.1"]
+    here.http("/v1/agent/check/fail/web", method="PUT")
+    took_s = wait_until(lambda: found(client) == ("dc2", [82]), within_s=5, what="failing over")
+    assert took_s < 1.0
+    assert addresses() == ["127.0.46.1"]
+    assert found(here) == ("dc2", [82])
+    here.http("/v1/agent/check/pass/web", method="PUT")
+    assert wait_until(lambda: found(client) == ("dc1", [81]), within_s=5, what="back") < 1.0
+    assert addresses() == ["127.0.45.1"]
+
+
+def test_a_query_of_the_other_data_center_is_asked_for_by_name(
+    datacenters: tuple[Svcmesh, ...],
+) -> None:
+    there = datacenters[2]
+    dig = require_program("dig")
+    there.register(Name="only-there", Port=83)
+    body = {"Name": "theirs", "Service": {"Service": "only-there"}, "DNS": {"TTL": "7s"}}
+    there.http("/v1/query", method="POST", body=body)
+    command = [dig, "@127.0.45.2", "-p", "8600", "+noall", "+answer"]
+    answer = subprocess.run(
+        [*command, "theirs.query.dc2.svcmesh", "SRV"], capture_output=True, text=True, timeout=20
+    ).stdout
+    assert re.search(r"\s7\s+IN\s+SRV\s+1 1 83 b1\.node\.dc2\.svcmesh\.", answer), answer
