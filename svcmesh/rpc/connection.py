@@ -11,7 +11,8 @@ import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from math import inf
+from typing import Any, Final, NamedTuple
 
 import msgpack
 
@@ -31,6 +32,8 @@ LEAVING_S_MAX: Final = 660.0
 """For what is under way then: more than a query may wait."""
 SMALL_BYTES: Final = 8 * 1024
 """Frames up to this size are unpacked without a look at what is in them."""
+OVERDUE_S_MIN: Final = 0.01
+"""Between two looks at whose deadline has passed; a call may be told so much later."""
 LARGE_BYTES: Final = 256 * 1024
 """Who holds less than this of our memory is not looked at twice."""
 
@@ -68,6 +71,14 @@ class Methods:
     notes: Mapping[str, Callable[[Body], None]]
     servers_only: frozenset[str] = frozenset()
     """Those of both that only servers may call."""
+
+
+class _Waiting(NamedTuple):
+    """A call of ours without an answer yet."""
+
+    answer: asyncio.Future[Body]
+    ends_at: float
+    method: str
 
 
 NO_METHODS: Final = Methods({}, {})
@@ -124,7 +135,10 @@ class Connection(asyncio.Protocol):
         self._unwritten: list[bytes] = []
         self._unwritten_bytes = self._written_bytes = 0
         self._next_id = 0
-        self._waiting: dict[int, asyncio.Future[Body]] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._overdue: asyncio.TimerHandle | None = None
+        """At the deadline of a call of ours, the earliest or one before it. One timer for all:
+        most calls are answered, and a timer for each costs as much as all the rest of a call."""
         self._working: set[asyncio.Task[None]] = set()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._is_leaving = self._reads_no_more = False
@@ -161,14 +175,16 @@ class Connection(asyncio.Protocol):
         call_id = self._next_id
         self._send([_CALL, call_id, method, body, int(timeout_s * 1000)])
         answer: asyncio.Future[Body] = self._loop.create_future()
-        self._waiting[call_id] = answer
-        timer = self._loop.call_later(timeout_s, self._give_up, call_id, method)
+        ends_at = self._loop.time() + timeout_s
+        self._waiting[call_id] = _Waiting(answer, ends_at, method)
+        if self._overdue is None or ends_at < self._overdue.when():
+            self._look_for_overdue_at(ends_at)
         try:
             return await answer
         finally:
-            timer.cancel()
             del self._waiting[call_id]
-            self._close_when_idle()
+            if self._is_leaving:
+                self._close_when_idle()
 
     def note(self, method: str, body: Body) -> bool:
         """Tell the peer; False when it was dropped."""
@@ -229,10 +245,24 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self.abort()
 
-    def _give_up(self, call_id: int, method: str) -> None:
-        answer = self._waiting.get(call_id)
-        if answer is not None and not answer.done():
-            answer.set_exception(RpcTimeoutError(f"{method}: no answer in time"))
+    def _look_for_overdue_at(self, at: float) -> None:
+        if self._overdue is not None:
+            self._overdue.cancel()
+        self._overdue = self._loop.call_at(at, self._give_up_overdue)
+
+    def _give_up_overdue(self) -> None:
+        self._overdue = None
+        now, next_at = self._loop.time(), inf
+        for waiting in self._waiting.values():
+            if waiting.answer.done():
+                continue
+            if waiting.ends_at <= now:
+                text = f"{waiting.method}: no answer in time"
+                waiting.answer.set_exception(RpcTimeoutError(text))
+            else:
+                next_at = min(next_at, waiting.ends_at)
+        if next_at < inf:
+            self._look_for_overdue_at(max(next_at, now + OVERDUE_S_MIN))
 
     # -- writing ----------------------------------------------------------------------------------
 
@@ -309,13 +339,14 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Over: whoever waits for an answer is told."""
         self._transport = None
-        for timer in (self._unfinished, self._stalled, *self._timers):
+        for timer in (self._unfinished, self._stalled, self._overdue, *self._timers):
             if timer is not None:
                 timer.cancel()
         self._refuse(exc)
-        for answer in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(RpcClosedError("the connection ended before the answer"))
+        for waiting in self._waiting.values():
+            if not waiting.answer.done():
+                error = RpcClosedError("the connection ended before the answer")
+                waiting.answer.set_exception(error)
         for task in self._working:
             task.cancel()
         self._on_lost(self)
@@ -490,11 +521,11 @@ class Connection(asyncio.Protocol):
         return False
 
     def _resolve(self, call_id: int, body: Body, error: RpcError | None) -> None:
-        answer = self._waiting.get(call_id)
-        if answer is None or answer.done():
+        waiting = self._waiting.get(call_id)
+        if waiting is None or waiting.answer.done():
             # It came after its deadline.
             self._counters["late_answers"] += 1
         elif error is not None:
-            answer.set_exception(error)
+            waiting.answer.set_exception(error)
         else:
-            answer.set_result(body)
+            waiting.answer.set_result(body)

@@ -273,3 +273,29 @@ def test_a_connection_that_was_dialled_by_former_rules_is_not_used() -> None:
         assert pool.counters["dialled"] == 2
 
     run(scenario)
+
+
+def test_every_call_has_its_own_deadline_whatever_others_wait_for() -> None:
+    async def scenario(_: Callee, __: RpcServer, pool: RpcPool, to: Address) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def times_out(timeout_s: float) -> float:
+            began_at = loop.time()
+            with pytest.raises(RpcTimeoutError):
+                await pool.call(to, "wait", 1, timeout_s=timeout_s)
+            return loop.time() - began_at
+
+        await pool.call(to, "echo", 1, timeout_s=60)
+        timeouts_s = (5.0, 0.2, 0.05, 0.3, 0.05)
+        waiting = [asyncio.create_task(times_out(one)) for one in timeouts_s]
+        done, pending = await asyncio.wait(waiting, timeout=2.5)
+        assert pending == {waiting[0]}
+        assert all(
+            task.result() >= timeout_s
+            for task, timeout_s in zip(waiting, timeouts_s, strict=True)
+            if task in done
+        )
+        waiting[0].cancel()
+        await asyncio.wait(pending)
+
+    run(scenario)
