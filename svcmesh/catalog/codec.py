@@ -7,6 +7,7 @@ length is bounded by the message at hand. A decoder returns a value or raises `D
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
@@ -47,6 +48,9 @@ U16_BYTES: Final = 2
 
 FROM_THE_START: Final = NUMBER_MAX
 """As `Want.full_floor`: a full transfer that is to begin, whatever the server's floor."""
+
+KNOWN_IDS_MAX: Final = 4096
+"""Node ids whose other form is remembered: each message names two, and there are few."""
 
 # What msgpack hands out is checked here, value by value.
 Raw = Any
@@ -572,6 +576,12 @@ _DECODERS: Final[dict[int, Callable[["_Fields"], CatalogMessage]]] = {
 }
 
 
+@lru_cache(maxsize=KNOWN_IDS_MAX)
+def _uuid_text(raw: bytes) -> NodeId:
+    return NodeId(str(UUID(bytes=raw)))
+
+
+@lru_cache(maxsize=KNOWN_IDS_MAX)
 def _pack_id(node_id: NodeId) -> bytes | str:
     """16 bytes for a canonical UUID, else the text."""
     try:
@@ -610,8 +620,12 @@ def _unpack(raw: bytes) -> Raw:
 
 def _checked(value: Raw, kind: type[T]) -> T:
     if type(value) is not kind:
-        raise DecodeError("catalog-malformed", f"expected {kind.__name__}")
+        raise _unexpected(kind)
     return value
+
+
+def _unexpected(kind: type[object]) -> DecodeError:
+    return DecodeError("catalog-malformed", f"expected {kind.__name__}")
 
 
 class _Fields:
@@ -623,7 +637,10 @@ class _Fields:
         self._values, self._next = values, 0
 
     def next(self, kind: type[T]) -> T:
-        return _checked(self._any(), kind)
+        value = self._any()
+        if type(value) is not kind:
+            raise _unexpected(kind)
+        return value
 
     def next_or_none(self, kind: type[T]) -> T | None:
         value = self._any()
@@ -631,7 +648,9 @@ class _Fields:
 
     def number(self, size_bytes: int = 0) -> int:
         """A number from 0; at most 2^63 - 1 unless its size is given."""
-        value = _checked(self._any(), int)
+        value = self._any()
+        if type(value) is not int:
+            raise _unexpected(int)
         if value < 0 or value > (NUMBER_MAX if not size_bytes else (1 << 8 * size_bytes) - 1):
             raise DecodeError("catalog-malformed", "a number out of range")
         return value
@@ -671,10 +690,13 @@ class _Fields:
         return tuple(sorted(pairs))
 
     def text(self) -> str:
-        return _checked(self._any(), str)
+        value = self._any()
+        if type(value) is not str:
+            raise _unexpected(str)
+        return value
 
     def name(self) -> str:
-        value = _checked(self._any(), str)
+        value = self.text()
         if len(value) > NAME_BYTES_MAX:
             raise DecodeError("catalog-malformed", "a name too long")
         return value
@@ -682,7 +704,7 @@ class _Fields:
     def node_id(self) -> NodeId:
         value = self._any()
         if type(value) is bytes and len(value) == 16:
-            return NodeId(str(UUID(bytes=value)))
+            return _uuid_text(value)
         if type(value) is str and 0 < len(value) <= 64:
             return NodeId(value)
         raise DecodeError("catalog-malformed", "expected a node id")
@@ -714,8 +736,9 @@ class _Fields:
         return {_checked(key, str): read(value) for key, value in self.next(dict).items()}
 
     def _any(self) -> Raw:
-        if self._next >= len(self._values):
-            raise DecodeError("catalog-malformed", "too short")
-        value = self._values[self._next]
+        try:
+            value = self._values[self._next]
+        except IndexError:
+            raise DecodeError("catalog-malformed", "too short") from None
         self._next += 1
         return value
