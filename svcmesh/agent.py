@@ -406,7 +406,7 @@ class Agent:
             "dns": {} if self._dns is None else self._dns.counters(),
             "gossip": self._gossip().counters,
             "gossip_wan": {} if self._wan is None else self._wan.gossip.counters,
-            "http": {} if self._http is None else {"hot_answers": self._http.hot_hits},
+            "http": {} if self._http is None else self._http.counters(),
             "rpc": self.store.rpc_counters(),
         }
 

@@ -18,6 +18,8 @@ class AccessRules:
     def __init__(self, config: HttpConfig) -> None:
         self._blocked = tuple(config.block_endpoints)
         self._writers = config.allow_write_http_from
+        self.is_open = not self._blocked and not self._writers
+        """Whether everybody may do everything."""
         self.headers: Mapping[str, str] = config.response_headers
         """For every answer."""
 

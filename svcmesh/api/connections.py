@@ -14,7 +14,9 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError
 
 from svcmesh.api.answers import ApiError, error_response
-from svcmesh.api.hot import HotAnswers, RawRequest, whole_get_untrusted
+from svcmesh.api.framing import Frame, frame_untrusted
+from svcmesh.api.hot import HotAnswers
+from svcmesh.api.lane import KeyLane
 
 logger = logging.getLogger("http")
 
@@ -64,19 +66,23 @@ class ConnectionBounds:
 
 
 class Connection(web.RequestHandler):
-    """One HTTP connection: counts against the bounds, and answers hot requests by itself.
+    """One HTTP connection: counts against the bounds, and answers some requests without aiohttp.
 
     Invariant: `_is_between` is True only while all bytes that came were whole requests and all of
     them are answered, so that the next byte begins a request and nobody else writes.
     """
 
-    __slots__ = ("_bounds", "_client", "_hot", "_is_between", "_is_framed", "_visit_at", "raw")
+    __slots__ = (
+        "_bounds", "_client", "_held", "_hot", "_in_lane", "_is_between", "_is_framed", "_lane",
+        "_visit_at", "frame",
+    )  # fmt: skip
 
     def __init__(
         self,
         server: web.Server,
         bounds: ConnectionBounds,
         hot: HotAnswers,
+        lane: KeyLane,
         *,
         keep_alive_s: float,
         linger_s: float,
@@ -88,10 +94,14 @@ class Connection(web.RequestHandler):
             lingering_time=linger_s,
             access_log=None,  # type: ignore[arg-type] # None turns it off
         )
-        self._bounds, self._hot = bounds, hot
+        self._bounds, self._hot, self._lane = bounds, hot, lane
         self._client: str | None = None
-        self.raw: RawRequest | None = None
-        """The request that is being answered, if it could become hot."""
+        self.frame: Frame | None = None
+        """The request that is being answered, if its beginning and end are known."""
+        self._held = b""
+        """Bytes that wait: for the rest of a body, or for the lane's answer."""
+        self._in_lane: Frame | None = None
+        """What the lane is answering; all that comes meanwhile waits."""
         self._is_framed = self._is_between = True
         self._visit_at = 0.0
         """From then on a hot request goes to aiohttp all the same: it closes idle connections."""
@@ -110,32 +120,89 @@ class Connection(web.RequestHandler):
         transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Answer what is hot at once; all else is aiohttp's."""
-        transport = self.transport
-        if self._is_between and transport is not None:
-            response = self._hot.get(data)
-            if (
-                response is not None
-                and not transport.is_closing()
-                # A client that does not read waits in line, where its answers are bounded.
-                and not transport.get_write_buffer_size()
-                and self._loop.time() < self._visit_at
-            ):
-                transport.write(response)
+        """Answer what is hot at once, or by the lane; all else is aiohttp's."""
+        if not data:
+            # aiohttp's own way to go on with what it has.
+            super().data_received(data)
+            return
+        if self._held or self._in_lane is not None:
+            self._held = data = self._held + data
+            if self._in_lane is not None:
+                assert isinstance(self.transport, asyncio.ReadTransport)
+                self.transport.pause_reading()
                 return
-        self.raw = whole_get_untrusted(data) if self._is_between else None
+            self._held = b""
+        if not self._is_between or not self._answer_directly(data):
+            self._take_ordinary_way(data)
+
+    def _answer_directly(self, data: bytes) -> bool:
+        """Answer a request, or wait for its rest; False when it is for aiohttp."""
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return False
+        # A client that does not read waits in line, where its answers are bounded.
+        may_answer = not transport.get_write_buffer_size() and self._loop.time() < self._visit_at
+        response = self._hot.get(data) if may_answer else None
+        if response is not None:
+            transport.write(response)
+            return True
+        self.frame = frame = frame_untrusted(data)
+        if frame is None:
+            return False
+        if frame.missing_bytes:
+            self._held = data
+            return True
+        if not may_answer:
+            return False
+        self._is_between, self._in_lane = False, frame
+        if self._lane.begin(frame, self._finish_lane):
+            return True
+        self._in_lane = None
+        return False
+
+    def _finish_lane(self, response: bytes | None) -> None:
+        frame, self._in_lane = self._in_lane, None
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        assert frame is not None
+        if response is None:
+            self.frame = frame
+            self._take_ordinary_way(frame.data)
+        else:
+            transport.write(response)
+            self._is_between = True
+        if self._held:
+            held, self._held = self._held, b""
+            assert isinstance(transport, asyncio.ReadTransport)
+            transport.resume_reading()
+            self.data_received(held)
+
+    def _take_ordinary_way(self, data: bytes) -> None:
+        frame = self.frame
         # Bytes that are not one whole request end that for good: where a request begins is
         # the parser's secret from then on.
-        self._is_framed = self._is_framed and self.raw is not None
+        self._is_framed = self._is_framed and frame is not None and frame.data is data
+        if not self._is_framed:
+            self.frame = None
         self._is_between = False
         super().data_received(data)
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 -- aiohttp's
+        """Let what is being answered be answered within the time, and hang up."""
+        ends_at = self._loop.time() + (timeout or 0.0)
+        while (  # noqa: ASYNC110 -- once in a connection's life, and mostly not at all
+            self._in_lane is not None and self.transport and self._loop.time() < ends_at
+        ):
+            await asyncio.sleep(0.01)
+        await super().shutdown(max(0.0, ends_at - self._loop.time()))
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Write an answer; after the last one, hot requests may come."""
         finished = await super().finish_response(request, resp, start_time)
-        self.raw = None
+        self.frame = None
         self._is_between = self._is_framed and bool(resp.keep_alive)
         self._visit_at = self._loop.time() + self.keepalive_timeout / 2
         return finished
@@ -166,4 +233,5 @@ class Connection(web.RequestHandler):
             return
         self._bounds.give_back(self._client)
         self._client = None
+        self._held = b""
         super().connection_lost(exc)

@@ -50,7 +50,9 @@ from svcmesh.api.answers import TEXT_HEADERS, ApiError, error_response
 from svcmesh.api.bodies import BODY_BYTES_MAX
 from svcmesh.api.connections import Connection, ConnectionBounds
 from svcmesh.api.facade import AgentFacade
+from svcmesh.api.framing import Responses
 from svcmesh.api.hot import HotAnswers
+from svcmesh.api.lane import KeyLane
 from svcmesh.api.listeners import (
     Listen,
     TcpAddress,
@@ -58,7 +60,7 @@ from svcmesh.api.listeners import (
     listening_unix_socket,
 )
 from svcmesh.api.reads import Endpoint, KeptAnswer, ReadService
-from svcmesh.api.responses import in_pieces
+from svcmesh.api.responses import in_pieces, takes_gzip
 from svcmesh.api.routing import Call, Router, split_target
 from svcmesh.consensus.service import NoLeaderError
 from svcmesh.errors import ConfigError
@@ -70,6 +72,8 @@ BACKLOG: Final = 512
 KEEP_ALIVE_S: Final = 120.0
 LINGER_S: Final = 1.0
 """How long the rest of a refused body is read."""
+
+KV_PATH: Final = "/v1/kv/"
 
 ERROR_STATUS_MIN: Final = 400
 
@@ -93,7 +97,6 @@ class HttpServer:
     ) -> None:
         """`tls` is for addresses that have it."""
         self._facade = facade
-        self._hot = HotAnswers(facade.view, now_utc=time.time)
         self._reads = ReadService(Random())
         self._forwarder = elsewhere.Forwarder()
         self._run = secrets.token_hex(6)
@@ -103,6 +106,9 @@ class HttpServer:
         self._listeners: list[asyncio.Server] = []
         self._bounds = bounds or ConnectionBounds()
         self._rules = AccessRules(facade.config.http_config)
+        responses = Responses(time.time)
+        self._hot = HotAnswers(facade.view, responses)
+        self._lane = KeyLane(facade, self._rules, responses)
         self._tls = tls
         self._unix_paths: list[Path] = []
 
@@ -110,6 +116,15 @@ class HttpServer:
     def hot_hits(self) -> int:
         """How many requests were answered without being parsed (`hot.py`)."""
         return self._hot.hits
+
+    @property
+    def lane_answers(self) -> int:
+        """How many reads and writes of single keys have taken the fast lane (`lane.py`)."""
+        return self._lane.answers
+
+    def counters(self) -> dict[str, int]:
+        """Totals since the start."""
+        return {"hot_answers": self.hot_hits, "lane_answers": self.lane_answers}
 
     async def start(self, addresses: Iterable[Listen]) -> list[tuple[str, int]]:
         """Listen on all addresses; returns those of TCP with the ports that were bound.
@@ -171,7 +186,12 @@ class HttpServer:
     def _accept(self) -> Connection:
         assert self._server is not None
         return Connection(
-            self._server, self._bounds, self._hot, keep_alive_s=KEEP_ALIVE_S, linger_s=LINGER_S
+            self._server,
+            self._bounds,
+            self._hot,
+            self._lane,
+            keep_alive_s=KEEP_ALIVE_S,
+            linger_s=LINGER_S,
         )
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -203,6 +223,8 @@ class HttpServer:
             route, rest = self._router.resolve(method, path, query)
             self._rules.check(method, path, request.remote)
             metric = route.metric
+            if route.path == KV_PATH:
+                self._teach_lane(request)
             return await self._handle(Call(facade, request, route, rest, params))
         except ApiError as error:
             if error.status >= ERROR_STATUS_MIN:
@@ -269,16 +291,21 @@ class HttpServer:
                     raise
             await asyncio.sleep(LEADERLESS_PAUSE_S)
 
+    def _teach_lane(self, request: web.BaseRequest) -> None:
+        connection = request.protocol
+        if isinstance(connection, Connection) and connection.frame is not None:
+            self._lane.learn(connection.frame, takes_gzip=takes_gzip(request))
+
     def _make_hot(self, request: web.BaseRequest, kept: KeptAnswer) -> None:
         connection = request.protocol
         # At debug level every request is a line in the log.
         if (
             isinstance(connection, Connection)
-            and connection.raw is not None
+            and connection.frame is not None
             and not logger.isEnabledFor(logging.DEBUG)
         ):
             self._hot.put(
-                connection.raw,
+                connection.frame,
                 topics=kept.topics,
                 index=kept.index,
                 headers={**kept.headers, **self._rules.headers},

@@ -1,13 +1,13 @@
 """What the consistent store offers to the rest of the program: words and protocols."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import IO, Any, Protocol
 
 from svcmesh.consensus.group import KnownServer
 from svcmesh.consensus.raft import ServerId
-from svcmesh.consensus.store import CommandKind
+from svcmesh.consensus.store import Answer, CommandKind, KvEntry
 from svcmesh.errors import SvcmeshError
 
 
@@ -74,6 +74,23 @@ class StoreAccess(Protocol):
         Raises:
             NoLeaderError: Nobody can answer with the freshness that is asked for.
             StoreError: It was refused.
+        """
+
+    def begin_read(self, done: Callable[[bool], None]) -> bool:
+        """Begin a `default` read of keys, without a task: `done` is called once, now or later.
+
+        `done(True)`: at that moment `find_key` finds what is fresh. False: nothing was begun, use
+        `query`.
+        """
+
+    def find_key(self, key: str) -> KvEntry | None:
+        """The entry of a key as it is here; only to be called by a `done` of `begin_read`."""
+
+    def begin_set(self, key: str, value: bytes, done: Callable[[Answer | Exception], None]) -> bool:
+        """Begin a plain write of a key, without a task: `done` is called once, later.
+
+        It gets the command's answer, or what `write` would raise. False: nothing was begun, use
+        `write`.
         """
 
     async def renew(self, session_id: str) -> list[Any] | None:

@@ -47,7 +47,7 @@ from svcmesh.config import AgentConfig, DefinitionChanges, Reload, load_config
 from svcmesh.consensus.group import KnownServer
 from svcmesh.consensus.raft import ServerId
 from svcmesh.consensus.service import QueryAnswer, ReadMode, SavedSnapshot, StoreError
-from svcmesh.consensus.store import CommandKind, Store, encode_command
+from svcmesh.consensus.store import Answer, CommandKind, KvEntry, Store, encode_command
 from svcmesh.consensus.store.queries import QUERIES
 from svcmesh.consistency import PeerReport, Report
 from svcmesh.coordinates import NodeCoordinates
@@ -493,6 +493,10 @@ class FakeStoreParts:
         self.failure: Exception | None = None
         self.renewed: list[str] = []
         self.modes: list[ReadMode] = []
+        self.is_direct = True
+        """Whether it can answer without a task for each."""
+        self.held: list[Callable[[], None]] | None = None
+        """What was begun so, if it is to wait until a test calls it."""
 
     def known_servers(self) -> list[KnownServer]:
         return self.servers
@@ -509,6 +513,10 @@ class FakeStoreParts:
             raise StoreError(value)
         return value
 
+    async def write_key(self, key: str, value: bytes) -> None:
+        """Somebody else writes."""
+        await self.write(CommandKind.SET, [key, value, 0])
+
     async def query(
         self,
         name: str,
@@ -522,6 +530,36 @@ class FakeStoreParts:
         self.modes.append(mode)
         found = QUERIES[name].find(self.state, *arguments)
         return QueryAnswer(max(1, found.index), found.value)
+
+    def begin_read(self, done: Callable[[bool], None]) -> bool:
+        if not self.is_direct:
+            return False
+        self._soon(lambda: done(self.failure is None))
+        return True
+
+    def find_key(self, key: str) -> KvEntry | None:
+        return self.state.keys.get(key)
+
+    def begin_set(self, key: str, value: bytes, done: Callable[[Answer | Exception], None]) -> bool:
+        if not self.is_direct:
+            return False
+
+        def apply() -> None:
+            if self.failure is not None:
+                done(self.failure)
+                return
+            index = self.state.index + 1
+            command = encode_command(CommandKind.SET, [key, value, 0], wall_ms=index)
+            done(self.state.apply(index, command))
+
+        self._soon(apply)
+        return True
+
+    def _soon(self, call: Callable[[], None]) -> None:
+        if self.held is None:
+            asyncio.get_running_loop().call_soon(call)
+        else:
+            self.held.append(call)
 
     async def renew(self, session_id: str) -> list[Any] | None:
         session = self.state.sessions.get(session_id)

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from svcmesh.api import HttpServer
-from svcmesh.api.hot import CACHE_BYTES_MAX, HotAnswers, RawRequest, whole_get_untrusted
+from svcmesh.api.framing import Responses, frame_untrusted
+from svcmesh.api.hot import CACHE_BYTES_MAX, HotAnswers
 from svcmesh.api.listeners import TcpAddress
 from svcmesh.catalog.changes import ExternalNode
 from svcmesh.catalog.records import NodeRecord, ServiceRecord
@@ -17,39 +18,6 @@ from tests.svcmesh.api.fakes import FakeAgent
 WEB = b"GET /v1/health/service/web HTTP/1.1\r\nHost: a\r\n\r\n"
 UNTIL_HOT = 3
 """The first answer is built, the second is kept and made hot, the third is hot."""
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        WEB[:-1],
-        WEB + b"G",
-        WEB + WEB,
-        WEB.replace(b"HTTP/1.1", b"HTTP/1.0"),
-        WEB.replace(b"GET", b"PUT"),
-        WEB.replace(b"Host: a", b"Host: a\r\nContent-Length: 2"),
-        WEB.replace(b"Host: a", b"Host: a\r\nTRANSFER-ENCODING: chunked"),
-        WEB.replace(b"Host: a", b"Host: a\r\nConnection: close"),
-        WEB.replace(b"Host: a", b"Host: a\r\nupgrade: h2c"),
-        WEB.replace(b"Host: a", b"Host: a\r\nExpect: 100-continue"),
-        WEB.replace(b"Host: a", b"Host: " + b"a" * 4096),
-        b"",
-    ],
-)
-def test_what_is_more_or_less_than_one_whole_get_is_not_hot(data: bytes) -> None:
-    assert whole_get_untrusted(data) is None
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        WEB,
-        WEB.replace(b"Host: a", b"Host: a\r\nConnection: keep-alive"),
-        WEB.replace(b"web", b"web?passing=1&tag=v1"),
-    ],
-)
-def test_one_whole_get_may_be_hot(data: bytes) -> None:
-    assert whole_get_untrusted(data) == data
 
 
 def test_repeated_requests_get_the_same_answer_until_the_catalog_changes() -> None:
@@ -80,8 +48,10 @@ def test_a_change_of_another_service_leaves_an_answer_hot() -> None:
 def test_the_date_goes_on() -> None:
     now_utc = 1_000_000_000.0
     agent = FakeAgent()
-    hot = HotAnswers(agent.view, now_utc=lambda: now_utc)
-    hot.put(RawRequest(WEB), topics=(), index=0, headers={}, body=b"[]")
+    hot = HotAnswers(agent.view, Responses(lambda: now_utc))
+    frame = frame_untrusted(WEB)
+    assert frame is not None
+    hot.put(frame, topics=(), index=0, headers={}, body=b"[]")
     assert b"Date: Sun, 09 Sep 2001 01:46:40 GMT\r\n" in (hot.get(WEB) or b"")
     now_utc += 1
     assert b"Date: Sun, 09 Sep 2001 01:46:41 GMT\r\n" in (hot.get(WEB) or b"")
@@ -147,13 +117,15 @@ def test_a_body_between_hot_requests_is_no_request() -> None:
 
 def test_hot_answers_are_bounded_and_large_ones_are_not_kept() -> None:
     agent = FakeAgent()
-    hot = HotAnswers(agent.view, now_utc=lambda: 0.0)
+    hot = HotAnswers(agent.view, Responses(lambda: 0.0))
     topics = (service_topic("web"),)
     index = agent.view.topic_index(topics)
 
     def put(number: int, body: bytes) -> bytes:
         request = WEB.replace(b"web", b"web?%d" % number)
-        hot.put(RawRequest(request), topics=topics, index=index, headers={}, body=body)
+        frame = frame_untrusted(request)
+        assert frame is not None
+        hot.put(frame, topics=topics, index=index, headers={}, body=body)
         return request
 
     requests = [put(number, b"x" * 50_000) for number in range(200)]
@@ -175,6 +147,10 @@ class Wire:
     @property
     def hits(self) -> int:
         return self._server.hot_hits
+
+    @property
+    def lane_answers(self) -> int:
+        return self._server.lane_answers
 
     def register(self, service_id: str, *, name: str = "web") -> None:
         record = ServiceRecord(id=service_id, name=name, tags=("t" * 600,))
