@@ -229,3 +229,50 @@ def test_the_command_line_reaches_https_with_a_certificate(agents: Agents) -> No
     assert (done.returncode, done.stderr) == (0, "")
     assert "x509: " in members(*flags).stderr, "no certificate for its address"
     assert members(f"-ca-file={ca}", named).returncode == 1, "no certificate of ours"
+
+
+def test_data_centers_call_each_other_and_check_whom_they_call(tmp_path: Path) -> None:
+    make(OURS, tmp_path, "ca", "create")
+    for dc in ("dc1", "dc2"):
+        for kind in ("-server", "-client"):
+            make(OURS, tmp_path, "cert", "create", kind, "-dc", dc)
+
+    def agent(name: str, address: str, dc: str, *flags: str, certificate: str = "") -> Svcmesh:
+        kind = "server" if "-server" in flags else "client"
+        text = CERTIFICATES.format(folder=tmp_path, kind=kind).replace("dc1-", f"{dc}-")
+        if certificate:
+            text = CERTIFICATES.format(folder=tmp_path, kind=certificate)
+        mutual = "verify_outgoing = true verify_server_hostname = true verify_incoming = true"
+        options = ("-retry-interval", "1s", "-hcl", text, "-hcl", mutual)
+        return Svcmesh(name, address, tmp_path, "-datacenter", dc, *options, *flags)
+
+    alone = ("-server", "-bootstrap-expect", "1")
+    s1 = agent("s1", "127.0.71.2", "dc1", *alone)
+    c1 = agent("c1", "127.0.71.3", "dc1", "-retry-join", s1.address)
+    wan = ("-retry-join-wan", s1.address, "-retry-interval-wan", "1s")
+    s2 = agent("s2", "127.0.72.2", "dc2", *alone, *wan)
+    c2 = agent("c2", "127.0.72.3", "dc2", "-retry-join", s2.address)
+    # Of the third data center, but with a certificate of the first.
+    s3 = agent("s3", "127.0.73.2", "dc3", *alone, *wan, certificate="server")
+    with ended_afterwards(s1, c1, s2, c2, s3):
+        for one in (s1, c1, s2, c2, s3):
+            one.wait_until_up()
+        c2.register(Name="web", Port=80)
+
+        def answered(asked: Svcmesh, path: str, method: str = "GET") -> object:
+            try:
+                return asked.http(path, method=method, body="v" if method == "PUT" else None)
+            except urllib.error.HTTPError:
+                return None
+
+        def until_answered(asked: Svcmesh, path: str, method: str = "GET") -> object:
+            wait_until(lambda: answered(asked, path, method), within_s=30, what=path)
+            return answered(asked, path)
+
+        [row] = until_answered(c1, "/v1/health/service/web?dc=dc2")  # type: ignore[misc]  # JSON
+        assert row["Node"]["Node"] == "c2"
+        until_answered(c1, "/v1/kv/a?dc=dc2", "PUT")
+        assert len(until_answered(c2, "/v1/kv/a")) == 1  # type: ignore[arg-type]  # JSON
+        text = "its certificate is for server.dc1.consul, localhost, not for server.dc3.svcmesh or "
+        wait_until(lambda: text in s1.output(), within_s=20, what="the stranger is noticed")
+        assert answered(c1, "/v1/catalog/nodes?dc=dc3") is None
