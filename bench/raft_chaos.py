@@ -227,10 +227,16 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, object
         await wait_for_group(servers)
         addresses = [server.address for server in servers]
         clients = [Client(n, addresses, record, options.seed) for n in range(options.clients)]
+        probes = [
+            Client(options.clients + n, [address], record, options.seed)
+            for n, address in enumerate(addresses)
+        ]
         ends_at = time.monotonic() + options.seconds
-        work = [client.run_lock(ends_at) for client in clients[:LOCKERS]]
+        work = [probe.run_probe(ends_at) for probe in probes]
+        work += [client.run_lock(ends_at) for client in clients[:LOCKERS]]
         work += [client.run_client_lock(ends_at) for client in clients[LOCKERS : 2 * LOCKERS]]
         work += [client.run(ends_at, options.pause) for client in clients[2 * LOCKERS :]]
+        clients += probes
         faults, *_ = await asyncio.gather(break_things(servers, ends_at, options), *work)
         states = await final_state(servers)
         for key in sorted({operation.key for operation in record.operations}):

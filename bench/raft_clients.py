@@ -99,6 +99,15 @@ class Client:
                 await self.add()
             await asyncio.sleep(pause_s * self._rng.random() * 2)
 
+    async def run_probe(self, ends_at: float) -> None:
+        """Write again and again, to notice when that is possible; the server is always the same.
+
+        The other clients all end up waiting for a server that is stopped, one after the other.
+        """
+        while time.monotonic() < ends_at:
+            await self.add()
+            await asyncio.sleep(0.05)
+
     async def run_lock(self, ends_at: float) -> None:
         """Take and give back one lock until then."""
         while time.monotonic() < ends_at:
