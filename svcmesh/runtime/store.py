@@ -50,6 +50,11 @@ from svcmesh.runtime.writing import (
 
 WRITE_TIMEOUT_S: Final = 10.0
 READ_TIMEOUT_S: Final = 10.0
+WAITED_S: Final = 0.25
+"""A question that fails sooner had nobody to answer it from the start."""
+ELECTION_S_MAX: Final = 5.0
+"""So long a question that has waited is asked again while nobody leads."""
+ASK_AGAIN_S: Final = 0.1
 LAG_S: Final = 1.0
 """So long a server that could not keep up leaves reads to the leader."""
 HOPS_MAX: Final = 2
@@ -118,11 +123,28 @@ class StoreService:
     ) -> QueryAnswer:
         """Ask; with `index` not before that has changed, or `wait_s` is over.
 
+        A question that has waited for a while when the leader is lost is asked again of the next.
+
         Raises:
             NoLeaderError: Nobody can answer with the freshness that is asked for.
             StoreError: It was refused.
         """
-        return await self.serve_query(name, arguments, mode=mode, index=index, wait_s=wait_s)
+        ends_at = self._loop.time() + wait_s
+        lost_at: float | None = None
+        while True:
+            asked_at = self._loop.time()
+            left_s = max(0.0, ends_at - asked_at)
+            try:
+                return await self.serve_query(
+                    name, arguments, mode=mode, index=index, wait_s=left_s
+                )
+            except NoLeaderError:
+                now = self._loop.time()
+                if lost_at is None and now - asked_at >= WAITED_S:
+                    lost_at = now
+                if not index or lost_at is None or now >= min(ends_at, lost_at + ELECTION_S_MAX):
+                    raise
+            await asyncio.sleep(ASK_AGAIN_S)
 
     async def renew(self, session_id: str) -> list[Any] | None:
         """Give a session its whole time again; the packed session, None when there is none.
