@@ -7,7 +7,7 @@ from aiohttp import web
 
 from svcmesh.api.answers import BASE_HEADERS, ApiError
 from svcmesh.api.bodies import read_bytes
-from svcmesh.api.query import check_namespace
+from svcmesh.api.query import check_namespace, wait_options
 from svcmesh.api.responses import dress, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.storing import ask, guarded, number
@@ -32,9 +32,12 @@ def add_routes(router: Router) -> None:
 async def get(call: Call) -> web.Response:
     """One entry, or with `recurse` all below a prefix, or with `keys` their keys.
 
-    With `revision` as it was after that index; with `raw` the value alone.
+    With `revision` as it was after that index; with `changes` what has become of it since `index`,
+    change by change; with `raw` the value alone.
     """
     key = call.rest
+    if "changes" in call.params:
+        return await _changes(call)
     if "keys" in call.params:
         separator = call.param("separator") or ""
         answer, headers = await ask(call, "kv.keys", key, separator)
@@ -46,9 +49,10 @@ async def get(call: Call) -> web.Response:
         revision = number(call, "revision")
         if revision is not None:
             answer, headers = await ask(call, "kv.at", key, revision, not is_tree)
+            found = _known(answer.value, revision)
         else:
             answer, headers = await ask(call, "kv.list" if is_tree else "kv.get", key)
-        found = answer.value
+            found = answer.value
         entries = found if is_tree or revision is not None else [found] if found else []
         if entries and "raw" in call.params and not is_tree:
             raw = KvEntry(*entries[0]).value
@@ -60,6 +64,34 @@ async def get(call: Call) -> web.Response:
         return web.Response(status=404, headers=headers)
     body, headers = await dress(call, value, headers)
     return web.Response(body=body, headers=headers)
+
+
+async def _changes(call: Call) -> web.Response:
+    key, is_tree = call.rest, "recurse" in call.params
+    if not key and not is_tree:
+        raise ApiError(400, "Missing key name")
+    after, _ = wait_options(call)
+    answer, headers = await ask(call, "kv.changes", key, after, not is_tree)
+    value = [
+        {"Index": index, "Key": name, "Deleted": True}
+        if packed is None
+        else {"Index": index, "Deleted": False, **entry_json(KvEntry(*packed))}
+        for index, name, packed in _known(answer.value, after)
+    ]
+    body, headers = await dress(call, value, headers)
+    return web.Response(body=body, headers=headers)
+
+
+def _known(answer: list[Any], index: int) -> list[Any]:
+    """What a question about the past found.
+
+    Raises:
+        ApiError: 410: the past is forgotten.
+    """
+    floor, found = answer
+    if found is None:
+        raise ApiError(410, f"index {index} has been compacted: history begins at {floor}")
+    return list(found)
 
 
 async def put(call: Call) -> web.Response:

@@ -3,6 +3,7 @@
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import takewhile
 from typing import Final
 from weakref import WeakSet
 
@@ -14,6 +15,8 @@ from svcmesh.consensus.store.walking import Walk
 TOMBSTONES_MAX: Final = 65_536
 HISTORY_CHANGES_MAX: Final = 10_000
 HISTORY_BYTES_MAX: Final = 32 * 1024 * 1024
+CHANGES_MAX: Final = 1000
+"""Given at a time, but for those of one index, which are given together."""
 LAST: Final = chr(sys.maxunicode)
 
 
@@ -21,8 +24,16 @@ Change = tuple[int, str, KvEntry | None]
 """The index of a change, its key, and what that was before."""
 
 
+Changed = tuple[int, str, KvEntry | None]
+"""The index of a change, its key, and what that is since."""
+
+
 class CompactedError(Exception):
-    """A revision that is no longer known."""
+    """A revision that is no longer known; `floor` is the first that is."""
+
+    def __init__(self, floor: int) -> None:
+        super().__init__(f"history begins at {floor}")
+        self.floor = floor
 
 
 class KeySpace:
@@ -36,6 +47,8 @@ class KeySpace:
         self._entries: dict[str, KvEntry] = SortedDict()
         self._deleted: dict[str, int] = SortedDict()
         """Keys that are gone, and the index at which they went."""
+        self._forgotten_index = 0
+        """Of the last deletion that is not in `_deleted` any more."""
         self._history: deque[Change] = deque()
         """Oldest first."""
         self._history_bytes = 0
@@ -97,7 +110,7 @@ class KeySpace:
             CompactedError: That is too long ago.
         """
         if revision < self._history_floor:
-            raise CompactedError
+            raise CompactedError(self._history_floor)
         then: dict[str, KvEntry | None] = {}
         for index, key, before in reversed(self._history):
             if index <= revision:
@@ -109,6 +122,42 @@ class KeySpace:
             if entry is not None:
                 then.setdefault(entry.key, entry)
         return [entry for _, entry in sorted(then.items()) if entry is not None]
+
+    def changes(self, after: int, prefix: str, *, is_exact: bool) -> list[Changed]:
+        """What has become of a prefix, or of one key, since an index: every change, in order.
+
+        The first ones, if there are many: whoever asks goes on from the last one's index.
+
+        Raises:
+            CompactedError: Some may be forgotten.
+        """
+        if after < self._history_floor:
+            if self._may_have_changed(after, prefix, is_exact=is_exact):
+                raise CompactedError(self._history_floor)
+            return []
+        found: list[Changed] = []
+        later: dict[str, KvEntry | None] = {}
+        for index, key, before in reversed(self._history):
+            if index <= after:
+                break
+            if key == prefix if is_exact else key.startswith(prefix):
+                now = later[key] if key in later else self._entries.get(key)
+                found.append((index, key, now))
+                later[key] = before
+        found.reverse()
+        if len(found) > CHANGES_MAX:
+            end = found[CHANGES_MAX - 1][0]
+            return list(takewhile(lambda change: change[0] <= end, found))
+        return found
+
+    def _may_have_changed(self, after: int, prefix: str, *, is_exact: bool) -> bool:
+        if self._forgotten_index > after:
+            return True
+        keys = [prefix] if is_exact else [*self._keys_below(prefix), *_below(self._deleted, prefix)]
+        entries = (self._entries.get(key) for key in keys)
+        return any(entry is not None and entry.modify_index > after for entry in entries) or any(
+            self._deleted.get(key, 0) > after for key in keys
+        )
 
     # -- changing -------------------------------------------------------------------------------
 
@@ -188,6 +237,11 @@ class KeySpace:
         """The earliest index as of which `at` knows the keys."""
         return self._history_floor
 
+    @property
+    def forgotten_index(self) -> int:
+        """Of the last deletion that is not known any more."""
+        return self._forgotten_index
+
     def load(self, entries: Iterable[KvEntry]) -> None:
         """Take in entries as they are, before `finish_loading`; they come in order."""
         for entry in entries:
@@ -204,16 +258,22 @@ class KeySpace:
             self._history.append(change)
             self._history_bytes += _size_bytes(change[2])
 
-    def finish_loading(self, *, index: int, floor: int) -> None:
-        """All is loaded: `index` is that of the last change, `floor` where history begins."""
-        self.index, self._history_floor = index, floor
+    def finish_loading(self, *, index: int, floor: int, forgotten: int) -> None:
+        """All is loaded.
+
+        Args:
+            index: Of the last change.
+            floor: Where history begins.
+            forgotten: Of the last deletion that is not known any more.
+        """
+        self.index, self._history_floor, self._forgotten_index = index, floor, forgotten
 
     def forget_history(self, *, index: int) -> None:
         """Begin anew at `index`: what was before is another cluster's, or another time's."""
         self._history.clear()
         self._history_bytes = 0
         self._deleted.clear()
-        self.index = self._history_floor = index
+        self.index = self._history_floor = self._forgotten_index = index
 
     def _tell_walks(self, key: str, before: KvEntry | None) -> None:
         for walk in self._walks:
@@ -245,8 +305,9 @@ class KeySpace:
     def _forget_deletes(self) -> None:
         """Forget the older half."""
         by_index = sorted(self._deleted.items(), key=lambda item: item[1])
-        for key, _ in by_index[: len(by_index) // 2]:
+        for key, index in by_index[: len(by_index) // 2]:
             del self._deleted[key]
+            self._forgotten_index = max(self._forgotten_index, index)
 
 
 def _below(by_key: Mapping[str, object], prefix: str) -> Iterator[str]:

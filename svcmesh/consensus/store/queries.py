@@ -45,11 +45,26 @@ def _keys(store: Store, prefix: str, separator: str) -> Found:
 
 
 def _at(store: Store, prefix: str, revision: int, is_exact: bool) -> Found:
+    """Answers [where history begins, entries], or None in their place for what it forgot."""
+    index = min(revision, store.index)
     try:
         entries = store.keys.at(revision, prefix, is_exact=is_exact)
-    except CompactedError:
-        raise CommandError(f"revision {revision} has been compacted") from None
-    return Found(min(revision, store.index), [entry.pack() for entry in entries])
+    except CompactedError as error:
+        return Found(index, [error.floor, None])
+    return Found(index, [store.keys.history_floor, [entry.pack() for entry in entries]])
+
+
+def _changes(store: Store, prefix: str, after: int, is_exact: bool) -> Found:
+    """Answers [where history begins, changes]; None in their place if some may be forgotten."""
+    if not after:
+        return Found(store.keys.index, [store.keys.history_floor, []])
+    try:
+        found = store.keys.changes(after, prefix, is_exact=is_exact)
+    except CompactedError as error:
+        # An index above `after`, or a question that waits would go on waiting.
+        return Found(max(store.index, after + 1), [error.floor, None])
+    changes = [[index, key, None if now is None else now.pack()] for index, key, now in found]
+    return Found(found[-1][0] if found else min(after, store.index), [0, changes])
 
 
 def _read_transaction(store: Store, operations: list[Any]) -> Found:
@@ -88,6 +103,9 @@ QUERIES: Final[dict[str, Query]] = {
     "kv.list": Query(lambda prefix: (Topic("prefix", prefix),), _list),
     "kv.keys": Query(lambda prefix, _: (Topic("prefix", prefix),), _keys),
     "kv.at": Query(lambda *_: (), _at),
+    "kv.changes": Query(
+        lambda prefix, _, is_exact: (Topic("key" if is_exact else "prefix", prefix),), _changes
+    ),
     "txn.read": Query(lambda *_: (), _read_transaction),
     "session.get": Query(lambda session_id: (Topic("session", session_id),), _session),
     "session.list": Query(lambda: (SESSIONS,), _sessions),

@@ -152,8 +152,11 @@ class StateLoader:
             DecodeError: It is not whole.
         """
         head = self._reader.finish()
+        index = head["key_index"]
         self._keys.finish_loading(
-            index=head["key_index"], floor=head.get("history_floor", head["key_index"])
+            index=index,
+            floor=head.get("history_floor", index),
+            forgotten=head.get("forgotten_index", index),
         )
         return LoadedState(head, self._reader.sessions, self._keys, self._restoring)
 
@@ -202,8 +205,9 @@ def _check_head(head: dict[str, Any]) -> list[Session]:
     for name in ("index", "key_index", "session_index", "autopilot_index"):
         if type(head[name]) is not int:
             raise ValueError(f"{name} is no number")
-    if type(head.get("history_floor", 0)) is not int:
-        raise ValueError("history_floor is no number")
+    for name in ("history_floor", "forgotten_index"):
+        if type(head.get(name, 0)) is not int:
+            raise ValueError(f"{name} is no number")
     for name in ("delays", "sequences"):
         if any((type(k), type(v)) != (str, int) for k, v in dict(head[name]).items()):
             raise ValueError(f"{name} of another shape")

@@ -96,6 +96,7 @@ class Store:
             "index": self.index,
             "key_index": self.keys.index,
             "history_floor": self.keys.history_floor,
+            "forgotten_index": self.keys.forgotten_index,
             "session_index": self.sessions.index,
             "sessions": [session.pack() for session in self.sessions.all()],
             "delays": self.sessions.delays(),

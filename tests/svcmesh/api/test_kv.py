@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from svcmesh.consensus.service import NoLeaderError, OutcomeUnknownError, ReadMode
+from svcmesh.consensus.store import keys
 from tests.svcmesh.api.fakes import Client, FakeAgent, run
 
 
@@ -51,6 +52,38 @@ def test_trees_keys_and_separators() -> None:
         assert (await client.get("/v1/kv/c?recurse")).status == 404
         await client.call("DELETE", "/v1/kv/a/2?recurse")
         assert (await client.get("/v1/kv/?keys")).json == ["a/1", "b"]
+
+    run(scenario)
+
+
+def test_changes_are_followed_without_a_gap() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        await client.put("/v1/kv/b", data=b"w")
+        start = (await client.get("/v1/kv/a/?changes&recurse")).index
+        for key, value in (("a/1", b"x"), ("b", b"y"), ("a/1", b"z")):
+            await client.put(f"/v1/kv/{key}", data=value)
+        await client.call("DELETE", "/v1/kv/a/1")
+        answer = await client.get(f"/v1/kv/a/?changes&recurse&index={start}")
+        assert [(c["Deleted"], c.get("Value")) for c in answer.json] == [
+            (False, "eA=="), (False, "eg=="), (True, None),
+        ]  # fmt: skip
+        assert answer.index == answer.json[-1]["Index"]
+        waited = await client.get(f"/v1/kv/a/?changes&recurse&index={answer.index}&wait=10ms")
+        assert (waited.json, waited.index) == ([], answer.index)
+
+    run(scenario)
+
+
+def test_a_past_that_is_forgotten_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "HISTORY_CHANGES_MAX", 1)
+
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        for value in (b"x", b"y", b"z"):
+            await client.put("/v1/kv/a", data=value)
+        for query in ("changes&index=1", "revision=1"):
+            answer = await client.get(f"/v1/kv/a?{query}")
+            assert answer.status == 410
+            assert answer.text == "index 1 has been compacted: history begins at 2"
 
     run(scenario)
 

@@ -76,6 +76,37 @@ def test_what_is_compacted_is_refused_and_the_rest_is_right(
     assert [keys.at(r, "a", is_exact=True)[0].value for r in (4, 5, 7)] == [b"4", b"5", b"7"]
 
 
+def test_whoever_follows_too_late_is_told_unless_nothing_was_missed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keys_module, "HISTORY_CHANGES_MAX", 2)
+    keys = filled("quiet", "busy", "busy", "busy", "busy")
+    assert [c[0] for c in keys.changes(3, "busy", is_exact=True)] == [4, 5]
+    assert keys.changes(1, "quiet", is_exact=True) == []
+    with pytest.raises(CompactedError) as failure:
+        keys.changes(1, "", is_exact=False)
+    assert failure.value.floor == 3
+    delete(keys, "quiet", 6)
+    put(keys, "busy", 7)
+    put(keys, "busy", 8)
+    with pytest.raises(CompactedError):
+        keys.changes(1, "quiet", is_exact=True)
+
+
+def test_many_changes_come_in_turns_and_those_of_one_index_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keys_module, "CHANGES_MAX", 2)
+    keys = filled("a")
+    keys.begin()
+    for key in "bcd":
+        keys.put(KvEntry(key, b"", create_index=2, modify_index=2))
+    keys.take_changed()
+    put(keys, "e", 3)
+    assert [c[1] for c in keys.changes(0, "", is_exact=False)] == ["a", "b", "c", "d"]
+    assert [c[1] for c in keys.changes(2, "", is_exact=False)] == ["e"]
+
+
 def test_undoing_leaves_no_trace() -> None:
     keys = filled("a", "b")
     put(keys, "c", 3, session="s")
@@ -98,7 +129,7 @@ def test_what_is_loaded_is_as_it_was_and_history_can_be_forgotten() -> None:
     keys.load([KvEntry("a", b"2", modify_index=6), KvEntry("c", b"", session="s", modify_index=4)])
     keys.load_deletions([("b", 5)])
     keys.load_history([(6, "a", KvEntry("a", b"1", modify_index=2))])
-    keys.finish_loading(index=6, floor=4)
+    keys.finish_loading(index=6, floor=4, forgotten=0)
     assert (keys.keys_below(""), keys.held_by("s"), keys.index) == (["a", "c"], ["c"], 6)
     assert keys.at(5, "a", is_exact=True)[0].value == b"1"
     assert keys.prefix_index("") == 6
@@ -179,6 +210,19 @@ class AgainstDictionary(RuleBasedStateMachine):
         found = {e.key: e.value for e in self.keys.at(revision, prefix, is_exact=False)}
         past = self.pasts[revision]
         assert found == {k: v for k, v in past.items() if k.startswith(prefix)}
+
+    @rule(prefix=TEXTS, data=st.data())
+    def follow(self, prefix: str, data: st.DataObject) -> None:
+        after = data.draw(st.integers(0, self.now))
+        changes = self.keys.changes(after, prefix, is_exact=False)
+        for index in range(after, self.now + 1):
+            state = {k: v for k, v in self.pasts[after].items() if k.startswith(prefix)}
+            for at, key, entry in changes:
+                if at <= index:
+                    state.pop(key, None)
+                    state |= {} if entry is None else {key: entry.value}
+            past = self.pasts[index]
+            assert state == {k: v for k, v in past.items() if k.startswith(prefix)}
 
     @invariant()
     def agrees(self) -> None:
