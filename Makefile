@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 INSTALLED := $(VENV)/installed
 
-.PHONY: cluster test quick simulations lint types docs
+.PHONY: cluster test quick simulations nightly lint types docs
 
 cluster: $(INSTALLED) system-packages  ## Start three agents on 127.0.0.2-4 and show what to dig.
 	$(BIN)/python examples/local-cluster/cluster.py
@@ -22,6 +22,10 @@ quick: $(INSTALLED)  ## The tests that take seconds.
 
 simulations: $(INSTALLED)  ## Pools of up to 5,000 members in virtual time; an hour, 8 GB.
 	$(BIN)/python bench/simulations.py
+
+nightly: $(INSTALLED)  ## 10,000 seeds of Raft's storms; hours. Broken off, it goes on where it was.
+	$(BIN)/python -m bench.raft_seeds --seeds 10000 --done .nightly-seeds
+	rm -f .nightly-seeds
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
