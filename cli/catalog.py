@@ -100,6 +100,7 @@ def nodes(
     help="Show services of nodes with this metadata only. Can be repeated.",
 )
 @flag("tags", kind="bool", help="Show tags as well.")
+@flag("global", kind="bool", help="Show the services of all data centers, and where they are.")
 @flag("format", metavar="pretty|json", help="Output format. Default: pretty.")
 def services(
     args: tuple[str, ...],
@@ -109,10 +110,18 @@ def services(
     format: str | None,
     **http: object,
 ) -> int:
-    """List the services of a data center."""
+    """List the services of a data center.
+
+    With -global those of all data centers, by what these gossip to each other: each with its
+    healthy instances and all of them in every data center, the nearest first.
+    """
     check_no_arguments(args)
     as_json = wants_json(format)
     query = _node_meta_query(node_meta)
+    if http.pop("global"):
+        if node or tags or query:
+            raise CommandError("-global cannot be combined with -node, -node-meta or -tags")
+        return _global_services(http, as_json=as_json)
     found: dict[str, list[str]]
     if node:
         answer = _ask(http, f"/v1/catalog/node/{quote(node, safe='')}", query, what="services")
@@ -132,6 +141,27 @@ def services(
         click.echo("\n".join(lines).strip())
     else:
         click.echo("\n".join(names))
+    return 0
+
+
+def _global_services(http: Mapping[str, object], *, as_json: bool) -> int:
+    found: list[dict[str, Json]] = _ask(
+        http, "/v1/catalog/services", [("global", "1")], what="services"
+    )
+    if as_json:
+        click.echo(pretty_json(found))
+        return 0
+    rows = [
+        (
+            service["Service"],
+            ", ".join(
+                f"{place['Datacenter']} {place['Healthy']}/{place['Instances']}"
+                for place in service["Datacenters"]
+            ),
+        )
+        for service in found
+    ]
+    print_table(("Service", "Healthy/Instances"), rows)
     return 0
 
 

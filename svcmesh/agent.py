@@ -217,11 +217,18 @@ class Agent:
             self.wan = WanByAsking(config.datacenter, gossip, self.store.pool)
             return self.wan.methods
         if config.ports.serf_wan < 0:
-            self.wan = WanTurnedOff(config.datacenter, gossip)
+            self.wan = WanTurnedOff(config.datacenter, gossip, self.view)
             return self.wan.methods
-        self.wan = self._wan = WanPool(config, self._state, self._lan, self._tasks)
+        self.wan = self._wan = WanPool(
+            config,
+            self._state,
+            self._lan,
+            self._tasks,
+            self.view,
+            is_ready=lambda: self.is_ready,
+        )
         await self._wan.start(self._data_dir, self._committer)
-        self._opened.push_async_callback(self._wan.gossip.close)
+        self._opened.push_async_callback(self._wan.close)
         return self._wan.methods
 
     def _make_store(self) -> None:
@@ -405,7 +412,7 @@ class Agent:
             "catalog": self._discovery.replica.metrics,
             "dns": {} if self._dns is None else self._dns.counters(),
             "gossip": self._gossip().counters,
-            "gossip_wan": {} if self._wan is None else self._wan.gossip.counters,
+            "gossip_wan": {} if self._wan is None else self._wan.counters(),
             "http": {} if self._http is None else self._http.counters(),
             "rpc": self.store.rpc_counters(),
         }

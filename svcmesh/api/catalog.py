@@ -30,7 +30,6 @@ from svcmesh.registration import (
 def add_routes(router: Router, read: Callable[[str, Endpoint], None]) -> None:
     """Add this area's routes."""
     read("/v1/catalog/nodes", nodes)
-    read("/v1/catalog/services", services)
     read("/v1/catalog/service/", service)
     read("/v1/catalog/connect/", connect)
     read("/v1/catalog/gateway-services/", gateway_services)

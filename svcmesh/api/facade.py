@@ -29,6 +29,7 @@ from svcmesh.metrics import Metrics
 from svcmesh.queries.execution import Asker
 from svcmesh.queries.failover import Outcome
 from svcmesh.rpc import Callers
+from svcmesh.summaries import GlobalService
 from svcmesh.userevents import UserEvent
 
 
@@ -126,6 +127,12 @@ class Wan(Protocol):
 
     async def places(self) -> Sequence[DcPlace]:
         """Every data center known, in the same order; a client agent asks a server."""
+
+    async def services(self) -> Sequence[GlobalService] | None:
+        """Every service of every data center, by name, its nearest data centers first.
+
+        A client agent asks a server; None if none answers.
+        """
 
     def stats(self) -> Mapping[str, object]:
         """The `serf_wan` group of `info`; nothing if this agent is not in the pool."""

@@ -29,6 +29,7 @@ from svcmesh.api import (
     elsewhere,
     events,
     explaining,
+    global_services,
     health,
     host,
     insight,
@@ -328,6 +329,7 @@ class HttpServer:
         agent_health.add_routes(router)
         catalog.add_routes(router, read)
         coordinates.add_routes(router, read)
+        global_services.add_routes(router, self._reads)
         events.add_routes(router, self._reads)
         consistency.add_routes(router)
         explaining.add_routes(router)

@@ -5,7 +5,7 @@ Agents that are not in it ask one that is: `wan_asking.py`.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from math import inf
@@ -24,10 +24,12 @@ from gossip.serf.events import (
     MemberReaped,
     MemberUpdated,
     PeerFound,
+    UserPayloadReceived,
 )
 from gossip.swim.effects import NameConflict
 from gossip.types import Address, MemberName
 from gossip.wire.messages import Coordinate
+from svcmesh.catalog.view import CatalogView
 from svcmesh.config import AgentConfig
 from svcmesh.errors import JoinError
 from svcmesh.federation import (
@@ -49,10 +51,12 @@ from svcmesh.runtime.keyring import KeyringFile, load_keyring
 from svcmesh.runtime.lan import DEAD_NODE_RECLAIM_S, LanPool, gossip_config
 from svcmesh.runtime.ownstate import OwnState
 from svcmesh.runtime.pool import PoolOperations
+from svcmesh.runtime.summaries import SummaryRuntime
 from svcmesh.runtime.tasks import BackgroundTasks
-from svcmesh.runtime.wan_asking import PLACES
+from svcmesh.runtime.wan_asking import PLACES, SERVICES
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import WAN_FILES, DataDir
+from svcmesh.summaries import GlobalService, Peer, pack_services
 
 logger = logging.getLogger("agent.wan")
 
@@ -69,12 +73,22 @@ class WanPool:
         state: OwnState,
         lan: LanPool,
         tasks: BackgroundTasks,
+        view: CatalogView,
+        *,
+        is_ready: Callable[[], bool],
     ) -> None:
+        """`is_ready`: whether `view` is in sync with our data center."""
         self._config, self._state, self._lan, self._tasks = config, state, lan, tasks
         self.keyring: Keyring | None = None
         self.name: Final = wan_name(config.node_name, config.datacenter)
         self._gossip: Gossip | None = None
         self._changed = asyncio.Event()
+        self._summaries = SummaryRuntime(
+            Peer(self.name, config.datacenter, state.node_id),
+            view,
+            is_ready=is_ready,
+            send=lambda to, payload: self.gossip.send_payload(MemberName(to), payload),
+        )
         self._flooding = Flooding(node_name=config.node_name, datacenter=config.datacenter)
         self._conflicts = ConflictLog(self.name)
         self.pool = PoolOperations(lambda: self.gossip)
@@ -105,8 +119,14 @@ class WanPool:
             admit=WanAdmission(name=self.name, node_id=state.node_id),
         )
         state.watch(state.wan, self._gossip)
+        self._summaries.set_members(self.members())
         self._lan.listen(self._changed.set)
         self._tasks.spawn(self._keep_flooding())
+
+    async def close(self) -> None:
+        """Be gone, without having left."""
+        self._summaries.close()
+        await self.gossip.close()
 
     def retry_join(self, config: AgentConfig, *, on_exhausted: Callable[[], None]) -> None:
         """Join in the background as the configuration says, in place of what was tried so far."""
@@ -146,7 +166,7 @@ class WanPool:
     @property
     def methods(self) -> Methods:
         """What other agents of our data center may call."""
-        return Methods({PLACES: self._handle_places}, {})
+        return Methods({PLACES: self._handle_places, SERVICES: self._handle_services}, {})
 
     def members(self) -> Sequence[Member]:
         """The member table, ourselves included."""
@@ -167,6 +187,15 @@ class WanPool:
         """Where the servers of every data center are; in the order of `datacenters`."""
         servers = self._servers()
         return places(servers, datacenters_by_distance(servers, self._config.datacenter))
+
+    async def services(self) -> list[GlobalService]:
+        """Every service of every data center, by name; its nearest data centers first."""
+        return await self._summaries.services(self.datacenters())
+
+    def counters(self) -> Mapping[str, int]:
+        """Totals since the start, of the pool's gossip and of the summaries."""
+        said = self._summaries.summaries.metrics
+        return {**self.gossip.counters, **{f"summaries.{key}": said[key] for key in said}}
 
     def stats(self) -> dict[str, object]:
         """The `serf_wan` group of `info`."""
@@ -195,6 +224,9 @@ class WanPool:
     async def _handle_places(self, _: Any, __: float) -> Any:  # noqa: ANN401 -- msgpack
         return pack_places(await self.places())
 
+    async def _handle_services(self, _: Any, __: float) -> Any:  # noqa: ANN401 -- likewise
+        return await asyncio.to_thread(pack_services, await self.services())
+
     # -- events ---------------------------------------------------------------------------------
 
     def _on_event(self, event: Event) -> None:
@@ -202,7 +234,10 @@ class WanPool:
             case MemberJoined() | MemberUpdated() | MemberFailed() | MemberLeft() | MemberReaped():
                 self._state.note_change()
                 self._changed.set()
+                self._summaries.set_members(self.members())
                 self._log(event)
+            case UserPayloadReceived():
+                self._summaries.receive(event.payload)
             case PeerFound(peer, lost_s):
                 logger.info(
                     "found a lost server again: %s %s after %.0f s", peer.name, peer.address, lost_s
@@ -210,7 +245,7 @@ class WanPool:
             case NameConflict():
                 self._conflicts.note(event)
             case _:
-                # Nothing of ours is said in this pool; the rest is the gossip library's.
+                # No events or queries of ours are in this pool; the rest is the gossip library's.
                 return
 
     def _log(self, event: MemberEvent) -> None:

@@ -4,13 +4,15 @@ A client agent asks a server of its data center. A server whose WAN gossip is tu
 its own data center only.
 """
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from gossip import Gossip
 from gossip.serf import distance_s
 from gossip.serf.events import Member
+from svcmesh.catalog.view import CatalogView
 from svcmesh.errors import DecodeError, JoinError
 from svcmesh.federation import (
     DcPlace,
@@ -29,9 +31,20 @@ from svcmesh.rpc import (
     RpcRefusedError,
     RpcTimeoutError,
 )
+from svcmesh.summaries import (
+    GlobalService,
+    ServiceCounts,
+    global_services,
+    pack_services,
+    unpack_services_untrusted,
+)
+
+T = TypeVar("T")
 
 PLACES: Final = "wan.places"
 """The call: no body; the answer is that of `federation.pack_places`."""
+SERVICES: Final = "wan.services"
+"""Likewise, answered by `summaries.pack_services`."""
 ASK_TIMEOUT_S: Final = 2.0
 ASKED_MAX: Final = 3
 """Servers that are asked one after the other."""
@@ -61,14 +74,21 @@ class WanByAsking:
 
     async def places(self) -> list[DcPlace]:
         """Ask a server; what was known before if none answers."""
+        self._places = await self._ask(PLACES, unpack_places_untrusted) or self._places
+        return self._places
+
+    async def services(self) -> list[GlobalService] | None:
+        """Ask a server; None if none answers."""
+        return await self._ask(SERVICES, unpack_services_untrusted)
+
+    async def _ask(self, method: str, unpack: Callable[[object], list[T]]) -> list[T] | None:
         for server in self.servers(self._datacenter)[:ASKED_MAX]:
             try:
-                answer = await self._rpc.call(server.address, PLACES, None, timeout_s=ASK_TIMEOUT_S)
-                self._places = unpack_places_untrusted(answer)
-                break
+                answer = await self._rpc.call(server.address, method, None, timeout_s=ASK_TIMEOUT_S)
+                return await asyncio.to_thread(unpack, answer)
             except (RpcError, RpcRefusedError, RpcClosedError, RpcTimeoutError, DecodeError):
                 continue
-        return self._places
+        return None
 
     def stats(self) -> dict[str, object]:
         """None: we are not in the pool."""
@@ -88,9 +108,10 @@ class WanTurnedOff:
 
     pool = None
 
-    def __init__(self, datacenter: str, gossip: Gossip) -> None:
+    def __init__(self, datacenter: str, gossip: Gossip, view: CatalogView) -> None:
         self._datacenter, self._gossip = datacenter, gossip
-        self.methods = Methods({PLACES: self._handle_places}, {})
+        self._counts = ServiceCounts(view)
+        self.methods = Methods({PLACES: self._handle_places, SERVICES: self._handle_services}, {})
 
     def members(self) -> Sequence[Member]:
         """None: there is no pool."""
@@ -120,8 +141,16 @@ class WanTurnedOff:
         """
         raise JoinError("WAN gossip is turned off (ports.serf_wan)")
 
+    async def services(self) -> list[GlobalService]:
+        """Those of our own data center."""
+        counts = dict(self._counts.all())
+        return global_services([(self._datacenter, {})], self._datacenter, counts)
+
     async def _handle_places(self, _: Any, __: float) -> Any:  # noqa: ANN401 -- msgpack
         return pack_places(await self.places())
+
+    async def _handle_services(self, _: Any, __: float) -> Any:  # noqa: ANN401 -- likewise
+        return pack_services(await self.services())
 
 
 def _lan_servers(gossip: Gossip, own: str, datacenter: str) -> list[DcServer]:

@@ -24,11 +24,12 @@ class ServiceCounts:
     """Follows a view, instance by instance: a change costs the same however large a service is."""
 
     def __init__(self, view: CatalogView) -> None:
-        """Begin with an empty view; what comes into it is counted from then on."""
+        """Count what is in the view, and whatever comes into it."""
         self._health: dict[ServiceRow, tuple[str, bool]] = {}
         """Of every instance that is counted: under which name, and whether healthy."""
         self._counts: dict[str, ServiceCount] = {}
         self._changed: dict[str, None] = {}
+        self._on_change((row for node in view.nodes() for row in node.services.values()), ())
         view.listen(self._on_change)
 
     def all(self) -> Mapping[str, ServiceCount]:

@@ -142,3 +142,35 @@ def test_metadata_without_an_equals_sign_is_a_wrong_flag(run: Run) -> None:
     assert result.err.startswith(
         'invalid value "a" for flag -node-meta: Missing "=" value in argument: a\n\nUsage: '
     )
+
+
+GLOBAL = [
+    {
+        "Service": "web",
+        "Datacenters": [
+            {"Datacenter": "dc1", "Instances": 3, "Healthy": 2, "Version": 1000},
+            {"Datacenter": "dc2", "Instances": 1, "Healthy": 1, "Version": 2000},
+        ],
+    },
+    {
+        "Service": "db",
+        "Datacenters": [{"Datacenter": "dc2", "Instances": 1, "Healthy": 0, "Version": 1}],
+    },
+]
+
+
+def test_services_of_all_data_centers_are_printed_with_where_they_are(
+    run: Run, api: StubApi
+) -> None:
+    api.answer("/v1/catalog/services", GLOBAL)
+    assert run("catalog", "services", "-global").out == (
+        "Service  Healthy/Instances\nweb      dc1 2/3, dc2 1/1\ndb       dc2 0/1\n"
+    )
+    assert "global=1" in api.requests[-1].path
+    assert json.loads(run("catalog", "services", "-global", "-format=json").out) == GLOBAL
+
+
+def test_services_of_all_data_centers_cannot_be_chosen_by_node(run: Run, api: StubApi) -> None:
+    result = run("catalog", "services", "-global", "-node=n1")
+    assert (result.status, api.requests) == (1, [])
+    assert "cannot be combined" in result.err

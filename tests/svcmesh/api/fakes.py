@@ -67,6 +67,7 @@ from svcmesh.runtime.nodes import CatalogNodes
 from svcmesh.runtime.queries import PreparedQueries, query_engine
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import DataDir
+from svcmesh.summaries import GlobalService
 
 NODE_ID = "11111111-2222-3333-4444-555555555555"
 
@@ -176,6 +177,7 @@ class FakeWan:
     pool: FakePool | None = None
     table: list[Member] = field(default_factory=list)
     found: list[DcPlace] = field(default_factory=lambda: [DcPlace("dc1", ())])
+    all_services: list[GlobalService] | None = field(default_factory=list)
     known_servers: list[DcServer] = field(default_factory=list)
     joined: list[str] = field(default_factory=list)
 
@@ -190,6 +192,9 @@ class FakeWan:
 
     async def places(self) -> Sequence[DcPlace]:
         return self.found
+
+    async def services(self) -> Sequence[GlobalService] | None:
+        return self.all_services
 
     def stats(self) -> Mapping[str, object]:
         return {} if self.pool is None else {"health_score": 0, "encrypted": False}

@@ -7,6 +7,7 @@ from svcmesh.catalog.changes import ExternalNode, NodeHealthChanged, OwnNode
 from svcmesh.catalog.records import CheckRecord, NodeId, NodeRecord, ServiceRecord, TaggedAddress
 from svcmesh.errors import NameReservedError
 from svcmesh.federation import DcPlace
+from svcmesh.summaries import GlobalService, Place
 from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, run
 
 WEB = ServiceRecord(id="web-1", name="web", tags=("a", "b"), port=80, address="10.0.0.9")
@@ -436,5 +437,27 @@ def test_datacenters_are_listed_in_the_order_that_the_wan_gives() -> None:
         assert (await client.get("/v1/catalog/datacenters?dc=other")).json == ["dc1"]
         agent.wan.found = [DcPlace("dc1", ()), DcPlace("far", ()), DcPlace("dc2", ())]
         assert (await client.get("/v1/catalog/datacenters")).json == ["dc1", "far", "dc2"]
+
+    run(scenario)
+
+
+def test_services_of_all_data_centers_are_listed_with_where_they_are() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        places = (Place("dc1", 3, 2, 1000), Place("dc2", 1, 1, 2000))
+        agent.wan.all_services = [GlobalService("web", places)]
+        answer = await client.get("/v1/catalog/services?global")
+        assert answer.json == [
+            {
+                "Service": "web",
+                "Datacenters": [
+                    {"Datacenter": "dc1", "Instances": 3, "Healthy": 2, "Version": 1000},
+                    {"Datacenter": "dc2", "Instances": 1, "Healthy": 1, "Version": 2000},
+                ],
+            }
+        ]
+        assert (await client.get("/v1/catalog/services")).json == {}
+        agent.wan.all_services = None
+        answer = await client.get("/v1/catalog/services?global=1")
+        assert (answer.status, answer.text) == (500, "No known Consul servers")
 
     run(scenario)
