@@ -1,5 +1,6 @@
 """`/v1/query/...`: prepared queries, stored under a name and executed by anyone."""
 
+import re
 from collections.abc import Awaitable
 from ipaddress import ip_address
 from typing import Final, TypeVar
@@ -26,6 +27,8 @@ from svcmesh.queries.selection import NEAR_AGENT
 
 _EXECUTE: Final = "/execute"
 _EXPLAIN: Final = "/explain"
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,100}")
+_LIMIT_END: Final = 2**63
 
 T = TypeVar("T")
 
@@ -212,11 +215,12 @@ def _limit(call: Call) -> int:
     text = call.param("limit")
     if not text:
         return 0
-    try:
-        return int(text)
-    except ValueError:
-        problem = f'strconv.Atoi: parsing "{text}": invalid syntax'
-        raise ApiError(500, f"Bad limit: {problem}") from None
+    problem = "invalid syntax"
+    if _NUMBER.fullmatch(text):
+        if abs(int(text)) < _LIMIT_END:
+            return int(text)
+        problem = "value out of range"
+    raise ApiError(500, f'Bad limit: strconv.Atoi: parsing "{text}": {problem}')
 
 
 def _flag(call: Call, name: str) -> bool:

@@ -270,6 +270,8 @@ def test_a_template_is_executed_by_names_and_not_by_its_id() -> None:
         ("GET", "/v1/query/no/explain", 404, "Query not found"),
         ("GET", "/v1/query/no/execute?limit=x",
          500, 'Bad limit: strconv.Atoi: parsing "x": invalid syntax'),
+        ("GET", "/v1/query/no/execute?limit=99999999999999999999",
+         500, 'Bad limit: strconv.Atoi: parsing "99999999999999999999": value out of range'),
         ("GET", "/v1/query/no/execute?connect=x",
          500, "Error parsing 'connect' value: strconv.ParseBool: parsing \"x\": invalid syntax"),
         ("GET", "/v1/query/no/execute?dc=dc9", 500, "No path to datacenter"),
