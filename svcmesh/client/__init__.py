@@ -17,6 +17,7 @@ from svcmesh.client.errors import (
     NoInstanceError,
     RequestRefusedError,
 )
+from svcmesh.client.executing import PreparedQuery, QueryOutcome
 from svcmesh.client.holding import LockConfig
 from svcmesh.client.instances import Health, HealthStatus, Instance, ServiceQuery
 from svcmesh.client.locks import Lock
@@ -54,6 +55,8 @@ __all__ = [
     "Picker",
     "PickerConfig",
     "Policy",
+    "PreparedQuery",
+    "QueryOutcome",
     "RandomChoice",
     "RegisteredService",
     "Registration",

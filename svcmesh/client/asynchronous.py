@@ -13,6 +13,7 @@ from urllib.parse import quote
 from svcmesh.agentaccess import AgentAccess, TlsFiles, agent_access
 from svcmesh.client.cachefile import CacheFile
 from svcmesh.client.errors import BadAnswerError
+from svcmesh.client.executing import PreparedQuery, QueryOutcome, read_outcome
 from svcmesh.client.feeds import Feed
 from svcmesh.client.holding import LockConfig
 from svcmesh.client.instances import Instance, ServiceQuery
@@ -113,6 +114,23 @@ class AsyncClient:
             timeout_s=timeout_s or self._config.timeout_s,
         )
         return query.read(answer.value)
+
+    async def execute(
+        self, query: str | PreparedQuery, *, timeout_s: float | None = None
+    ) -> QueryOutcome:
+        """Execute a prepared query.
+
+        Raises:
+            RequestRefusedError: There is none of this name (404), or it cannot be executed.
+            ClientError: There is no answer.
+        """
+        wanted = PreparedQuery(query) if isinstance(query, str) else query
+        answer = await self._transport.get(
+            f"/v1/query/{quote(wanted.name, safe='')}/execute",
+            wanted.parameters(),
+            timeout_s=timeout_s or self._config.timeout_s,
+        )
+        return read_outcome(answer.value)
 
     def watch(self, service: str | ServiceQuery) -> ServiceWatch:
         """Iterate over the instances of a service: now, and whenever they change."""

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 from svcmesh.agentaccess import TlsFiles
 from svcmesh.client.asynchronous import AsyncClient, ClientConfig
 from svcmesh.client.errors import ClientClosedError, DeadlineExceededError
+from svcmesh.client.executing import PreparedQuery, QueryOutcome
 from svcmesh.client.holding import LockConfig
 from svcmesh.client.instances import HealthStatus, Instance, ServiceQuery
 from svcmesh.client.locks import Lock
@@ -82,6 +83,17 @@ class Client:
             ClientError: There is no answer.
         """
         return self._loop_thread.run(self._client.instances(service, timeout_s=timeout_s))
+
+    def execute(
+        self, query: str | PreparedQuery, *, timeout_s: float | None = None
+    ) -> QueryOutcome:
+        """Execute a prepared query.
+
+        Raises:
+            RequestRefusedError: There is none of this name (404), or it cannot be executed.
+            ClientError: There is no answer.
+        """
+        return self._loop_thread.run(self._client.execute(query, timeout_s=timeout_s))
 
     def watch(self, service: str | ServiceQuery) -> "Watch":
         """Iterate over the instances of a service: now, and whenever they change."""

@@ -106,6 +106,8 @@ class FakeAgent:
         name = path.rpartition("/")[2]
         if path.startswith("/v1/health/service/"):
             return await self._instances(name, request)
+        if path.startswith("/v1/query/"):
+            return self._execute(path.split("/")[3], request)
         if path == "/v1/catalog/services":
             return web.json_response({s["Name"]: s.get("Tags", []) for s in self.services.values()})
         if path.startswith("/v1/kv/"):
@@ -204,12 +206,31 @@ class FakeAgent:
             self.write(key, await request.read(), flags=flags, session=session)
         return web.json_response(done)
 
+    def _execute(self, name: str, request: web.Request) -> web.Response:
+        """A query of this name on the service of this name; `elsewhere` has failed over."""
+        if name != "elsewhere" and not self._entries(name):
+            return web.Response(status=404, text="Query not found")
+        limit = int(request.query.get("limit", 0)) or None
+        is_here = name != "elsewhere"
+        return web.json_response(
+            {
+                "Service": name,
+                "Nodes": self._entries(name if is_here else "web")[:limit],
+                "Datacenter": "dc1" if is_here else "dc2",
+                "Failovers": 0 if is_here else 2,
+            }
+        )
+
     async def _instances(self, name: str, request: web.Request) -> web.Response:
         if int(request.query.get("index", 0)) == self.index:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(float(request.query["wait"].removesuffix("s"))):
                     await self._changed.wait()
-        entries = [
+        headers = {"X-Consul-Index": str(self.index)}
+        return web.json_response(self._entries(name), headers=headers)
+
+    def _entries(self, name: str) -> list[dict[str, Any]]:
+        return [
             {
                 "Node": {"Node": service.get("Node", "n1"), "Address": "127.0.0.9"},
                 "Service": {**service, "Service": name},
@@ -222,7 +243,6 @@ class FakeAgent:
             for service in self.services.values()
             if service["Name"] == name
         ]
-        return web.json_response(entries, headers={"X-Consul-Index": str(self.index)})
 
 
 @contextlib.asynccontextmanager

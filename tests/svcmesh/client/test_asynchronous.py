@@ -16,6 +16,7 @@ from svcmesh.client import (
     HealthStatus,
     Nearest,
     NoInstanceError,
+    PreparedQuery,
     Registration,
     RequestRefusedError,
     ServiceQuery,
@@ -33,6 +34,28 @@ def unused_port() -> int:
 
 
 # -- asking -------------------------------------------------------------------------------------
+
+
+def test_a_prepared_query_is_executed() -> None:
+    async def scenario() -> None:
+        async with agent_and_client() as (agent, client):
+            agent.put("web-1")
+            agent.put("web-2")
+            outcome = await client.execute("web")
+            assert [found.id for found in outcome.instances] == ["web-1", "web-2"]
+            assert (outcome.service, outcome.datacenter, outcome.failovers) == ("web", "dc1", 0)
+            query = PreparedQuery("elsewhere", limit=1, near="_agent", datacenter="dc1")
+            outcome = await client.execute(query)
+            assert [found.id for found in outcome.instances] == ["web-1"]
+            assert (outcome.datacenter, outcome.failovers) == ("dc2", 2)
+            assert agent.requests[-1] == (
+                "GET /v1/query/elsewhere/execute?limit=1&near=_agent&dc=dc1"
+            )
+            with pytest.raises(RequestRefusedError) as caught:
+                await client.execute("nope")
+            assert (caught.value.status, caught.value.is_final) == (404, True)
+
+    run(scenario())
 
 
 def test_services_and_instances_are_read() -> None:

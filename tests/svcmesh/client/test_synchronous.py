@@ -55,6 +55,13 @@ def test_a_service_is_registered_found_and_gone_again(agent: AgentThread, client
     assert agent.fake.services == {}
 
 
+def test_a_prepared_query_is_executed(agent: AgentThread, client: Client) -> None:
+    with client.register(Registration("web", port=80)):
+        outcome = client.execute("web")
+    assert [found.service for found in outcome.instances] == ["web"]
+    assert outcome.datacenter == "dc1"
+
+
 def test_a_watch_is_an_iterator(agent: AgentThread, client: Client) -> None:
     watch = client.watch("web")
     assert next(watch) == ()
