@@ -5,7 +5,8 @@ than those about a service. Nearness is worked out anew when coordinates or inst
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from random import Random
 from typing import Final
 
@@ -20,13 +21,19 @@ from svcmesh.goformats import parse_duration
 from svcmesh.queries.definition import QueryError
 from svcmesh.queries.execution import Asker, QueryEngine, QueryNotFoundError
 from svcmesh.queries.failover import Elsewhere, Outcome, has_failover
-from svcmesh.queries.selection import Selection
+from svcmesh.queries.selection import Selection, nearest_first
 
-SORTED_MAX: Final = 256
+SORTED_MAX: Final = 64
 """Selections kept in order of nearness; the least recently used goes first."""
 
+DISTANCES_MAX: Final = 65_536
+"""Distances between two nodes that are kept; beyond, all are worked out anew."""
+
+SLICE_NODES: Final = 256
+"""Distances worked out by one query, in a millisecond or two; old ones count until all are."""
+
 INSTANCES_MAX: Final = 512
-"""Of another data center, drawn at random: as many as an answer over TCP is worth."""
+"""The nearest ones, or of another data center any: as many as an answer over TCP has room for."""
 
 TTL_S_MAX: Final = 2**31 - 1
 
@@ -48,6 +55,7 @@ class QueryNames:
         self._engine, self._selected, self._answer = engine, selected, answer
         self._rng, self._elsewhere = rng, elsewhere
         self._datacenter = engine.view.datacenter.lower()
+        self._distances = _Distances(engine)
         self._sorted: OrderedDict[tuple[Selection, str], tuple[Stamp, int, ServicePool]] = (
             OrderedDict()
         )
@@ -84,9 +92,18 @@ class QueryNames:
         if kept is not None and kept[0].is_current and kept[1] == places:
             self._sorted.move_to_end(key)
             return kept[2]
-        instances = self._engine.in_order(pool.instances(), _node_of, near)
-        ordered = ServicePool.of(instances, None)
-        if pool.is_complete and self._engine.is_placed(near):
+        instances: Sequence[ServiceAnswer] = pool.instances()
+        is_placed, is_settled = self._engine.is_placed(near), True
+        if not is_placed or len(instances) <= INSTANCES_MAX:
+            # Those that are equally far are in random order.
+            instances = self._engine.drawn(instances, INSTANCES_MAX)
+        distances = [0.0] * len(instances)
+        if is_placed:
+            distances, is_settled = self._distances.between(near, map(_node_of, instances))
+        nearest = nearest_first(instances, distances, _node_of, near)
+        ordered = ServicePool.of(nearest[:INSTANCES_MAX], None)
+        # Without a place for `near` the order is random, and is to be another one the next time.
+        if pool.is_complete and is_placed and is_settled:
             self._sorted[key] = pool.stamp, places, ordered
             if len(self._sorted) > SORTED_MAX:
                 self._sorted.popitem(last=False)
@@ -129,6 +146,35 @@ class QueryNames:
 
     def _nobody(self, service: str = "") -> QueryAnswer:
         return QueryAnswer(service, ServicePool(self._rng), self._datacenter, is_kept=False)
+
+
+class _Distances:
+    """How far nodes are from others, kept from query to query.
+
+    Invariant: at most `DISTANCES_MAX` of them.
+    """
+
+    def __init__(self, engine: QueryEngine) -> None:
+        self._engine = engine
+        self._kept: dict[tuple[str, str], tuple[float, int]] = {}
+        """By both nodes: how far, and the index of the coordinates that it was worked out from."""
+
+    def between(self, near: str, nodes: Iterable[str]) -> tuple[list[float], bool]:
+        """How far each node is from `near`, and whether all of that is up to date."""
+        if len(self._kept) > DISTANCES_MAX:
+            self._kept.clear()
+        index = self._engine.view.topic_index((COORDINATES,))
+        distance = self._engine.distance(near)
+        found: list[float] = []
+        left = SLICE_NODES
+        for node in nodes:
+            known = self._kept.get((near, node))
+            if (known is None or known[1] != index) and left >= 0:
+                left -= 1
+                if left >= 0:
+                    known = self._kept[near, node] = distance(node), index
+            found.append(inf if known is None else known[0])
+        return found, left >= 0
 
 
 def _node_of(answer: ServiceAnswer) -> str:

@@ -15,7 +15,7 @@ from svcmesh.catalog.view import CatalogView
 from svcmesh.coordinates import NodeCoordinates, distance_key
 from svcmesh.errors import SvcmeshError
 from svcmesh.queries.definition import QueryError
-from svcmesh.queries.selection import NEAR_AGENT, NEAR_IP, nearest_first
+from svcmesh.queries.selection import NEAR_AGENT, NEAR_IP
 from svcmesh.queries.templates import TemplateError, compiled
 
 BY_NAME_ONLY: Final = "prepared query templates can only be resolved up by name, not by ID"
@@ -82,12 +82,13 @@ class QueryEngine:
             return found[0].name if found else ""
         return near
 
-    def in_order(self, rows: Sequence[T], node_of: Callable[[T], str], near: str) -> list[T]:
-        """Rows in random order, or by the distance of their nodes to the node `near`."""
-        shuffled = self._rng.sample(rows, len(rows))
-        if not near:
-            return shuffled
-        return nearest_first(shuffled, node_of, distance_key(self._coordinates.of, near), near)
+    def drawn(self, rows: Sequence[T], count_max: int) -> list[T]:
+        """So many of the rows at most, in random order."""
+        return self._rng.sample(rows, min(len(rows), count_max))
+
+    def distance(self, near: str) -> Callable[[str], float]:
+        """How far a node is from the node `near`, in estimated round trips."""
+        return distance_key(self._coordinates.of, near)
 
     def is_placed(self, node: str) -> bool:
         """Whether it is known where a node is in the network."""

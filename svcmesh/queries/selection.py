@@ -70,13 +70,14 @@ class Selection:
 
 
 def nearest_first(
-    rows: Sequence[T], node_of: Callable[[T], str], distance: Callable[[str], float], near: str
+    rows: Sequence[T], distances: Sequence[float], node_of: Callable[[T], str], near: str
 ) -> list[T]:
-    """Rows by the distance of their node to `near`, itself before all others.
+    """Rows by the distances given, which are those of their nodes to `near`; itself before all.
 
-    Nodes whose place is unknown come last, in the order in which they are.
+    Rows that are equally far stay in the order in which they are.
     """
-    found = sorted(rows, key=lambda row: distance(node_of(row)))
+    # By plain numbers, which is several times faster than by tuples.
+    found = [rows[place] for place in sorted(range(len(rows)), key=distances.__getitem__)]
     for place, row in enumerate(found[:DEPTH_OF_ITSELF]):
         if node_of(row).lower() == near.lower():
             found[0], found[place] = found[place], found[0]

@@ -27,7 +27,7 @@ from svcmesh.queries.definition import (
 )
 from svcmesh.queries.execution import Asker, QueryEngine
 from svcmesh.queries.failover import Elsewhere, Outcome, has_failover
-from svcmesh.queries.selection import Selection
+from svcmesh.queries.selection import Selection, nearest_first
 
 SLICE_ROWS: Final = 256
 """Instances looked at before the event loop gets its turn."""
@@ -200,11 +200,21 @@ class PreparedQueries:
                 rows.append(row)
             if count % SLICE_ROWS == 0:
                 await asyncio.sleep(0)
-        near = engine.near_node(query, asker)
-        rows = engine.in_order(rows, _node_of, near)
+        rows = engine.drawn(rows, len(rows))
+        if near := engine.near_node(query, asker):
+            rows = await self._nearest_first(rows, near)
         if limit > 0:
             rows = rows[:limit]
         return Outcome(query, engine.view.datacenter, rows)
+
+    async def _nearest_first(self, rows: list[ServiceRow], near: str) -> list[ServiceRow]:
+        distance = self.engine.distance(near)
+        distances: list[float] = []
+        for row in rows:
+            distances.append(distance(row.node.name))
+            if len(distances) % SLICE_ROWS == 0:
+                await asyncio.sleep(0)
+        return nearest_first(rows, distances, _node_of, near)
 
 
 def _node_of(row: ServiceRow) -> str:

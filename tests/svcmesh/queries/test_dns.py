@@ -22,6 +22,7 @@ from svcmesh.catalog.view import CatalogView
 from svcmesh.coordinates import NodeCoordinates
 from svcmesh.datacenters import NoPathError, UnreachableError
 from svcmesh.directory import SELECTIONS_MAX, SLICE_ROWS, CatalogDirectory
+from svcmesh.queries.dns import INSTANCES_MAX, SLICE_NODES
 from svcmesh.queries.execution import QueryEngine, QueryNotFoundError
 from svcmesh.queries.failover import Outcome
 from tests.svcmesh.queries.records import query_record
@@ -206,6 +207,30 @@ def test_places_that_nobody_knows_are_in_random_order_behind_the_node_itself() -
         world.add(number)
     orders = {tuple(world.ports()) for _ in range(60)}
     assert orders == {(1, 2, 3), (1, 3, 2)}
+
+
+def test_of_very_many_instances_the_nearest_are_found_query_by_query() -> None:
+    world = World()
+    world.query(near="node700")
+    for number in range(1, 1001):
+        world.add(number, at=number / 1000)
+    for _ in range(1000 // SLICE_ROWS + 1000 // SLICE_NODES + 2):
+        ports = world.ports()
+    assert ports[0] == 700
+    assert sorted(ports[1:5]) == [698, 699, 701, 702]
+    assert len(ports) == INSTANCES_MAX
+    world.set_status(699, "critical")
+    assert sorted(world.ports()[1:4]) == [698, 701, 702]
+
+
+def test_very_many_instances_near_to_nobody_knows_where_are_all_answered_first_in_turn() -> None:
+    world = World()
+    world.query(near="nowhere")
+    for number in range(1, INSTANCES_MAX + 100):
+        world.add(number)
+    for _ in range(INSTANCES_MAX // SLICE_ROWS + 2):
+        world.ports()
+    assert len({world.ports()[0] for _ in range(200)}) > 100
 
 
 def test_with_nobody_here_others_are_asked() -> None:
