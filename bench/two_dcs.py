@@ -1,7 +1,7 @@
 """Two data centers of three servers and two clients each, in network namespaces, on a slow link.
 
 A data center is a namespace; its agents have addresses of their own there. The link between the two
-delays what goes over it by half a round trip each way, and can be cut: everything is lost then.
+(`slow_link.py`) delays what goes over it by half a round trip each way, and can be cut.
 With TLS, one authority has signed a certificate for the servers and one for the clients of each.
 """
 
@@ -12,6 +12,7 @@ import shlex
 import socket
 import struct
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,12 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tun_link import slow_link
-
 SERVERS, CLIENTS = 3, 2
 NAMES = ("dc1", "dc2")
 NETWORK = "10.80"
-LINK = "slow"
 
 
 def run(command: str, **options: Any) -> None:  # noqa: ANN401 -- subprocess's
@@ -121,6 +119,8 @@ class TwoDataCenters:
     ) -> None:
         self.rtt_s = rtt_ms / 1000
         self._program, self._folder, self._tls = shlex.split(program), folder, tls
+        self._wire = f"{prefix}-wire"
+        self._link: subprocess.Popen[bytes] | None = None
         self.dcs = [DataCenter(name, f"{prefix}-{name}") for name in NAMES]
         for number, dc in enumerate(self.dcs, 1):
             self._make_agents(number, dc)
@@ -158,6 +158,7 @@ class TwoDataCenters:
         """
         if self._tls:
             self._make_certificates()
+        self.mend()
         for agent in self.agents:
             agent.start()
         until(self._is_together, 120.0, "the data centers are joined and have leaders")
@@ -178,6 +179,7 @@ class TwoDataCenters:
             yield from dc.servers
 
     def stop(self) -> None:
+        self.cut()
         for agent in self.agents:
             agent.kill()
 
@@ -201,33 +203,36 @@ class TwoDataCenters:
 
     @contextlib.contextmanager
     def networks(self) -> Iterator[None]:
-        """The namespaces and the link between them; needs root."""
-        first, second = (dc.namespace for dc in self.dcs)
+        """The namespaces, joined by a wire that passes nothing yet; needs root."""
         try:
+            run(f"ip netns add {self._wire}")
             for number, dc in enumerate(self.dcs, 1):
                 run(f"ip netns add {dc.namespace}")
                 run(f"ip -n {dc.namespace} link set lo up")
+                pair = f"eth0 netns {dc.namespace} type veth peer {dc.name} netns {self._wire}"
+                run(f"ip link add {pair}")
                 for place in range(1, SERVERS + CLIENTS + 1):
-                    run(f"ip -n {dc.namespace} address add {NETWORK}.{number}.{place}/32 dev lo")
-            with slow_link((first, second), LINK, self.rtt_s / 2, self._folder):
-                for number, dc in enumerate(self.dcs, 1):
-                    run(f"ip -n {dc.namespace} link set {LINK} up")
-                    run(
-                        f"ip -n {dc.namespace} route add {NETWORK}.{3 - number}.0/24 "
-                        f"dev {LINK} src {NETWORK}.{number}.1"
-                    )
-                yield
+                    address = f"{NETWORK}.{number}.{place}/16"
+                    run(f"ip -n {dc.namespace} address add {address} dev eth0")
+                run(f"ip -n {dc.namespace} link set eth0 up")
+                run(f"ip -n {self._wire} link set {dc.name} up promisc on")
+            yield
         finally:
-            for dc in self.dcs:
-                subprocess.run(["ip", "netns", "delete", dc.namespace], check=False)
+            for name in (self._wire, *(dc.namespace for dc in self.dcs)):
+                subprocess.run(["ip", "netns", "delete", name], check=False)
 
     def cut(self) -> None:
         """Lose everything that goes over the link, from now on."""
-        (self._folder / "cut").touch()
+        if self._link is not None:
+            self._link.kill()
+            self._link.wait()
 
     def mend(self) -> None:
-        """Let it pass again."""
-        (self._folder / "cut").unlink()
+        """Let it pass again, or for the first time."""
+        script = Path(__file__).with_name("slow_link.py")
+        delay_ms = self.rtt_s * 1000 / 2
+        command = f"ip netns exec {self._wire} {sys.executable} {script} --delay {delay_ms}"
+        self._link = subprocess.Popen([*shlex.split(command), *NAMES])
 
 
 def until(holds: Callable[[], bool], limit_s: float, what: str, every_s: float = 0.2) -> float:

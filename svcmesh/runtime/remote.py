@@ -52,16 +52,18 @@ SLOW_S: Final = 1.0
 SLOW_FORWARD_S: Final = 1.5
 """... and one of our own, which may have to do just that."""
 DOWN_S: Final = 10.0
-"""Who did not answer is asked last for so long ..."""
-FAIL_FAST_S: Final = 1.0
-"""... and not at all for so long, if that is true of everybody."""
+"""Who did not answer is asked last for so long."""
 PASSED_ON: Final = 0.95
 """Of the time that is left: the answer has to come back in it."""
 SETTLE_S_MIN: Final = 1.0
 """For finding out what became of a write, also when its time is over."""
 
 PING_S: Final = 2.0
+PING_DOWN_S: Final = 0.5
+"""The same while somebody does not answer."""
 PING_TIMEOUT_S: Final = 3.0
+FAIL_FAST_S: Final = 5.0
+"""If nobody has answered within this time, nobody is asked: pings notice who is back."""
 WARM_SERVERS: Final = 2
 """Of each other data center: connected to before they are needed."""
 WATCHED_MAX: Final = 128
@@ -189,7 +191,7 @@ class RemoteCalls:
             self._used_at = {to: at for to, at in self._used_at.items() if now - at < IN_USE_S}
             self._down_at = {to: at for to, at in self._down_at.items() if now - at < DOWN_S}
             await asyncio.gather(*(self._ping(to) for to in self._watched()))
-            await asyncio.sleep(PING_S)
+            await asyncio.sleep(PING_DOWN_S if self._down_at else PING_S)
 
     async def close(self) -> None:
         """Give up what is being done for other data centers."""
@@ -293,8 +295,11 @@ class RemoteCalls:
             case RpcRefusedError():
                 self._note_down(to)
                 return UnreachableError(), False
-            case RpcClosedError() | RpcTimeoutError():
+            case RpcClosedError():
                 self._note_down(to)
+                return UnreachableError(), True
+            case RpcTimeoutError():
+                # It may be busy with just this: whether it is there is found out by pings.
                 return UnreachableError(), True
             case RpcError():
                 raise _from_rpc(error)
@@ -316,7 +321,8 @@ class RemoteCalls:
             except RpcRefusedError:
                 self._note_down(to)
             except (RpcClosedError, RpcTimeoutError) as error:
-                self._note_down(to)
+                if isinstance(error, RpcClosedError):
+                    self._note_down(to)
                 return await self._settle(request, hop, to, error, ends_at)
             except RpcError as error:
                 failure = _from_rpc(error)
