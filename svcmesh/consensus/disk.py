@@ -24,7 +24,6 @@ from zlib import crc32
 
 import msgpack
 
-from svcmesh.consensus.raft.effects import Save
 from svcmesh.consensus.raft.types import (
     Entry,
     EntryKind,
@@ -122,14 +121,14 @@ class RaftDisk:
 
     # -- the log --------------------------------------------------------------------------------
 
-    def append(self, saves: Sequence[Save]) -> None:
-        """Write saves with one fsync.
+    def append(self, frames: Sequence[bytes]) -> None:
+        """Write saves, as `frame_of` gives them, with one fsync.
 
         Raises:
             StorageError: The disk refused. What it holds is unknown: this server must stop.
         """
         assert self._fd is not None
-        data = b"".join(_frame(save.hard_state, save.entries) for save in saves)
+        data = b"".join(frames)
         try:
             _write_all(self._fd, data)
             os.fdatasync(self._fd)
@@ -153,7 +152,7 @@ class RaftDisk:
         beside = self._log.with_name("log.tmp")
         # In frames of a bounded number of entries: to pack them holds up every other thread.
         starts = range(0, len(entries), ENTRIES_PER_FRAME) or range(1)
-        frames = (_frame(hard_state, entries[at : at + ENTRIES_PER_FRAME]) for at in starts)
+        frames = (frame_of(hard_state, entries[at : at + ENTRIES_PER_FRAME]) for at in starts)
         size_bytes = _write_file(beside, chain([LOG_HEADER], frames))
         beside.replace(self._log)
         fsync_folder(self._folder)
@@ -256,9 +255,9 @@ class MemoryDisk:
         """Forget."""
         self._content = None
 
-    def append(self, saves: Sequence[Save]) -> None:
+    def append(self, frames: Sequence[bytes]) -> None:
         """Count."""
-        self.log_bytes += sum(len(entry.data) for save in saves for entry in save.entries)
+        self.log_bytes += sum(map(len, frames))
 
     def rewrite(self, hard_state: HardState, entries: Sequence[Entry]) -> None:
         """Count anew."""
@@ -283,7 +282,8 @@ class MemoryDisk:
         return StorageError(str(error))
 
 
-def _frame(hard_state: HardState, entries: Sequence[Entry]) -> bytes:
+def frame_of(hard_state: HardState, entries: Sequence[Entry]) -> bytes:
+    """A save as it stands in the log."""
     payload = msgpack.packb([hard_state.term, hard_state.voted_for, entries])
     start = struct.pack(">II", len(payload), crc32(payload))
     return bytes(start + struct.pack(">I", crc32(start)) + payload)

@@ -7,12 +7,10 @@ together. It takes no protocol decision. Who is reached where is the transport's
 import asyncio
 import logging
 import tempfile
-import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
-from queue import SimpleQueue
 from random import Random
 from typing import Any, BinaryIO, Final, Protocol, TypeVar
 
@@ -49,6 +47,7 @@ from svcmesh.consensus.raft import (
 from svcmesh.consensus.sealing import SealedSnapshot, sealed
 from svcmesh.consensus.service import NoLeaderError, OutcomeUnknownError
 from svcmesh.errors import DecodeError, StorageError, SvcmeshError
+from svcmesh.runtime.raftwriter import RaftWriter
 from svcmesh.runtime.reading import ReadRounds
 
 logger = logging.getLogger("raft")
@@ -150,12 +149,6 @@ class _Incoming:
     size_bytes: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Rewrite:
-    hard_state: HardState
-    entries: tuple[Entry, ...]
-
-
 class Consensus:
     """One server's Raft, running.
 
@@ -209,7 +202,9 @@ class Consensus:
         """The last entry in the state machine."""
         self._snapshot_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._writer = _Writer(disk, self._loop, self._handle_saved, self._handle_disk_failure)
+        self._writer = RaftWriter(
+            disk, on_saved=self._handle_saved, on_failure=self._handle_disk_failure
+        )
         self._proposals: list[tuple[bytes, asyncio.Future[object]]] = []
         self._outcomes: dict[LogIndex, _Outcome] = {}
         self._expiry: asyncio.TimerHandle | None = None
@@ -464,10 +459,13 @@ class Consensus:
             )
 
     def _act(self, effects: Iterable[Effect]) -> None:
+        saves: list[Save] = []
         for effect in effects:
             match effect:
                 case Save():
-                    self._writer.save(effect)
+                    # After what is sent: the other servers' disks work meanwhile, and our writer
+                    # does not take the interpreter's lock from under us.
+                    saves.append(effect)
                 case Send():
                     self._transport.send(effect.to, effect.message)
                 case Committed():
@@ -483,10 +481,17 @@ class Consensus:
                 case SendSnapshot():
                     self._spawn(self._send_snapshot(effect))
                 case SnapshotInstalled():
+                    self._save_all(saves)
                     self._install(effect)
                 case MembersChanged():
                     logger.info("members: voters=%s", ",".join(effect.members.voters))
+        self._save_all(saves)
         self._arm()
+
+    def _save_all(self, saves: list[Save]) -> None:
+        for save in saves:
+            self._writer.save(save)
+        saves.clear()
 
     def _handle_role(self, change: RoleChanged) -> None:
         if change.role in (Role.LEADER, Role.FOLLOWER):
@@ -527,9 +532,14 @@ class Consensus:
     # -- applying -------------------------------------------------------------------------------
 
     def _apply_some(self) -> None:
-        """Apply what is committed, in slices."""
-        if not self._is_applying:
+        """Apply what is committed, in slices; as a follower, after what the leader waits for."""
+        if self._is_applying:
+            return
+        if self.is_leader:
             self._apply_slice()
+        else:
+            self._is_applying = True
+            self._loop.call_soon(self._apply_slice)
 
     def _apply_slice(self) -> None:
         self._is_applying = False
@@ -615,7 +625,7 @@ class Consensus:
     def _rewrite_log(self) -> None:
         log = self.raft.log
         entries = tuple(log.between(LogIndex(log.first_index - 1), log.last_index))
-        self._writer.rewrite(_Rewrite(self.raft.hard_state, entries))
+        self._writer.rewrite(self.raft.hard_state, entries)
 
     def _install(self, installed: SnapshotInstalled) -> None:
         assert self._received is not None
@@ -711,105 +721,6 @@ class Consensus:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-class _Writer:
-    """The thread that owns the disk: jobs in order, saves that wait for each other in one fsync."""
-
-    def __init__(
-        self,
-        disk: RaftDisk | MemoryDisk,
-        loop: asyncio.AbstractEventLoop,
-        on_saved: Callable[[SaveToken], None],
-        on_failure: Callable[[StorageError], None],
-    ) -> None:
-        self._disk, self._loop = disk, loop
-        self._on_saved, self._on_failure = on_saved, on_failure
-        self._jobs: SimpleQueue[Save | _Rewrite | Callable[[], None] | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="raft-writer", daemon=True)
-        self._thread.start()
-
-    def save(self, save: Save) -> None:
-        """Write it, then tell `on_saved`."""
-        self._jobs.put(save)
-
-    def rewrite(self, rewrite: _Rewrite) -> None:
-        """Write the log anew, after what was asked for before."""
-        self._jobs.put(rewrite)
-
-    async def run(self, job: Callable[[], None], *, in_order: bool = True) -> None:
-        """Do something to the disk, after what was asked for before or beside it.
-
-        Raises:
-            StorageError: It refused.
-        """
-        if not in_order:
-            await asyncio.to_thread(job)
-            return
-        done: asyncio.Future[None] = self._loop.create_future()
-
-        def run() -> None:
-            try:
-                job()
-            except StorageError as error:
-                self._loop.call_soon_threadsafe(_fail, done, error)
-            else:
-                self._loop.call_soon_threadsafe(_finish, done)
-
-        self._jobs.put(run)
-        await done
-
-    def close(self) -> None:
-        """Finish what was asked for, and end; blocking."""
-        self._jobs.put(None)
-        self._thread.join()
-
-    def _work(self) -> None:
-        saves: list[Save] = []
-        while True:
-            # What has come while the last fsync ran goes into the next one.
-            job = self._jobs.get() if not saves or not self._jobs.empty() else _FLUSH
-            if isinstance(job, Save):
-                saves.append(job)
-                continue
-            try:
-                if saves:
-                    self._disk.append(saves)
-                    self._tell(self._on_saved, saves[-1].token)
-                    saves = []
-                if isinstance(job, _Rewrite):
-                    self._disk.rewrite(job.hard_state, job.entries)
-            except StorageError as error:
-                self._tell(self._on_failure, error)
-                return
-            if job is None:
-                return
-            if callable(job):
-                job()
-
-    def _tell(self, callback: Callable[..., None], value: object) -> None:
-        try:
-            self._loop.call_soon_threadsafe(callback, value)
-        except RuntimeError:
-            # The loop has been closed: nobody is left to tell.
-            logger.debug("the event loop has ended before the disk")
-
-
-def _flush() -> None:
-    """Nothing but the end of a batch."""
-
-
-_FLUSH: Final = _flush
-
-
-def _finish(done: "asyncio.Future[None]") -> None:
-    if not done.done():
-        done.set_result(None)
-
-
-def _fail(done: "asyncio.Future[None]", error: StorageError) -> None:
-    if not done.done():
-        done.set_exception(error)
 
 
 def _counted(parts: Iterable[bytes], sizes: list[int]) -> Iterable[bytes]:

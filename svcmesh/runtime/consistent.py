@@ -82,6 +82,9 @@ class ConsistentStore:
         self.group: ServerGroup | None = None
         self.keeper: SessionKeeper | None = None
         self._consensus: Consensus | None = None
+        self._addresses: dict[ServerId, tuple[str, int]] = {}
+        """Of the servers, as they were at most `LOOK_S` ago."""
+        self._addresses_until = 0.0
         self._last_leader: ServerId | None = None
         """The last that we took for the leader; there may be none now."""
         self._alive: dict[ServerId, tuple[str, int]] = {}
@@ -241,7 +244,12 @@ class ConsistentStore:
         ]
 
     def _address_of(self, server: ServerId) -> tuple[str, int] | None:
-        return next((s.address for s in self.known_servers() if s.id == server), None)
+        now = asyncio.get_running_loop().time()
+        if now >= self._addresses_until or server not in self._addresses:
+            # Raft asks for every message; the table changes seldom.
+            self._addresses = {known.id: known.address for known in self.known_servers()}
+            self._addresses_until = now + LOOK_S
+        return self._addresses.get(server)
 
     def note_members(self) -> None:
         """Members have changed: look soon who of the servers is gone.

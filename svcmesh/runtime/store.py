@@ -6,7 +6,7 @@ server asks any of them. Nothing is tried twice that may have happened once.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -174,6 +174,13 @@ class StoreService:
     ) -> "asyncio.Future[Any]":
         return consensus.propose_soon(encode_command(kind, body, wall_ms=self._now_ms()))
 
+    def _begin_write(self, kind: CommandKind, body: Sequence[object]) -> Awaitable[Answer]:
+        consensus = self.consensus
+        is_plain = kind is not CommandKind.SESSION_CREATE
+        if is_plain and consensus and self.keeper is not None and self.keeper.is_settled:
+            return self._propose_soon(consensus, kind, body)
+        return self._propose_settled(kind, body)
+
     async def _propose_settled(self, kind: CommandKind, body: Sequence[object]) -> Answer:
         await self._settle()
         answer = await self.propose(kind, body)
@@ -188,9 +195,9 @@ class StoreService:
             NoLeaderError, OutcomeUnknownError: As `write`.
         """
         if self._leads:
-            # Tasks begin in order, and in one turn: they go into the log together.
+            # All of them begin in order, and in one turn: they go into the log together.
             outcomes = await asyncio.gather(
-                *(self._propose_settled(*unpack_write_untrusted(packed)) for packed in writes),
+                *[self._begin_write(*unpack_write_untrusted(packed)) for packed in writes],
                 return_exceptions=True,
             )
             return [verdict_of(outcome) for outcome in outcomes]

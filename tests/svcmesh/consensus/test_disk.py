@@ -10,6 +10,7 @@ from svcmesh.consensus.disk import (
     CorruptLogError,
     LoadedState,
     RaftDisk,
+    frame_of,
 )
 from svcmesh.consensus.raft import (
     Entry,
@@ -17,8 +18,6 @@ from svcmesh.consensus.raft import (
     HardState,
     LogIndex,
     Membership,
-    Save,
-    SaveToken,
     ServerId,
     SnapshotMeta,
     Term,
@@ -33,8 +32,8 @@ def entry(index: int, term: int = 1, data: bytes = b"x") -> Entry:
     return Entry(LogIndex(index), Term(term), EntryKind.COMMAND, data)
 
 
-def save(term: int, *entries: Entry) -> Save:
-    return Save(SaveToken(1), HardState(Term(term), ONE), entries)
+def save(term: int, *entries: Entry) -> bytes:
+    return frame_of(HardState(Term(term), ONE), entries)
 
 
 SAVES = [save(1, entry(1), entry(2)), save(2), save(3, entry(2, 3, b"yy"), entry(3, 3))]
