@@ -1,4 +1,4 @@
-# Set-up, the demonstration cluster, and the checks. `make cluster` and `make test` need nothing
+# Set-up, the demonstration cluster, and the checks. `make cluster`, `make datacenters` and `make test` need nothing
 # but Debian with Python 3.11; as a user other than root they call sudo for system packages.
 
 PYTHON ?= python3
@@ -7,10 +7,13 @@ BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 INSTALLED := $(VENV)/installed
 
-.PHONY: cluster test quick simulations nightly lint types docs
+.PHONY: cluster datacenters test quick simulations nightly lint types docs
 
 cluster: $(INSTALLED) system-packages  ## Start three agents on 127.0.0.2-4 and show what to dig.
-	$(BIN)/python examples/local-cluster/cluster.py
+	$(BIN)/python examples/start.py local-cluster
+
+datacenters: $(INSTALLED) system-packages  ## Start two data centers of three servers each, and show what to dig.
+	$(BIN)/python examples/start.py multi-dc
 
 test: $(INSTALLED) system-packages lint types  ## Every check, real counterparts included.
 	$(BIN)/pytest -n 2 -m "not interop and not slow"
