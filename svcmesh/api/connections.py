@@ -17,6 +17,7 @@ from svcmesh.api.answers import ApiError, error_response
 from svcmesh.api.framing import Frame, frame_untrusted
 from svcmesh.api.hot import HotAnswers
 from svcmesh.api.lane import KeyLane
+from svcmesh.api.responses import AnsweredAlready
 
 logger = logging.getLogger("http")
 
@@ -178,6 +179,24 @@ class Connection(web.RequestHandler):
             transport.resume_reading()
             self.data_received(held)
 
+    def answer(self, response: bytes) -> bool:
+        """Answer the request that aiohttp has; the handler then gives `AnsweredAlready`.
+
+        False, and nothing is written, unless it is the only one and the client reads.
+        """
+        transport = self.transport
+        if (
+            self.frame is None
+            or transport is None
+            or transport.is_closing()
+            or transport.get_write_buffer_size()
+        ):
+            return False
+        transport.write(response)
+        self.frame, self._is_between = None, True
+        self._visit_at = self._loop.time() + self.keepalive_timeout / 2
+        return True
+
     def _take_ordinary_way(self, data: bytes) -> None:
         frame = self.frame
         # Bytes that are not one whole request end that for good: where a request begins is
@@ -202,6 +221,9 @@ class Connection(web.RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Write an answer; after the last one, hot requests may come."""
         finished = await super().finish_response(request, resp, start_time)
+        if isinstance(resp, AnsweredAlready):
+            # What is known of the connection is of a later request, perhaps.
+            return finished
         self.frame = None
         self._is_between = self._is_framed and bool(resp.keep_alive)
         self._visit_at = self._loop.time() + self.keepalive_timeout / 2

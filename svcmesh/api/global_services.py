@@ -14,7 +14,7 @@ from svcmesh.summaries import GlobalService
 def add_routes(router: Router, reads: ReadService) -> None:
     """Add this area's route."""
 
-    async def services(call: Call) -> web.Response:
+    async def services(call: Call) -> web.StreamResponse:
         if "global" in call.params:
             return await global_services(call)
         return await reads.answer(call, catalog.services)

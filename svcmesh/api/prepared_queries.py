@@ -36,10 +36,10 @@ T = TypeVar("T")
 def add_routes(router: Router, reads: ReadService) -> None:
     """Add this area's routes."""
 
-    async def list_(call: Call) -> web.Response:
+    async def list_(call: Call) -> web.StreamResponse:
         return await reads.answer(call, all_)
 
-    async def get(call: Call) -> web.Response:
+    async def get(call: Call) -> web.StreamResponse:
         if _is_about(call, _EXECUTE):
             return await execute(call)
         if _is_about(call, _EXPLAIN):

@@ -6,7 +6,7 @@ only in what they waited for get the same one. A long answer is built once for a
 """
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +17,9 @@ from aiohttp import web
 
 from svcmesh.api.answers import JSON_HEADERS, ApiError
 from svcmesh.api.lists import Fragments, Rows
+from svcmesh.api.parking import Line, Outcome, Parking, Question, Ready
 from svcmesh.api.query import ReadOptions, read_options
-from svcmesh.api.responses import dress, takes_gzip
+from svcmesh.api.responses import AnsweredAlready, dress, takes_gzip
 from svcmesh.api.routing import Call, Request
 from svcmesh.catalog.topics import Topic
 from svcmesh.catalog.view import CatalogView
@@ -27,16 +28,13 @@ CACHE_BYTES_MAX: Final = 8 * 1024 * 1024
 CACHE_BODY_BYTES_MAX: Final = 512 * 1024
 CACHE_ENTRY_OVERHEAD_BYTES: Final = 2048
 
-WAKE_BATCH: Final = 50
-"""Queries that are woken in one turn of the event loop: a few milliseconds' work."""
+DIRECT_BYTES_MAX: Final = 64 * 1024
+"""A longer answer is written by each waiting query itself, which waits for a slow reader."""
 
 ALONE_ROWS_MAX: Final = 50
 """A longer list is built once for all who ask for it meanwhile."""
 
 NOT_READY: Final = "The catalog is not in sync yet"
-
-_Key = tuple[str, bool]
-"""What a client asked for, but for what it waits; and whether it takes gzip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +54,36 @@ Endpoint = Callable[[Call], Read]
 class ReadService:
     """Answers reads; owns the waiting queries and the kept answers of one HTTP server."""
 
-    def __init__(self, rng: Random) -> None:
-        self._rng = rng
-        self._waiting: set[asyncio.Future[bool]] = set()
-        self._woken: deque[asyncio.Future[bool]] = deque()
-        """What waits to be woken, in this turn of the event loop or a later one."""
-        self._is_closed = False
+    def __init__(
+        self,
+        rng: Random,
+        *,
+        line_of: Callable[[Request], Line | None],
+        render: Callable[["KeptAnswer"], bytes],
+    ) -> None:
+        """Start with nothing kept.
+
+        Args:
+            rng: Spreads the ends of waiting times.
+            line_of: The connection of a request, if its answer may be written there directly.
+            render: A whole response.
+        """
+        self._rng, self._line_of, self._render = rng, line_of, render
+        self._parking = Parking(self._ready)
         self._kept = AnswerCache()
         self._fragments = Fragments()
-        self._being_built: dict[_Key, tuple[int, asyncio.Task[KeptAnswer]]] = {}
+        self._being_built: dict[Question, tuple[int, asyncio.Task[KeptAnswer]]] = {}
         """Long answers, and the index of their topics when that began: the newest of each."""
 
     def close(self) -> None:
         """Answer all waiting queries now."""
-        self._is_closed = True
-        for waiting in self._waiting:
-            _end(waiting, has_changed=True)
+        self._parking.close()
 
     def kept(self, view: CatalogView, request: Request) -> "KeptAnswer | None":
         """The answer to the same request, if it still holds and the request does not block."""
         return self._kept.get(view, (request.raw_path, takes_gzip(request)))
 
-    async def answer(self, call: Call, endpoint: Endpoint) -> web.Response:
+    async def answer(self, call: Call, endpoint: Endpoint) -> web.StreamResponse:
         """Wait if the query asks for it, then build the answer.
 
         Raises:
@@ -86,21 +92,21 @@ class ReadService:
         options = read_options(call)
         read = endpoint(call)
         view = call.facade.view
-        if options.index:
-            await self._wait(view, read.topics, options)
+        if options.index and await self._wait(call, read.topics, options):
+            return AnsweredAlready()
         # Taken before building: a change in between makes the answer newer than it says.
         index = view.topic_index(read.topics)
         if not read.is_kept or not call.facade.is_ready:
             answer = await self._dress(call, options, read, index, read.build())
             return answer.response()
-        key = _key(call.request)
+        key = _question(call.request)
         kept = self._kept.get(view, key)
         if kept is None:
             kept = await self._build_once(key, call, options, read, index)
         return kept.response()
 
     async def _build_once(
-        self, key: _Key, call: Call, options: ReadOptions, read: Read, index: int
+        self, key: Question, call: Call, options: ReadOptions, read: Read, index: int
     ) -> "KeptAnswer":
         value = read.build()
         if not isinstance(value, Rows) or len(value.rows) <= ALONE_ROWS_MAX:
@@ -115,7 +121,7 @@ class ReadService:
         # The others still want it when this client hangs up.
         return await asyncio.shield(building)
 
-    def _end_building(self, key: _Key, building: "asyncio.Task[KeptAnswer]") -> None:
+    def _end_building(self, key: Question, building: "asyncio.Task[KeptAnswer]") -> None:
         is_done = not building.cancelled() and building.exception() is None
         _, newest = self._being_built.get(key, (0, None))
         if newest is not building:
@@ -141,16 +147,31 @@ class ReadService:
         body, headers = await dress(call, value, headers, self._fragments)
         return KeptAnswer(read.topics, index, body, headers, call.route.metric)
 
-    async def _wait(
-        self, view: CatalogView, topics: tuple[Topic, ...], options: ReadOptions
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        spread_s = options.wait_s / 16
-        deadline_at = loop.time() + options.wait_s + self._rng.uniform(0, spread_s)
+    async def _wait(self, call: Call, topics: tuple[Topic, ...], options: ReadOptions) -> bool:
+        """Wait for a change, or for the time to be over; whether the client has been answered."""
+        view, question = call.facade.view, _question(call.request)
+        line = self._line_of(call.request)
+        deadline_at = self._deadline_at(options)
         # An index above ours is of another run or another agent: it says nothing.
-        while view.topic_index(topics) <= options.index <= view.index and not self._is_closed:
-            if not await self.next_change(view, topics, deadline_at):
-                return
+        while (
+            view.topic_index(topics) <= options.index <= view.index and not self._parking.is_closed
+        ):
+            outcome = await self._parking.wait(
+                view, topics, question, index=options.index, line=line, deadline_at=deadline_at
+            )
+            if outcome is not Outcome.CHANGED:
+                return outcome is Outcome.ANSWERED
+        return False
+
+    def _deadline_at(self, options: ReadOptions) -> float:
+        spread_s = self._rng.uniform(0, options.wait_s / 16)
+        return asyncio.get_running_loop().time() + options.wait_s + spread_s
+
+    def _ready(self, view: CatalogView, question: Question) -> Ready | None:
+        kept = self._kept.get(view, question)
+        if kept is None or len(kept.body) > DIRECT_BYTES_MAX:
+            return None
+        return Ready(kept.index, self._render(kept))
 
     async def next_change(
         self, view: CatalogView, topics: tuple[Topic, ...], deadline_at: float
@@ -160,7 +181,7 @@ class ReadService:
         def watch(on_change: Callable[[], None]) -> Callable[[], object]:
             return partial(view.cancel_watch, view.watch(topics, on_change))
 
-        return await self.next_call(watch, deadline_at)
+        return await self._parking.next_call(watch, deadline_at)
 
     async def next_call(
         self, watch: Callable[[Callable[[], None]], Callable[[], object]], deadline_at: float
@@ -169,34 +190,7 @@ class ReadService:
 
         What `watch` returns is called at the end, to cancel it.
         """
-        loop = asyncio.get_running_loop()
-        waiting: asyncio.Future[bool] = loop.create_future()
-        cancel = watch(partial(self._wake, waiting))
-        timer = loop.call_at(deadline_at, partial(_end, waiting, has_changed=False))
-        self._waiting.add(waiting)
-        try:
-            has_changed = await waiting
-        finally:
-            timer.cancel()
-            self._waiting.discard(waiting)
-            cancel()
-        return has_changed and not self._is_closed
-
-    def _wake(self, waiting: "asyncio.Future[bool]") -> None:
-        """Let a query go on; many at once in batches, with turns for the event loop between.
-
-        What they do when they are woken is all done in one turn: thousands of them would keep
-        gossip waiting for a good part of a second.
-        """
-        if not self._woken:
-            asyncio.get_running_loop().call_soon(self._wake_some)
-        self._woken.append(waiting)
-
-    def _wake_some(self) -> None:
-        for _ in range(min(WAKE_BATCH, len(self._woken))):
-            _end(self._woken.popleft(), has_changed=True)
-        if self._woken:
-            asyncio.get_running_loop().call_soon(self._wake_some)
+        return await self._parking.next_call(watch, deadline_at)
 
 
 def known(call: Call, rows: Sequence[Any]) -> Sequence[Any]:
@@ -235,10 +229,10 @@ class AnswerCache:
     """Answers by request, at most `CACHE_BYTES_MAX` of them; the least recently used go first."""
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[_Key, KeptAnswer] = OrderedDict()
+        self._answers: OrderedDict[Question, KeptAnswer] = OrderedDict()
         self._size_bytes = 0
 
-    def get(self, view: CatalogView, key: _Key) -> KeptAnswer | None:
+    def get(self, view: CatalogView, key: Question) -> KeptAnswer | None:
         """The answer, if what it was made from has not changed."""
         kept = self._answers.get(key)
         if kept is None:
@@ -250,7 +244,7 @@ class AnswerCache:
         self._answers.move_to_end(key)
         return kept
 
-    def put(self, key: _Key, answer: KeptAnswer) -> None:
+    def put(self, key: Question, answer: KeptAnswer) -> None:
         """Keep an answer, unless it is too large."""
         if len(answer.body) > CACHE_BODY_BYTES_MAX:
             return
@@ -260,18 +254,13 @@ class AnswerCache:
         while self._size_bytes > CACHE_BYTES_MAX:
             self._drop(next(iter(self._answers)))
 
-    def _drop(self, key: _Key) -> None:
+    def _drop(self, key: Question) -> None:
         kept = self._answers.pop(key, None)
         if kept is not None:
             self._size_bytes -= kept.size_bytes
 
 
-def _key(request: Request) -> _Key:
+def _question(request: Request) -> Question:
     path, mark, query = request.raw_path.partition("?")
     asked = [part for part in query.split("&") if not part.startswith(("index=", "wait="))]
     return path + mark + "&".join(asked) if asked else path, takes_gzip(request)
-
-
-def _end(waiting: "asyncio.Future[bool]", *, has_changed: bool) -> None:
-    if not waiting.done():
-        waiting.set_result(has_changed)

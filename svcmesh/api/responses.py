@@ -50,6 +50,21 @@ async def in_pieces(request: web.BaseRequest, response: web.StreamResponse) -> w
     return stream
 
 
+class AnsweredAlready(web.StreamResponse):
+    """Stands for an answer that has been written to the connection, which stays open."""
+
+    @property
+    def keep_alive(self) -> bool:
+        """The connection is kept."""
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """There is nothing left to write."""
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """There is nothing left to write."""
+
+
 def empty_response() -> web.Response:
     """Status 200 and nothing else."""
     return web.Response(headers=BASE_HEADERS)

@@ -51,7 +51,7 @@ from svcmesh.api.answers import TEXT_HEADERS, ApiError, error_response
 from svcmesh.api.bodies import BODY_BYTES_MAX
 from svcmesh.api.connections import Connection, ConnectionBounds
 from svcmesh.api.facade import AgentFacade
-from svcmesh.api.framing import Responses
+from svcmesh.api.framing import Responses, head_of
 from svcmesh.api.hot import HotAnswers
 from svcmesh.api.lane import KeyLane
 from svcmesh.api.listeners import (
@@ -62,7 +62,7 @@ from svcmesh.api.listeners import (
 )
 from svcmesh.api.reads import Endpoint, KeptAnswer, ReadService
 from svcmesh.api.responses import in_pieces, takes_gzip
-from svcmesh.api.routing import Call, Router, split_target
+from svcmesh.api.routing import Call, Request, Router, split_target
 from svcmesh.consensus.service import NoLeaderError
 from svcmesh.errors import ConfigError
 from svcmesh.rpc import RpcError
@@ -98,7 +98,7 @@ class HttpServer:
     ) -> None:
         """`tls` is for addresses that have it."""
         self._facade = facade
-        self._reads = ReadService(Random())
+        self._reads = ReadService(Random(), line_of=_line_of, render=self._whole)
         self._forwarder = elsewhere.Forwarder()
         self._run = secrets.token_hex(6)
         """Whose the indexes are that other data centers get from us."""
@@ -107,9 +107,9 @@ class HttpServer:
         self._listeners: list[asyncio.Server] = []
         self._bounds = bounds or ConnectionBounds()
         self._rules = AccessRules(facade.config.http_config)
-        responses = Responses(time.time)
-        self._hot = HotAnswers(facade.view, responses)
-        self._lane = KeyLane(facade, self._rules, responses)
+        self._responses = Responses(time.time)
+        self._hot = HotAnswers(facade.view, self._responses)
+        self._lane = KeyLane(facade, self._rules, self._responses)
         self._tls = tls
         self._unix_paths: list[Path] = []
 
@@ -313,11 +313,17 @@ class HttpServer:
                 body=kept.body,
             )
 
+    def _whole(self, kept: KeptAnswer) -> bytes:
+        """A kept answer as it goes out."""
+        self._responses.turn_clock()
+        headers = {**kept.headers, **self._rules.headers}
+        return self._responses.dated(head_of(200, headers, len(kept.body)), kept.body)
+
     def _routes(self) -> Router:
         router = Router()
 
         def read(path: str, endpoint: Endpoint) -> None:
-            async def handler(call: Call) -> web.Response:
+            async def handler(call: Call) -> web.StreamResponse:
                 return await self._reads.answer(call, endpoint)
 
             router.add("GET", path, handler)
@@ -346,6 +352,11 @@ class HttpServer:
             area.add_routes(router)
         unbuilt.add_routes(router)
         return router
+
+
+def _line_of(request: Request) -> Connection | None:
+    connection = request.protocol if isinstance(request, web.BaseRequest) else None
+    return connection if isinstance(connection, Connection) else None
 
 
 async def _no_page(_: Call) -> web.Response:

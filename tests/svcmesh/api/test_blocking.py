@@ -1,17 +1,13 @@
 """Blocking queries, consistency modes, and answers that are kept."""
 
 import asyncio
-from itertools import pairwise
-from random import Random
 
 import pytest
 
 from svcmesh.api import HttpServer
 from svcmesh.api.listeners import TcpAddress
-from svcmesh.api.reads import WAKE_BATCH, ReadService
 from svcmesh.catalog.changes import ExternalNode, NodeHealthChanged, OwnNode, RecordChanged
 from svcmesh.catalog.records import CheckRecord, Kind, NodeId, NodeRecord, ServiceRecord
-from svcmesh.catalog.topics import service_topic
 from tests.svcmesh.api.fakes import NODE_ID, Answer, Client, FakeAgent, run
 
 OWN = OwnNode(NodeId(NODE_ID))
@@ -245,29 +241,6 @@ def test_an_agent_service_waits_for_another_content_hash() -> None:
         assert (answer.json["Port"], answer.json["ContentHash"] != old_hash) == (2, True)
 
     run(scenario)
-
-
-def test_the_loop_gets_its_turn_while_many_queries_are_woken() -> None:
-    async def main() -> None:
-        agent = with_services()
-        reads = ReadService(Random(1))
-        topics = (service_topic("web"),)
-        deadline_at = asyncio.get_running_loop().time() + 30
-        waiting = [
-            asyncio.create_task(reads.next_change(agent.view, topics, deadline_at))
-            for _ in range(4 * WAKE_BATCH)
-        ]
-        await asyncio.sleep(0)
-        agent.change(OWN, ServiceRecord(id="web", name="web", port=5))
-        woken_by_turn = []
-        while not all(task.done() for task in waiting):
-            await asyncio.sleep(0)
-            woken_by_turn.append(sum(task.done() for task in waiting))
-        steps = [later - now for now, later in pairwise([0, *woken_by_turn])]
-        assert max(steps) == WAKE_BATCH
-        assert all(task.result() for task in waiting)
-
-    asyncio.run(main())
 
 
 def test_queries_that_wait_for_one_change_share_one_answer() -> None:

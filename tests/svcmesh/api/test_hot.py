@@ -170,6 +170,11 @@ class Wire:
         )
         return head, await self.reader.readexactly(length)
 
+    async def second(self) -> "Wire":
+        """Another connection to the same server."""
+        streams = await asyncio.open_connection(*self._place)
+        return Wire(self._agent, self._server, self._place, streams)
+
     async def other_connection_has_been_served(self) -> None:
         """By then the server has read what was written before."""
         await self.writer.drain()
