@@ -122,15 +122,22 @@ class Agent:
 
 @contextlib.contextmanager
 def running(count: int, program: Program) -> Iterator[list[Agent]]:
-    """So many agents, which are killed at the end; they need not have found each other yet."""
-    with tempfile.TemporaryDirectory(prefix="agents-") as name, contextlib.ExitStack() as killed:
-        agents: list[Agent] = []
-        for number in range(count):
-            agents.append(agent := Agent(number, program, Path(name)))
-            killed.callback(agent.kill)
-            if number + 1 == program.servers:
-                until(Agent.answers_http, agents, agent.started_at, 30)
-        yield agents
+    """So many agents, which need not have found each other yet.
+
+    Those in the list at the end are killed: an agent that is started once more takes the place of
+    the old one there.
+    """
+    agents: list[Agent] = []
+    with tempfile.TemporaryDirectory(prefix="agents-") as name:
+        try:
+            for number in range(count):
+                agents.append(Agent(number, program, Path(name)))
+                if number + 1 == program.servers:
+                    until(Agent.answers_http, agents, agents[0].started_at, 30)
+            yield agents
+        finally:
+            for agent in agents:
+                agent.kill()
 
 
 def wait_for_each_other(agents: list[Agent], limit_s: float = 120.0) -> Times:

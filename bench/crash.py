@@ -10,11 +10,9 @@ started again at once, and its service must stay in every answer if it is back w
 import argparse
 import json
 import signal
-import tempfile
 import time
-from pathlib import Path
 
-from cluster import Agent, Times, spread, until
+from agents import Agent, Program, Times, running, spread, until, wait_for_each_other
 
 ALIVE, FAILED = 1, 4
 SETTLING_S = 40.0
@@ -25,21 +23,16 @@ def failed(victim: Agent, others: list[Agent], since: float) -> Times:
     return until(lambda a: a.members().get(victim.name) == FAILED, others, since, 60, 0.05)
 
 
-def restarted(victim: Agent, options: argparse.Namespace, folder: Path) -> Agent:
-    victim.process.kill()
-    victim.process.wait()
-    return Agent(victim.number, options, folder)
-
-
 def quick_restart(
-    victim: Agent, others: list[Agent], options: argparse.Namespace, folder: Path
+    victim: Agent, others: list[Agent], domain: str
 ) -> tuple[Agent, dict[str, object]]:
     """Kill and start again; how long it was away, and who had no answer meanwhile or thereafter."""
-    question = f"kept.service.{options.domain}"
-    victim.http("/v1/agent/service/register", "PUT", {"Name": "kept", "Port": 80})
+    question = f"kept.service.{domain}"
+    victim.register("kept")
     until(lambda a: a.answers(question) == 1, others, time.monotonic(), 30)
     start = time.monotonic()
-    again = restarted(victim, options, folder)
+    victim.kill()
+    again = victim.again()
     back_s, without = None, set[str]()
     while time.monotonic() - start < 8.0:
         if back_s is None and again.answers_http():
@@ -49,56 +42,50 @@ def quick_restart(
     return again, {"back_after_s": back_s, "agents_without_an_answer": len(without)}
 
 
+def measure(agents: list[Agent], options: argparse.Namespace) -> dict[str, object]:
+    """All three, in turn; `agents` has the restarted ones in place of the old afterwards."""
+    wait_for_each_other(agents)
+    time.sleep(SETTLING_S)
+    runs = []
+    for place in range(1, 1 + options.restarts):
+        others = [agent for agent in agents if agent is not agents[place]]
+        agents[place], run = quick_restart(agents[place], others, options.domain)
+        runs.append(run)
+        time.sleep(5)
+    stopped = []
+    for victim in agents[6 : 6 + options.stops]:
+        others = [agent for agent in agents if agent is not victim]
+        start = time.monotonic()
+        victim.process.send_signal(signal.SIGSTOP)
+        stopped.append(failed(victim, others, start))
+        victim.process.send_signal(signal.SIGCONT)
+        until(lambda a, v=victim: a.members().get(v.name) == ALIVE, others, start, 60, 0.2)  # type: ignore[misc]
+        time.sleep(5)
+    killed = []
+    for victim in agents[8 : 8 + options.kills]:
+        others = [a for a in agents if a is not victim and a.process.poll() is None]
+        start = time.monotonic()
+        victim.kill()
+        killed.append(failed(victim, others, start))
+    return {
+        "quick_restarts": runs,
+        "stopped_is_failed": spread(stopped),
+        "killed_is_failed": spread(killed),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--bin", required=True)
+    Program.add_options(parser)
     parser.add_argument("--agents", type=int, default=20)
-    parser.add_argument("--servers", type=int, default=1)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--stops", type=int, default=2)
     parser.add_argument("--restarts", type=int, default=5)
-    parser.add_argument("--domain", default="consul")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="crash-"))
-    agents: list[Agent] = []
-    result: dict[str, object] = {"bin": options.bin, "agents": options.agents}
-    try:
-        agents.append(Agent(0, options, folder))
-        time.sleep(2)
-        agents += [Agent(n, options, folder) for n in range(1, options.agents)]
-        everybody = options.agents
-        until(lambda a: len(a.members()) == everybody, agents, agents[0].started_at, 120, 0.2)
-        time.sleep(SETTLING_S)
-        runs = []
-        for place in range(1, 1 + options.restarts):
-            others = [agent for agent in agents if agent is not agents[place]]
-            agents[place], run = quick_restart(agents[place], others, options, folder)
-            runs.append(run)
-            time.sleep(5)
-        result["quick_restarts"] = runs
-        stopped = []
-        for victim in agents[6 : 6 + options.stops]:
-            others = [agent for agent in agents if agent is not victim]
-            start = time.monotonic()
-            victim.process.send_signal(signal.SIGSTOP)
-            stopped.append(failed(victim, others, start))
-            victim.process.send_signal(signal.SIGCONT)
-            until(lambda a, v=victim: a.members().get(v.name) == ALIVE, others, start, 60, 0.2)  # type: ignore[misc]
-            time.sleep(5)
-        result["stopped_is_failed"] = spread(stopped)
-        killed = []
-        for victim in agents[8 : 8 + options.kills]:
-            others = [a for a in agents if a is not victim and a.process.poll() is None]
-            start = time.monotonic()
-            victim.process.kill()
-            victim.process.wait()
-            killed.append(failed(victim, others, start))
-        result["killed_is_failed"] = spread(killed)
-        print(json.dumps({**result, "logs": str(folder)}, indent=1))
-    finally:
-        for agent in agents:
-            agent.process.kill()
-            agent.process.wait()
+    program = Program(options.bin, options.servers, options.domain)
+    with running(options.agents, program) as agents:
+        found = measure(agents, options)
+    print(json.dumps({"bin": options.bin, "agents": options.agents, **found}, indent=1))
 
 
 if __name__ == "__main__":

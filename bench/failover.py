@@ -7,11 +7,9 @@ list it failed, and until its service is back in DNS on both after the restart.
 import argparse
 import json
 import statistics
-import tempfile
 import time
-from pathlib import Path
 
-from cluster import Agent, until
+from agents import Agent, Program, running, until, wait_for_each_other
 
 
 def last(times: dict[str, float | None]) -> float:
@@ -19,43 +17,36 @@ def last(times: dict[str, float | None]) -> float:
     return max(float("inf") if t is None else t for t in times.values())
 
 
+def measure(agents: list[Agent], options: argparse.Namespace) -> list[dict[str, float]]:
+    rows: list[dict[str, float]] = []
+    wait_for_each_other(agents)
+    time.sleep(8)
+    question = f"web.service.{options.domain}"
+    others = [agents[0], agents[2]]
+    agents[1].register("web")
+    for _ in range(options.runs):
+        until(lambda a: a.answers(question) == 1, others, time.monotonic(), 30)
+        time.sleep(3)
+        agents[1].kill()
+        start = time.monotonic()
+        out = until(lambda a: a.answers(question) == 0, others, start, 60, 0.02)
+        failed = until(lambda a: a.members().get("n1") == 4, others, start, 60, 0.02)
+        agents[1] = agents[1].again()
+        back = until(lambda a: a.answers(question) == 1, others, agents[1].started_at, 60, 0.02)
+        rows.append({"out_of_dns_s": last(out), "failed_s": last(failed), "back_s": last(back)})
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--bin", required=True)
+    Program.add_options(parser)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--servers", type=int, default=1)
-    parser.add_argument("--domain", default="consul")
     options = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="failover-"))
-    agents: list[Agent] = []
-    rows: list[dict[str, float]] = []
-    try:
-        for number in range(3):
-            agents.append(Agent(number, options, folder))
-            time.sleep(1)
-        until(lambda a: list(a.members().values()).count(1) == 3, agents, time.monotonic(), 60)
-        time.sleep(8)
-        question = f"web.service.{options.domain}"
-        others = [agents[0], agents[2]]
-        agents[1].http("/v1/agent/service/register", "PUT", {"Name": "web", "Port": 80})
-        for _ in range(options.runs):
-            until(lambda a: a.answers(question) == 1, others, time.monotonic(), 30)
-            time.sleep(3)
-            agents[1].process.kill()
-            agents[1].process.wait()
-            start = time.monotonic()
-            out = until(lambda a: a.answers(question) == 0, others, start, 60, 0.02)
-            failed = until(lambda a: a.members().get("n1") == 4, others, start, 60, 0.02)
-            agents[1] = Agent(1, options, folder)
-            back = until(lambda a: a.answers(question) == 1, others, agents[1].started_at, 60, 0.02)
-            rows.append({"out_of_dns_s": last(out), "failed_s": last(failed), "back_s": last(back)})
-        medians = {key: round(statistics.median(r[key] for r in rows), 2) for key in rows[0]}
-        shown = [{key: round(value, 2) for key, value in row.items()} for row in rows]
-        print(json.dumps({"bin": options.bin, "median": medians, "runs": shown}, indent=1))
-    finally:
-        for agent in agents:
-            agent.process.kill()
-            agent.process.wait()
+    with running(3, Program(options.bin, options.servers, options.domain)) as agents:
+        rows = measure(agents, options)
+    medians = {key: round(statistics.median(r[key] for r in rows), 2) for key in rows[0]}
+    shown = [{key: round(value, 2) for key, value in row.items()} for row in rows]
+    print(json.dumps({"bin": options.bin, "median": medians, "runs": shown}, indent=1))
 
 
 if __name__ == "__main__":
