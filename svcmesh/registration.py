@@ -57,8 +57,9 @@ class Registration:
     """A node, with at most one service and any number of checks."""
 
     node: str
-    node_record: NodeRecord | None
-    """None: the node is registered already and stays as it is (`SkipNodeUpdate`)."""
+    node_record: NodeRecord
+    keeps_node: bool = False
+    """Whether a node that is registered already stays as it is (`SkipNodeUpdate`)."""
     datacenter: str = ""
     service: ServiceRecord | None = None
     checks: tuple[CheckRecord, ...] = ()
@@ -121,20 +122,14 @@ def plan_registration(registration: Registration, view: CatalogView) -> list[Bod
     refuse_agents(name, view)
     node = view.external_node(name)
     bodies: list[Body] = []
-    if registration.node_record is not None:
-        if registration.node_record.id and view.has_agent(registration.node_record.id):
-            raise RegistrationError(
-                f'failed inserting node: Node ID "{registration.node_record.id}" is reserved '
-                "by an agent"
-            )
+    if _writes_node(registration, view):
+        record = registration.node_record
+        if record.id and view.has_agent(record.id):
+            reserved = f'Node ID "{record.id}" is reserved by an agent'
+            raise RegistrationError(f"failed inserting node: {reserved}")
         # A coordinate comes by another way, and stays.
         kept = None if node is None or node.record is None else node.record.coordinate
-        bodies.append(
-            replace(registration.node_record, datacenter=view.datacenter, coordinate=kept)
-        )
-    elif node is None or node.record is None:
-        # As in Consul: nothing is skipped for a node that is not there, whatever is known of it.
-        bodies.append(NodeRecord(name=name, address="", datacenter=view.datacenter))
+        bodies.append(replace(record, datacenter=view.datacenter, coordinate=kept))
     if registration.service is not None:
         check_service_meta(registration.service, name)
         bodies.append(registration.service)
@@ -143,6 +138,20 @@ def plan_registration(registration: Registration, view: CatalogView) -> list[Bod
         if (problem := replication_problem(body)) is not None:
             raise RegistrationError(f"a record {problem}")
     return bodies
+
+
+def renamed_nodes(registration: Registration, view: CatalogView) -> list[str]:
+    """The names that the node had before, by its id: they go, with all that is on them."""
+    node_id, name = registration.node_record.id, registration.node.lower()
+    if not node_id or not _writes_node(registration, view):
+        return []
+    return [other for other in view.external_nodes_with(node_id) if other != name]
+
+
+def _writes_node(registration: Registration, view: CatalogView) -> bool:
+    """As in Consul: nothing is skipped for a node that is not there, whatever is known of it."""
+    node = view.external_node(registration.node)
+    return not registration.keeps_node or node is None or node.record is None
 
 
 def plan_deregistration(
@@ -189,18 +198,16 @@ def _parse_registration(fields: Fields) -> Registration:
         raise RegistrationError("Must provide node")
     if not address and not keeps_node:
         raise RegistrationError("Must provide address if SkipNodeUpdate is not set")
-    record = None
-    if not keeps_node:
-        record = NodeRecord(
-            name=name,
-            address=address,
-            datacenter=datacenter,
-            tagged_addresses=tagged,
-            meta=meta,
-            id=parse_node_id(node_id),
-            given_empty=given_empty,
-        )
-    return Registration(name, record, datacenter, service, tuple(checks))
+    record = NodeRecord(
+        name=name,
+        address=address,
+        datacenter=datacenter,
+        tagged_addresses=tagged,
+        meta=meta,
+        id=parse_node_id(node_id),
+        given_empty=given_empty,
+    )
+    return Registration(name, record, keeps_node, datacenter, service, tuple(checks))
 
 
 def parse_service(fields: Fields) -> ServiceRecord:

@@ -19,11 +19,13 @@ from svcmesh.api.rows import CATALOG_SERVICE, node_json, node_service_json
 from svcmesh.catalog.topics import NODES, SERVICES, node_topic, service_topic
 from svcmesh.errors import NameReservedError, StorageError
 from svcmesh.registration import (
+    Deregistration,
     RegistrationError,
     parse_deregistration,
     parse_registration,
     plan_deregistration,
     plan_registration,
+    renamed_nodes,
 )
 
 
@@ -133,6 +135,9 @@ async def register(call: Call) -> web.Response:
         registration = parse_registration(body)
         check_wanted_here(call, registration.datacenter)
         bodies = plan_registration(registration, view)
+        for former in renamed_nodes(registration, view):
+            keys = plan_deregistration(Deregistration(former), view)
+            call.facade.deregister_external(former, keys)
         call.facade.register_external(registration.node, bodies)
         await asyncio.shield(call.facade.external_saved())
     except RegistrationError as error:

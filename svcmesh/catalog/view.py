@@ -93,6 +93,14 @@ class CatalogView:
         """What is registered of a node without an agent, shown or not."""
         return self._external.get(name.lower())
 
+    def external_nodes_with(self, node_id: str) -> list[str]:
+        """The names in lower case of external nodes with this id, shown or not."""
+        return [
+            name
+            for name, node in self._external.items()
+            if node.record is not None and node.record.id == node_id
+        ]
+
     def has_agent(self, node_id: str) -> bool:
         """Whether this is the id of an agent's node, shown or not."""
         return node_id in self._own

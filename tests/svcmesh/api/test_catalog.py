@@ -219,6 +219,32 @@ def test_registering_an_external_node_with_service_and_check_shows_all_three() -
     run(scenario)
 
 
+def test_an_external_node_that_comes_under_another_name_was_renamed() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        node_id = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+        body = {"Node": "Old", "Address": "1.1.1.1", "ID": node_id, "Service": {"Service": "s"}}
+        await client.put("/v1/catalog/register", {**body, "Check": {"Name": "c"}})
+        body = {"Node": "new", "Address": "1.1.1.2", "ID": node_id.upper()}
+        assert (await client.put("/v1/catalog/register", body)).json is True
+        names = [node["Node"] for node in (await client.get("/v1/catalog/nodes")).json]
+        assert names == ["n1", "new"]
+        assert (await client.get("/v1/catalog/service/s")).json == []
+        assert agent.view.external_node("old") is None
+
+    run(scenario)
+
+
+def test_a_node_update_is_skipped_only_for_a_node_that_is_there() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        for address in ("1.1.1.1", "2.2.2.2"):
+            body = {"Node": "e", "Address": address, "SkipNodeUpdate": True}
+            assert (await client.put("/v1/catalog/register", body)).json is True
+            node = (await client.get("/v1/catalog/node/e")).json["Node"]
+            assert node["Address"] == "1.1.1.1"
+
+    run(scenario)
+
+
 def test_deregistering_a_service_takes_its_checks_along() -> None:
     async def scenario(client: Client, agent: FakeAgent) -> None:
         check = CheckRecord(id="c", name="c", status="critical", service_id="db")

@@ -1,11 +1,15 @@
 """External records: any agent writes them, one winner per key, and they outlive their writer."""
 
+from dataclasses import replace
+
 import pytest
 
 from svcmesh.catalog.changes import ClockDrift
-from svcmesh.catalog.records import Kind
+from svcmesh.catalog.queries import QueryTable
+from svcmesh.catalog.records import Kind, QueryRecord
 from tests.svcmesh.catalog.convergence_checker import converge
 from tests.svcmesh.catalog.replicas import Agent, Cluster, node_record, scenario, service
+from tests.svcmesh.queries.records import query_record
 
 SEEDS = range(4)
 EXTERNAL = "external:db"
@@ -136,6 +140,47 @@ def test_a_restarted_writer_goes_on_replacing_its_own_records(seed: int) -> None
         cluster.put_external(again, "db", service("sql", 2))
         converge(cluster, limit_s=5.0)
         assert shown_by_all(cluster) == {"sql": 2, "keep": 1}
+
+
+def queries_of(agent: Agent) -> QueryTable:
+    table = QueryTable()
+    for body in agent.replica.external_records().values():
+        if isinstance(body, QueryRecord):
+            table.put(body, index=1)
+    return table
+
+
+def name_holders(cluster: Cluster, name: str) -> set[str]:
+    rows = [queries_of(agent).holder(name) for agent in cluster.running]
+    return {"" if row is None else row.record.id for row in rows}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_query_name_given_away_on_both_sides_of_a_split_is_that_of_who_took_it_first(
+    seed: int,
+) -> None:
+    with scenario(seed):
+        cluster = started(seed, 4)
+        left, right = cluster.agents[:2], cluster.agents[2:]
+        cluster.partition(left, right)
+        made = []
+        for number, agent in ((2, right[0]), (1, left[0])):
+            claim = agent.replica.read_clock(wall_ms=cluster.wall_ms(agent))
+            made.append(query_record("web", number=number, claim=claim))
+            cluster.put_external(agent, "", made[-1])
+            cluster.run(1.0)
+        first, second = made
+        # A later change does not make a name younger.
+        cluster.put_external(right[1], "", replace(first, dns_ttl="5s"))
+        cluster.run(1.0)
+        assert name_holders(cluster, "web") == {first.id, second.id}
+        cluster.heal()
+        converge(cluster, limit_s=10.0)
+        assert name_holders(cluster, "web") == {first.id}
+        assert all(len(queries_of(agent)) == 2 for agent in cluster.running)
+        cluster.delete_external(left[1], "", Kind.QUERY, first.id)
+        converge(cluster, limit_s=5.0)
+        assert name_holders(cluster, "web") == {second.id}
 
 
 def test_writing_an_external_record_again_unchanged_sends_nothing() -> None:
