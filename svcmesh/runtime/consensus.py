@@ -66,7 +66,10 @@ SNAPSHOT_ENTRIES: Final = 16_384
 SNAPSHOT_LOG_BYTES: Final = 4 * 1024 * 1024
 """... if the log has grown to this, and to half the size of the snapshot."""
 TRAILING_ENTRIES: Final = 4096
-"""Entries kept for followers that lag a little."""
+TRAILING_BYTES: Final = 16 * 1024 * 1024
+"""Entries kept for followers that lag a little, and their bytes."""
+LOG_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A log of this size, and half the snapshot's, is too long however few entries it has."""
 
 SNAPSHOT_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024
 SNAPSHOT_CHUNK_TIMEOUT_S: Final = 10.0
@@ -593,8 +596,11 @@ class Consensus:
 
     def _snapshot_if_due(self) -> None:
         applied_since = self.applied - self.raft.log.snapshot.index
-        is_long = self._disk.log_bytes > max(SNAPSHOT_LOG_BYTES, self._snapshot_bytes // 2)
-        if applied_since >= SNAPSHOT_ENTRIES and is_long and not self._is_snapshotting:
+        log_bytes, worth_bytes = self._disk.log_bytes, self._snapshot_bytes // 2
+        is_due = log_bytes > max(LOG_BYTES_MAX, worth_bytes) or (
+            applied_since >= SNAPSHOT_ENTRIES and log_bytes > max(SNAPSHOT_LOG_BYTES, worth_bytes)
+        )
+        if is_due and not self._is_snapshotting:
             self._is_snapshotting = True
             self._spawn(self._snapshot())
 
@@ -609,7 +615,7 @@ class Consensus:
             )
             # A later one may have come from the leader meanwhile.
             if meta.index > self.raft.log.snapshot.index and not self._is_closed:
-                self.raft.compact(meta.index, trailing=TRAILING_ENTRIES)
+                self.raft.compact(meta.index, trailing=self._trailing(meta.index))
                 self._snapshot_bytes = sum(sizes)
                 self._rewrite_log()
                 logger.info(
@@ -621,6 +627,17 @@ class Consensus:
             logger.error("no snapshot: %s", error)
         finally:
             self._is_snapshotting = False
+
+    def _trailing(self, index: LogIndex) -> int:
+        """How many entries up to `index` are kept for followers that lag."""
+        log, size = self.raft.log, 0
+        first = max(log.first_index, LogIndex(index - TRAILING_ENTRIES + 1))
+        entries = log.between(LogIndex(first - 1), index)
+        for count, entry in enumerate(reversed(entries)):
+            size += len(entry.data)
+            if size > TRAILING_BYTES:
+                return count
+        return len(entries)
 
     def _rewrite_log(self) -> None:
         log = self.raft.log

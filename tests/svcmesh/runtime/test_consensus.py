@@ -344,6 +344,27 @@ def test_the_lease_waits_until_what_earlier_terms_acknowledged_is_applied(
     asyncio.run(main())
 
 
+def test_a_few_large_entries_make_a_log_long_and_are_not_kept_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "LOG_BYTES_MAX", 100_000)
+    monkeypatch.setattr(shell, "TRAILING_BYTES", 25_000)
+
+    async def main() -> None:
+        async with group(tmp_path) as servers:
+            first = servers.start(IDS[0])
+            first.found()
+            await servers.leader()
+            for n in range(30):
+                await first.propose(put("k" * 10_000, n))
+            await until(lambda: first.raft.log.snapshot.index > 8)
+            await until(lambda: (tmp_path / IDS[0] / "log").stat().st_size < 150_000)
+            log = first.raft.log
+            assert log.snapshot.index - log.first_index + 1 == 2
+
+    asyncio.run(main())
+
+
 def test_a_disk_that_refuses_ends_the_server_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
