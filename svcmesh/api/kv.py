@@ -11,6 +11,7 @@ from svcmesh.api.query import check_namespace, wait_options
 from svcmesh.api.responses import dress, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.storing import ask, guarded, number
+from svcmesh.api.uuids import session_problem
 from svcmesh.consensus.store import VALUE_BYTES_MAX, CommandKind, KvEntry
 
 RAW_HEADERS = {
@@ -104,7 +105,10 @@ async def put(call: Call) -> web.Response:
     flags = number(call, "flags") or 0
     value = await read_bytes(call.request)
     if len(value) > VALUE_BYTES_MAX:
-        raise ApiError(413, f"Request body too large, max allowed is {VALUE_BYTES_MAX}")
+        raise ApiError(
+            413,
+            f"Request body({len(value)} bytes) too large, max size: {VALUE_BYTES_MAX} bytes",
+        )
     body = [key, value, flags, *more]
     return await json_response(call, await guarded(call.facade.store.service.write(kind, body)))
 
@@ -117,7 +121,7 @@ async def delete(call: Call) -> web.Response:
     if not key and not is_tree:
         raise ApiError(400, "Missing key name")
     if is_tree and expected is not None:
-        raise ApiError(400, "Conflicting flags: recurse and cas")
+        raise ApiError(400, f"Conflicting flags: {_query(call)}")
     write = call.facade.store.service.write
     if is_tree:
         answer = await guarded(write(CommandKind.DELETE_TREE, [key]))
@@ -147,15 +151,31 @@ def _write_of(call: Call) -> tuple[CommandKind, list[object]]:
     """The command that the parameters ask for, and what its body has besides the value."""
     asked = [name for name in ("cas", "acquire", "release") if name in call.params]
     if len(asked) > 1:
-        raise ApiError(400, f"Conflicting flags: {' and '.join(asked)}")
+        raise ApiError(400, f"Conflicting flags: {_query(call)}")
     if "sequence" in call.params:
         if "cas" in asked or "release" in asked:
-            raise ApiError(400, f"Conflicting flags: sequence and {asked[0]}")
-        return CommandKind.SEQUENCE, [call.param("acquire") or ""]
+            raise ApiError(400, f"Conflicting flags: {_query(call)}")
+        return CommandKind.SEQUENCE, [_session(call) if "acquire" in asked else ""]
     if "cas" in asked:
         return CommandKind.CAS, [number(call, "cas") or 0]
     if "acquire" in asked:
-        return CommandKind.LOCK, [call.param("acquire") or ""]
+        return CommandKind.LOCK, [_session(call)]
     if "release" in asked:
         return CommandKind.UNLOCK, [call.param("release") or ""]
     return CommandKind.SET, []
+
+
+def _session(call: Call) -> str:
+    """The session to lock with.
+
+    Raises:
+        ApiError: 500: it can be none.
+    """
+    session_id = call.param("acquire") or ""
+    if problem := session_problem(session_id):
+        raise ApiError(500, problem)
+    return session_id
+
+
+def _query(call: Call) -> str:
+    return call.request.raw_path.partition("?")[2]

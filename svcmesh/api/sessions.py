@@ -1,6 +1,5 @@
 """`/v1/session/...`: sessions, which locks hang on."""
 
-import re
 from typing import Any, Final
 from uuid import uuid4
 
@@ -12,6 +11,7 @@ from svcmesh.api.query import check_namespace
 from svcmesh.api.responses import dress, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.storing import ask, guarded
+from svcmesh.api.uuids import uuid_problem
 from svcmesh.catalog.view_rows import SERF_CHECK_ID
 from svcmesh.consensus.store import CommandKind, Session
 from svcmesh.goformats import parse_duration
@@ -23,7 +23,6 @@ SECONDS_BELOW: Final = 1000
 """A lock delay that is a smaller plain number is in seconds, a larger one in nanoseconds."""
 
 BEHAVIORS: Final = ("release", "delete")
-_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def add_routes(router: Router) -> None:
@@ -118,8 +117,8 @@ async def _answer(call: Call, packed: list[Any], headers: dict[str, str]) -> web
 def _id(call: Call) -> str:
     if not call.rest:
         raise ApiError(400, "Missing session")
-    if not _UUID.fullmatch(call.rest):
-        raise ApiError(500, f'rpc error making call: invalid session id "{call.rest}"')
+    if problem := uuid_problem(call.rest):
+        raise ApiError(500, f"failed session lookup: index error: {problem}")
     return call.rest
 
 
@@ -132,15 +131,16 @@ def _session(call: Call, body: dict[str, Any]) -> Session:
     node_name = _text(body, "node") or call.agent_name
     behavior = _text(body, "behavior") or "release"
     if behavior not in BEHAVIORS:
-        raise ApiError(500, f'Invalid Behavior setting "{behavior}"')
+        raise ApiError(500, f"Invalid Behavior setting '{behavior}'")
     ttl = _text(body, "ttl")
     if ttl:
         try:
             ttl_s = parse_duration(ttl)
-        except ValueError:
-            raise ApiError(500, f'Session TTL "{ttl}" invalid: not a duration') from None
+        except ValueError as error:
+            raise ApiError(500, f"Session TTL '{ttl}' invalid: {error}") from None
         if ttl_s and not TTL_S_MIN <= ttl_s <= TTL_S_MAX:
-            raise ApiError(500, f"Invalid Session TTL '{ttl}', must be between [10s=24h0m0s]")
+            ttl_ns = round(ttl_s * 1e9)
+            raise ApiError(500, f"Invalid Session TTL '{ttl_ns}', must be between [10s=24h0m0s]")
     node_checks = _texts(body, "nodechecks")
     if node_checks is None:
         node_checks = [SERF_CHECK_ID]
@@ -169,7 +169,7 @@ def _session(call: Call, body: dict[str, Any]) -> Session:
 def _check_wellness(call: Call, session: Session) -> None:
     found = call.facade.view.node(session.node)
     if found is None:
-        raise ApiError(500, f"Missing node registration: {session.node}")
+        raise ApiError(500, "Missing node registration")
     statuses = {check.record.id: check.record.status for check in found.all_checks()}
     for check in (*session.node_checks, *(check for check, _ in session.service_checks)):
         if check not in statuses:
@@ -182,17 +182,16 @@ def _lock_delay_ns(value: object) -> int:
     match value:
         case None:
             return int(LOCK_DELAY_S_DEFAULT * 1e9)
-        case bool():
-            raise ApiError(400, "Request decode failed: LockDelay: expected a duration")
-        case int() | float():
+        case int() | float() if not isinstance(value, bool):
             return int(value * 1e9) if value < SECONDS_BELOW else int(value)
         case str():
             try:
                 return int(parse_duration(value) * 1e9)
-            except ValueError:
-                raise ApiError(400, f'Request decode failed: LockDelay: "{value}"') from None
+            except ValueError as error:
+                raise ApiError(400, f"Request decode failed: {error}") from None
         case _:
-            raise ApiError(400, "Request decode failed: LockDelay: expected a duration")
+            # Consul's decoder takes anything else for zero.
+            return 0
 
 
 def _text(body: dict[str, Any], name: str) -> str:

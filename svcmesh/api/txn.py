@@ -8,7 +8,7 @@ written. What may come in between is in `docs/api.md`.
 import asyncio
 import base64
 import binascii
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,15 +22,17 @@ from svcmesh.api.responses import dress
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.rows import check_json, node_json, node_service_json
 from svcmesh.api.storing import ask, guarded
+from svcmesh.api.uuids import session_problem
 from svcmesh.catalog.records import Kind
 from svcmesh.catalog.view import CatalogView
 from svcmesh.catalogtxn import KINDS, READ, CatalogDraft, Operation, Step, parse_operation
-from svcmesh.consensus.store import READS, VALUE_BYTES_MAX, CommandKind, KvEntry
+from svcmesh.consensus.store import VALUE_BYTES_MAX, WRITES, CommandKind, KvEntry
 from svcmesh.errors import NameReservedError, StorageError
 from svcmesh.registration import RegistrationError
 
 OPERATIONS_MAX: Final = 64
 FOREIGN: Final = ("session", "intention")
+KV_FIELDS: Final = ("verb", "key", "value", "flags", "index", "session", "namespace")
 
 KeyOperation = list[Any]
 """One on keys, as the state machine takes it."""
@@ -87,7 +89,7 @@ async def run(call: Call) -> web.Response:
 def _draft(
     operations: Sequence[KeyOperation | Operation], view: CatalogView
 ) -> tuple[dict[int, Step], Problems]:
-    """What the operations on the catalog come to, by number, and which fail."""
+    """What the operations on the catalog come to, by number, and which fail beforehand."""
     draft = CatalogDraft(view)
     steps, problems = dict[int, Step](), Problems()
     for number, operation in enumerate(operations):
@@ -96,7 +98,17 @@ def _draft(
                 steps[number] = draft.take(operation)
             except RegistrationError as error:
                 problems.append((number, str(error)))
+        elif problem := _key_problem(operation):
+            problems.append((number, problem))
     return steps, problems
+
+
+def _key_problem(operation: KeyOperation) -> str | None:
+    """Why an operation on keys cannot be done, whatever the keys are."""
+    verb, key, *_, session_id = operation
+    if not key and verb != "delete-tree":
+        return "Must provide key"
+    return session_problem(session_id) if verb == "lock" else None
 
 
 async def _carry_out(
@@ -115,7 +127,7 @@ async def _carry_out(
 
 
 async def _run_keys(call: Call, operations: list[KeyOperation]) -> _KeysDone:
-    if all(operation[0] in READS for operation in operations):
+    if not any(operation[0] in WRITES for operation in operations):
         answer, _ = await ask(call, "txn.read", operations)
         results, problems = answer.value
         return _KeysDone(results, problems, answer.has_leader, answer.last_contact_ms)
@@ -189,7 +201,7 @@ def _shown(view: CatalogView, node: str, kind: Kind, record_id: str) -> list[obj
 def _is_read(operation: KeyOperation | Operation) -> bool:
     if isinstance(operation, Operation):
         return operation.verb == READ
-    return operation[0] in READS
+    return operation[0] not in WRITES
 
 
 def _result_count(operation: KeyOperation) -> int | None:
@@ -206,13 +218,19 @@ def _operations(body: object) -> list[KeyOperation | Operation]:
     Raises:
         ApiError: 400 for what is none, 413 for too many.
     """
+    if body is None:
+        return []
     if not isinstance(body, list):
         raise ApiError(400, "Failed to parse body: expected a list of operations")
     if len(body) > OPERATIONS_MAX:
         raise ApiError(
             413, f"Transaction contains too many operations ({len(body)} > {OPERATIONS_MAX})"
         )
-    operations = [_operation(number, item) for number, item in enumerate(body)]
+    operations = [
+        operation
+        for number, item in enumerate(body)
+        if (operation := _operation(number, item)) is not None
+    ]
     trees = [each for each in operations if isinstance(each, list) and each[0] == "get-tree"]
     if len(trees) > 1 and any(isinstance(each, Operation) for each in operations):
         # Their entries come as one list, in which nobody could find the place of the others.
@@ -220,8 +238,9 @@ def _operations(body: object) -> list[KeyOperation | Operation]:
     return operations
 
 
-def _operation(number: int, item: object) -> KeyOperation | Operation:
-    fields = _lowered(item)
+def _operation(number: int, item: object) -> KeyOperation | Operation | None:
+    """An operation; None for an empty one, which Consul passes over."""
+    fields = _lowered(item, known=("kv", *KINDS, *FOREIGN))
     if any(fields.get(kind) is not None for kind in FOREIGN):
         raise ApiError(400, f"operation {number}: expected one of KV, Node, Service, Check")
     for name, kind in KINDS.items():
@@ -231,8 +250,8 @@ def _operation(number: int, item: object) -> KeyOperation | Operation:
             except RegistrationError as error:
                 raise ApiError(400, f"operation {number}: {error}") from error
     if fields.get("kv") is None:
-        raise ApiError(400, f"operation {number}: expected one of KV, Node, Service, Check")
-    kv = _lowered(fields["kv"])
+        return None
+    kv = _lowered(fields["kv"], known=KV_FIELDS)
     value = kv.get("value")
     try:
         data = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
@@ -252,9 +271,12 @@ def _operation(number: int, item: object) -> KeyOperation | Operation:
     ]
 
 
-def _lowered(value: object) -> dict[str, Any]:
+def _lowered(value: object, *, known: Collection[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ApiError(400, "Failed to parse body: expected an object")
+    for name in value:
+        if str(name).lower() not in known:
+            raise ApiError(400, f'Failed to parse body: json: unknown field "{name}"')
     return {str(key).lower(): inner for key, inner in value.items()}
 
 

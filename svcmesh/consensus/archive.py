@@ -135,10 +135,11 @@ def read_archive_untrusted(file: IO[bytes]) -> SnapshotArchive:
         OSError: The disk refuses.
     """
     header = file.read(GZIP_HEADER_BYTES)
-    if len(header) < GZIP_HEADER_BYTES or not header.startswith(GZIP_MAGIC):
-        is_cut = GZIP_MAGIC.startswith(header[:2])
-        what = "gzip: invalid header" if not is_cut else "unexpected EOF" if header else "EOF"
+    if len(header) < GZIP_HEADER_BYTES:
+        what = "unexpected EOF" if header else "EOF"
         raise ArchiveError(f"failed to decompress snapshot: {what}")
+    if not header.startswith(GZIP_MAGIC):
+        raise ArchiveError("failed to decompress snapshot: gzip: invalid header")
     file.seek(-len(header), os.SEEK_CUR)
     state: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # closed with what is returned
     try:

@@ -90,7 +90,7 @@ def test_inspect(run: Run, api: StubApi, folder: Path) -> None:
 
 
 def test_inspect_what_is_none(run: Run, api: StubApi, folder: Path) -> None:
-    (folder / "x").write_bytes(b"x")
+    (folder / "x").write_bytes(b"this is no gzip")
     assert run("snapshot", "inspect", "x").err == (
         "Error verifying snapshot: failed to decompress snapshot: gzip: invalid header\n"
     )

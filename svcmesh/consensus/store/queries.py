@@ -10,7 +10,7 @@ from typing import Any, Final
 from svcmesh.consensus.store.commands import CommandError
 from svcmesh.consensus.store.keys import CompactedError
 from svcmesh.consensus.store.store import SESSIONS, Store, Topic
-from svcmesh.consensus.store.transactions import READS, run_transaction
+from svcmesh.consensus.store.transactions import WRITES, run_transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def _changes(store: Store, prefix: str, after: int, is_exact: bool) -> Found:
 
 
 def _read_transaction(store: Store, operations: list[Any]) -> Found:
-    if any(operation[0] not in READS for operation in operations):
+    if any(operation[0] in WRITES for operation in operations):
         raise CommandError("a transaction that writes is no query")
     results, problems = run_transaction(
         operations, store.keys, store.sessions, index=store.index, wall_ms=0

@@ -181,7 +181,8 @@ def test_a_transaction_is_all_or_nothing() -> None:
     ("body", "status"),
     [
         ({}, 400),
-        ([{}], 400),
+        ([{"Bogus": {}}], 400),
+        ([{"KV": {"Verb": "get", "Key": "a", "Bogus": 1}}], 400),
         ([{"KV": {"Verb": "set", "Key": "a", "Value": "***"}}], 400),
         ([{"KV": {"Verb": "set", "Key": 1}}], 400),
         ([{"KV": {"Verb": "explode", "Key": "a"}}], 409),
@@ -225,7 +226,6 @@ def test_a_session_is_made_renewed_and_ended() -> None:
         ({"Node": "nobody"}, 500),
         ({"Checks": ["nothing"]}, 500),
         ({"LockDelay": "soon"}, 400),
-        ({"LockDelay": True}, 400),
         ({"Name": 1}, 400),
         ({"NodeChecks": "serfHealth"}, 400),
         ([], 400),
@@ -235,5 +235,76 @@ def test_a_session_that_consul_refuses_is_refused(body: object, status: int) -> 
     async def scenario(client: Client, agent: FakeAgent) -> None:
         assert (await client.put("/v1/session/create", json=body)).status == status
         assert len(agent.store.state.sessions) == 0
+
+    run(scenario)
+
+
+UUID = "9e2a5909-2e2a-d1dc-649c-56ef6283e3a2"
+NO_UUID = "failed session lookup: index error: UUID must be 36 characters"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "text"),
+    [
+        ("PUT", "/v1/kv/k?acquire=", "missing session"),
+        ("PUT", "/v1/kv/k?acquire=abc", NO_UUID),
+        ("PUT", f"/v1/kv/k?acquire={UUID}", f'invalid session "{UUID}"'),
+        ("GET", "/v1/session/info/abc", NO_UUID),
+        ("PUT", "/v1/session/renew/abc", NO_UUID),
+        ("PUT", "/v1/session/destroy/abc", NO_UUID),
+        (
+            "GET",
+            f"/v1/session/info/g{UUID[1:]}",
+            "failed session lookup: index error: Invalid UUID: encoding/hex: invalid byte: U+0067 "
+            "'g'",
+        ),
+        ("PUT", "/v1/kv/k?acquire=a&cas=1", "Conflicting flags: acquire=a&cas=1"),
+        (
+            "PUT",
+            "/v1/kv/k?cas=18446744073709551616",
+            'strconv.ParseUint: parsing "18446744073709551616": value out of range',
+        ),
+    ],
+)
+def test_refusals_are_in_consuls_words(method: str, path: str, text: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        assert (await client.call(method, path)).text == text
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ({"TTL": "9s"}, "Invalid Session TTL '9000000000', must be between [10s=24h0m0s]"),
+        ({"TTL": "x"}, "Session TTL 'x' invalid: time: invalid duration \"x\""),
+        ({"Behavior": "bad"}, "Invalid Behavior setting 'bad'"),
+        ({"Node": "nope"}, "Missing node registration"),
+        ({"LockDelay": "5"}, 'Request decode failed: time: missing unit in duration "5"'),
+    ],
+)
+def test_sessions_are_refused_in_consuls_words(body: object, text: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        assert (await client.put("/v1/session/create", json=body)).text == text
+
+    run(scenario)
+
+
+def test_what_a_transaction_can_never_do_is_a_problem_of_that_operation() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        body = [
+            {"KV": {"Verb": "set", "Key": "", "Value": "YQ=="}},
+            {"KV": {"Verb": "lock", "Key": "k"}},
+            {},
+            {"KV": {"Verb": "lock", "Key": "k", "Session": "abc"}},
+        ]
+        answer = await client.put("/v1/txn", json=body)
+        assert answer.status == 409
+        assert answer.json["Errors"] == [
+            {"OpIndex": 0, "What": "Must provide key"},
+            {"OpIndex": 1, "What": "missing session"},
+            {"OpIndex": 2, "What": NO_UUID},
+        ]
+        assert (await client.put("/v1/txn", data=b"null")).json["Results"] == []
 
     run(scenario)

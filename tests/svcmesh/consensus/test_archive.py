@@ -81,7 +81,8 @@ def test_arbitrary_bytes_are_refused(content: bytes) -> None:
     ("content", "text"),
     [
         (b"", "failed to decompress snapshot: EOF"),
-        (b"no gzip", "failed to decompress snapshot: gzip: invalid header"),
+        (b"short", "failed to decompress snapshot: unexpected EOF"),
+        (b"this is no gzip", "failed to decompress snapshot: gzip: invalid header"),
         (
             gzip.compress(b"no tar" * 200),
             "failed to read snapshot file: failed reading snapshot: archive/tar: invalid tar "
@@ -101,7 +102,7 @@ def test_arbitrary_bytes_are_refused(content: bytes) -> None:
             'failed to read snapshot file: failed reading snapshot: unexpected file "other"',
         ),
     ],
-    ids=["empty", "no gzip", "no tar", "cut", "no sums", "other files"],
+    ids=["empty", "short", "no gzip", "no tar", "cut", "no sums", "other files"],
 )
 def test_what_is_wrong_is_said(content: bytes, text: str) -> None:
     with pytest.raises(ArchiveError) as failure:
