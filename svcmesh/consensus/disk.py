@@ -121,20 +121,19 @@ class RaftDisk:
 
     # -- the log --------------------------------------------------------------------------------
 
-    def append(self, frames: Sequence[bytes]) -> None:
-        """Write saves, as `frame_of` gives them, with one fsync.
+    def append(self, frames: bytes) -> None:
+        """Write saves, one behind the other as `frame_of` gives them, with one fsync.
 
         Raises:
             StorageError: The disk refused. What it holds is unknown: this server must stop.
         """
         assert self._fd is not None
-        data = b"".join(frames)
         try:
-            _write_all(self._fd, data)
+            _write_all(self._fd, frames)
             os.fdatasync(self._fd)
         except OSError as error:
             raise StorageError(f"cannot write {self._log}: {error.strerror}") from error
-        self.log_bytes += len(data)
+        self.log_bytes += len(frames)
 
     def rewrite(self, hard_state: HardState, entries: Sequence[Entry]) -> None:
         """Put a log of these entries in the old one's place.
@@ -255,9 +254,9 @@ class MemoryDisk:
         """Forget."""
         self._content = None
 
-    def append(self, frames: Sequence[bytes]) -> None:
+    def append(self, frames: bytes) -> None:
         """Count."""
-        self.log_bytes += sum(map(len, frames))
+        self.log_bytes += len(frames)
 
     def rewrite(self, hard_state: HardState, entries: Sequence[Entry]) -> None:
         """Count anew."""

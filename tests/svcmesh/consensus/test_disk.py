@@ -43,7 +43,7 @@ def written(folder: Path) -> Path:
     disk = RaftDisk(folder)
     disk.load()
     for one in SAVES:
-        disk.append([one])
+        disk.append(one)
     disk.close()
     return folder / "log"
 
@@ -72,7 +72,7 @@ def test_a_write_torn_at_any_byte_leaves_what_was_synced_before(tmp_path: Path) 
         disk = RaftDisk(folder)
         disk.load()
         for one in SAVES[:count]:
-            disk.append([one])
+            disk.append(one)
         disk.close()
         ends.append((len((folder / "log").read_bytes()), loaded(folder)))
     for cut in range(len(content) + 1):
@@ -83,7 +83,7 @@ def test_a_write_torn_at_any_byte_leaves_what_was_synced_before(tmp_path: Path) 
         assert (state.hard_state, state.entries) == (wanted.hard_state, wanted.entries), cut
         disk = RaftDisk(tmp_path)
         disk.load()
-        disk.append([save(9, entry(len(state.entries) + 1, 9))])
+        disk.append(save(9, entry(len(state.entries) + 1, 9)))
         disk.close()
         assert loaded(tmp_path).entries == (*state.entries, entry(len(state.entries) + 1, 9))
 
@@ -111,7 +111,7 @@ def test_a_log_is_written_anew_with_what_is_kept(tmp_path: Path) -> None:
     meta = SnapshotMeta(LogIndex(2), Term(3), Membership.of({ONE}))
     disk.write_snapshot(meta, [b"state", b"!"])
     disk.rewrite(HardState(Term(3), ONE), [entry(3, 3)])
-    disk.append([save(3, entry(4, 3))])
+    disk.append(save(3, entry(4, 3)))
     assert disk.log_bytes < before
     with disk.open_snapshot() as kept:
         assert (kept.meta, b"".join(kept.state())) == (meta, b"state!")
