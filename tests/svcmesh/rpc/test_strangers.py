@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from svcmesh.rpc import AcceptRules, Bounds, Connection, Methods, RpcError, RpcPool, RpcServer
 from svcmesh.rpc.connection import DEADLINE_S_MAX
-from svcmesh.rpc.errors import RpcRefusedError
+from svcmesh.rpc.errors import RpcClosedError, RpcRefusedError, RpcTimeoutError
 
 Address = tuple[str, int]
 
@@ -250,6 +250,81 @@ def test_nobody_may_ask_for_a_deadline_without_end() -> None:
         writer.close()
 
     serve(scenario)
+
+
+# -- strangers that are dialled -------------------------------------------------------------------
+
+
+def dial(
+    answer: bytes, scenario: Callable[[RpcPool, Address], Awaitable[None]], bounds: Bounds
+) -> None:
+    """Run a scenario against somebody who says `answer` and never reads."""
+
+    class Mute(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            transport.pause_reading()
+            transport.write(answer)
+            made.append(transport)
+
+    made: list[asyncio.Transport] = []
+
+    async def main() -> None:
+        listener = await asyncio.get_running_loop().create_server(Mute, "127.0.0.1", 0)
+        pool = RpcPool(bounds=bounds)
+        try:
+            async with asyncio.timeout(20):
+                await scenario(pool, listener.sockets[0].getsockname()[:2])
+        finally:
+            await pool.close()
+            for transport in made:
+                transport.abort()
+            listener.close()
+            await listener.wait_closed()
+
+    asyncio.run(main())
+
+
+def test_a_server_that_never_reads_costs_bounded_memory_and_then_its_connection() -> None:
+    async def scenario(pool: RpcPool, to: Address) -> None:
+        waiting = asyncio.create_task(pool.call(to, "echo", 1, timeout_s=15))
+        await until(lambda: pool.counters["dialled"])
+        refused = 0
+        while not waiting.done():
+            pool.note(to, "tell", b"x" * 100_000)
+            try:
+                await pool.call(to, "echo", b"x" * 100_000, timeout_s=0.001)
+            except RpcRefusedError:
+                refused += 1
+            except (RpcTimeoutError, RpcClosedError):
+                continue
+            finally:
+                await asyncio.sleep(0)
+        assert refused > 0
+        assert pool.counters["dropped.notes"] > 0
+        assert pool.counters["dropped.stalled"] == 1
+        with pytest.raises(RpcClosedError):
+            await waiting
+
+    bounds = Bounds(unsent_bytes_max=1_000_000, paused_bytes=100_000, stall_s=0.3)
+    dial(frame(4, "ready", ""), scenario, bounds)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (b"", "cannot reach"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "hung up before it was ready"),
+        (frame(4, "refused", "not you"), "refused: not you"),
+        (frame(4, "leaving", ""), "hung up before it was ready"),
+    ],
+)
+def test_who_never_gets_ready_was_certainly_not_called(answer: bytes, text: str) -> None:
+    async def scenario(pool: RpcPool, to: Address) -> None:
+        with pytest.raises(RpcRefusedError, match=text):
+            await pool.call(to, "echo", 1, timeout_s=0.3)
+
+    dial(answer, scenario, Bounds())
 
 
 class Recorder(asyncio.Transport):
