@@ -137,8 +137,8 @@ class Connection(asyncio.Protocol):
         self._next_id = 0
         self._waiting: dict[int, _Waiting] = {}
         self._overdue: asyncio.TimerHandle | None = None
-        """At the deadline of a call of ours, the earliest or one before it. One timer for all:
-        most calls are answered, and a timer for each costs as much as all the rest of a call."""
+        """At the earliest deadline of our calls, or before it. One timer for all: nearly all are
+        answered in time, and a timer each would cost a fifth of a call."""
         self._working: set[asyncio.Task[None]] = set()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._is_leaving = self._reads_no_more = False
@@ -457,7 +457,9 @@ class Connection(asyncio.Protocol):
             case "ready" if not self._ready.done():
                 self._ready.set_result(None)
             case "refused":
-                self._refuse(RpcRefusedError(f"refused: {text:.200}"))
+                # It ends up in logs.
+                said = "".join(one if one.isprintable() else "?" for one in text[:200])
+                self._refuse(RpcRefusedError(f"refused: {said}"))
                 self.close()
             case "leaving":
                 self.leave()

@@ -17,10 +17,13 @@ NOTES_MAX: Final = 64
 """Kept for one address while it is dialled; more are dropped."""
 
 Address = tuple[str, int]
+Peer = tuple[str, int, str]
+"""Address and data center. Both, because a certificate was checked for the data center: a server of
+another one must not be taken for one of ours, whatever gossip says of its address."""
 
 
 class RpcPool:
-    """One connection for each address."""
+    """One connection for each server."""
 
     def __init__(
         self,
@@ -33,14 +36,14 @@ class RpcPool:
         self._methods, self._bounds = methods, bounds
         self._rules = rules or DialRules()
         self._remarks = Remarks()
-        self._open: dict[Address, Connection] = {}
+        self._open: dict[Peer, Connection] = {}
         """Those that calls go to."""
-        self._made: dict[Connection, Address] = {}
+        self._made: dict[Connection, Peer] = {}
         """All, also those whose last calls are waited for."""
-        self._dialling: dict[Address, asyncio.Task[Connection]] = {}
-        self._dialled_at: dict[Address, float] = {}
-        self._notes: dict[Address, list[tuple[str, Body]]] = {}
-        """For addresses that are being dialled."""
+        self._dialling: dict[Peer, asyncio.Task[Connection]] = {}
+        self._dialled_at: dict[Peer, float] = {}
+        self._notes: dict[Peer, list[tuple[str, Body]]] = {}
+        """For servers that are being dialled."""
 
     async def call(
         self, to: Address, method: str, body: Body, *, timeout_s: float, datacenter: str = ""
@@ -55,31 +58,33 @@ class RpcPool:
         """
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + timeout_s
-        connection = self._open.get(to)
+        peer = self._peer(to, datacenter)
+        connection = self._open.get(peer)
         if connection is None or not connection.is_open:
             try:
                 async with asyncio.timeout(min(timeout_s, DIAL_TIMEOUT_S)):
-                    connection = await asyncio.shield(self._dial(to, datacenter))
+                    connection = await asyncio.shield(self._dial(peer))
             except (OSError, TimeoutError) as error:
                 raise RpcRefusedError(f"cannot reach {to[0]}:{to[1]}: {error}") from error
         return await connection.call(method, body, timeout_s=max(0.001, ends_at - loop.time()))
 
-    def note(self, to: Address, method: str, body: Body) -> None:
-        """Tell the agent at an address of our data center, at once or when connected; or drop it.
+    def note(self, to: Address, method: str, body: Body, *, datacenter: str = "") -> None:
+        """Tell the agent at an address, at once or when it is connected; or drop it.
 
         Two servers that never had anything to say to each other do when they vote: that their first
         words wait for the connection saves a round of the election.
         """
-        connection = self._open.get(to)
+        peer = self._peer(to, datacenter)
+        connection = self._open.get(peer)
         if connection is not None and connection.is_open:
             if not connection.note(method, body):
                 self.counters["dropped.notes"] += 1
             return
         now = asyncio.get_running_loop().time()
-        if now - self._dialled_at.get(to, -REDIAL_S) >= REDIAL_S:
-            self._dialled_at[to] = now
-            self._dial(to, "").add_done_callback(_ignore_failure)
-        waiting = self._notes.get(to)
+        if now - self._dialled_at.get(peer, -REDIAL_S) >= REDIAL_S:
+            self._dialled_at[peer] = now
+            self._dial(peer)
+        waiting = self._notes.get(peer)
         if waiting is not None and len(waiting) < NOTES_MAX:
             waiting.append((method, body))
         else:
@@ -87,7 +92,7 @@ class RpcPool:
 
     def drop(self, to: Address) -> None:
         """End the connections to an address; who waits for an answer from there is told."""
-        for connection in [one for one, address in self._made.items() if address == to]:
+        for connection in [one for one, peer in self._made.items() if peer[:2] == to]:
             connection.abort()
 
     def reconfigure(self, rules: DialRules) -> None:
@@ -106,41 +111,47 @@ class RpcPool:
             connection.close()
         await asyncio.gather(*self._dialling.values(), return_exceptions=True)
 
-    def _dial(self, to: Address, datacenter: str) -> "asyncio.Task[Connection]":
-        task = self._dialling.get(to)
+    def _peer(self, to: Address, datacenter: str) -> Peer:
+        return (to[0], to[1], (datacenter or self._rules.datacenter).lower())
+
+    def _dial(self, peer: Peer) -> "asyncio.Task[Connection]":
+        task = self._dialling.get(peer)
         if task is None:
-            self._notes[to] = []
-            task = asyncio.get_running_loop().create_task(self._connect(to, datacenter))
-            self._dialling[to] = task
+            self._notes[peer] = []
+            task = asyncio.get_running_loop().create_task(self._connect(peer))
+            task.add_done_callback(_ignore_failure)
+            self._dialling[peer] = task
         return task
 
-    async def _connect(self, to: Address, datacenter: str) -> Connection:
+    async def _connect(self, peer: Peer) -> Connection:
         try:
             async with asyncio.timeout(DIAL_TIMEOUT_S):
                 rules = self._rules
-                connection = await self._connected(to, datacenter, rules)
+                connection = await self._connected(peer, rules)
                 while rules != self._rules:
                     # They changed meanwhile.
                     connection.leave()
                     rules = self._rules
-                    connection = await self._connected(to, datacenter, rules)
+                    connection = await self._connected(peer, rules)
             if connection.is_open:
-                self._open[to] = connection
-                for method, body in self._notes[to]:
+                self._open[peer] = connection
+                for method, body in self._notes[peer]:
                     connection.note(method, body)
-                self._notes[to] = []
+                self._notes[peer] = []
             return connection
         finally:
-            self._dialling.pop(to, None)
-            self.counters["dropped.notes"] += len(self._notes.pop(to, ()))
+            self._dialling.pop(peer, None)
+            self.counters["dropped.notes"] += len(self._notes.pop(peer, ()))
 
-    async def _connected(self, to: Address, datacenter: str, rules: DialRules) -> Connection:
+    async def _connected(self, peer: Peer, rules: DialRules) -> Connection:
         """Connect, and wait until both sides are content.
 
         Raises:
             OSError: Nobody answers, or TLS failed.
             RpcRefusedError: They are not.
         """
+        host, port, datacenter = peer
+        to = (host, port)
         tls, names = rules.tls, rules.server_names(datacenter)
         loop = asyncio.get_running_loop()
         self.counters["dialled"] += 1
@@ -150,7 +161,7 @@ class RpcPool:
                     self._methods,
                     bounds=self._bounds,
                     counters=self.counters,
-                    on_made=lambda made, _: self._made.update({made: to}),
+                    on_made=lambda made, _: self._made.update({made: peer}),
                     on_lost=self._forget,
                 ),
                 *to,
@@ -185,12 +196,12 @@ class RpcPool:
         return RpcRefusedError(f"no connection to {where}: {why.text}")
 
     def _forget(self, lost: Connection) -> None:
-        to = self._made.pop(lost)
-        if self._open.get(to) is lost:
-            del self._open[to]
+        peer = self._made.pop(lost)
+        if self._open.get(peer) is lost:
+            del self._open[peer]
 
 
 def _ignore_failure(task: "asyncio.Task[Connection]") -> None:
-    # Nobody waits for this one; the next note dials again.
+    # Who waits has been told; for a note nobody does, and the next one dials again.
     if not task.cancelled():
         task.exception()

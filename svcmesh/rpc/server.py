@@ -116,6 +116,8 @@ class RpcServer:
                 self._remarks.warn("", "accept", f"cannot accept connections: {error.strerror}")
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
+            # While somebody is waiting to be let in, `sock_accept` does not give way.
+            await asyncio.sleep(0)
             host = str(address[0])
             self.counters["accepted"] += 1
             full = self._full(host)

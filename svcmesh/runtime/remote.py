@@ -281,7 +281,7 @@ class RemoteCalls:
         finally:
             for task, to in asked.items():
                 task.cancel()
-                self._pool.note(to.address, CANCEL, request.id)
+                self._pool.note(to.address, CANCEL, request.id, datacenter=to.datacenter)
 
     def _judge(self, to: _Place, error: BaseException) -> tuple[SvcmeshError, bool]:
         """What a failed read means if nobody else answers; and whether it had been sent.

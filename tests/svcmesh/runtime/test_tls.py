@@ -165,6 +165,21 @@ def test_a_server_that_is_not_who_it_should_be_is_not_called_and_the_log_says_wh
     assert text in caplog.text
 
 
+def test_a_server_of_another_data_center_is_not_taken_for_ours_because_it_is_connected(
+    folder: Path,
+) -> None:
+    async def main() -> None:
+        server_tls = material(folder, "dc2", "")
+        async with called(server_tls, material(folder, "client")) as (_, pool, to):
+            assert await ask(pool, to, datacenter="dc2") == "hello"
+            with pytest.raises(RpcRefusedError, match=r"certificate is for server\.dc2"):
+                await ask(pool, to)
+            assert await ask(pool, to, datacenter="DC2") == "hello"
+            assert pool.counters["dialled"] == 2
+
+    asyncio.run(main())
+
+
 def test_without_verify_server_hostname_any_certificate_of_the_authority_will_do(
     folder: Path,
 ) -> None:
