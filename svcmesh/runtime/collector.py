@@ -9,7 +9,8 @@ number grows with the logarithm of the catalog's size.
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 PASS_S_MAX: Final = 0.005
@@ -17,6 +18,22 @@ PASS_S_MAX: Final = 0.005
 
 _FULL: Final = 2
 """The oldest generation, in which a pass is a full one."""
+
+
+@contextmanager
+def paused() -> Iterator[None]:
+    """Keep the collector still while a great many objects are made that are there to stay.
+
+    It would go over all of them again and again; afterwards they are frozen.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.freeze()
+            gc.enable()
 
 
 class CollectorWatch:

@@ -47,6 +47,7 @@ from svcmesh.consensus.raft import (
 from svcmesh.consensus.sealing import SealedSnapshot, sealed
 from svcmesh.consensus.service import NoLeaderError, OutcomeUnknownError
 from svcmesh.errors import DecodeError, StorageError, SvcmeshError
+from svcmesh.runtime.collector import paused
 from svcmesh.runtime.raftwriter import RaftWriter
 from svcmesh.runtime.reading import ReadRounds
 
@@ -187,7 +188,8 @@ class Consensus:
         if loaded.snapshot is not None:
             with disk.open_snapshot() as kept:
                 try:
-                    machine.restore(machine.load(kept.state()))
+                    with paused():
+                        machine.restore(machine.load(kept.state()))
                 except DecodeError as error:
                     raise disk.corrupt_snapshot(error) from error
         self.has_state = bool(loaded.snapshot or loaded.entries or loaded.hard_state.term)

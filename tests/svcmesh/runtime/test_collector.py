@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from svcmesh.runtime.collector import PASS_S_MAX, CollectorWatch
+from svcmesh.runtime.collector import PASS_S_MAX, CollectorWatch, paused
 
 
 @pytest.fixture
@@ -52,3 +52,21 @@ def test_after_stopping_everything_is_collectable_again() -> None:
     assert frozen > 0
     assert gc.get_freeze_count() == 0
     assert not any(getattr(c, "__self__", None) is watch for c in gc.callbacks)
+
+
+def test_what_is_made_during_a_pause_is_gone_over_never() -> None:
+    passes: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        passes.append(phase)
+
+    gc.callbacks.append(note)
+    try:
+        with paused():
+            rows = [[number] for number in range(200_000)]
+        assert passes == []
+        assert is_frozen(rows[0])
+        assert gc.isenabled()
+    finally:
+        gc.callbacks.remove(note)
+        gc.unfreeze()
