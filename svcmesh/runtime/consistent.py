@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Final
 
 from gossip.serf.events import Member, MemberStatus
+from svcmesh.catalog.topics import node_checks_topic, node_topic
 from svcmesh.catalog.view import CatalogView
 from svcmesh.consensus.disk import MemoryDisk, RaftDisk
 from svcmesh.consensus.group import KnownServer, Presence
@@ -118,7 +119,10 @@ class ConsistentStore:
             self.keeper = SessionKeeper(
                 self._consensus,
                 store,
-                wellness=Wellness(view.node),
+                wellness=Wellness(
+                    view.node,
+                    lambda name: view.topic_index((node_topic(name), node_checks_topic(name))),
+                ),
                 catalog_index=lambda: view.index,
                 propose=self.service.propose,
             )

@@ -52,7 +52,9 @@ class SessionKeeper:
         self._settling = asyncio.Lock()
         self._term = Term(0)
         """The leadership that the following fields belong to."""
-        self._settled_index = -1
+        self._settled_index = self._restored_at = -1
+        self._judged_at: dict[str, int] = {}
+        """Nodes, and as of when their sessions were judged."""
         self._ends_at: dict[str, float] = {}
         self._unseen_since: dict[str, float] = {}
         self._ending: set[str] = set()
@@ -98,24 +100,36 @@ class SessionKeeper:
             index, term = self._catalog_index(), self._term
             if self._settled_at() == index:
                 return
-            sessions = self._store.sessions.all()
-            self._wellness.keep(sessions)
+            # Most changes are of nodes that have no session.
+            by_node = self._store.sessions.by_node()
+            stamps = {node: self._wellness.stamp(node) for node in by_node}
             unwell = [
-                session.id for session in sessions if self._note_verdict(session) is Verdict.UNWELL
+                session.id
+                for node, sessions in by_node.items()
+                if stamps[node] != self._judged_at.get(node)
+                for session in sessions
+                if self._note_verdict(session) is Verdict.UNWELL
             ]
-            if await self._end(unwell, "ends: its node or a check is unwell"):
-                self._settled_index = index if term == self._term else -1
+            if await self._end(unwell, "ends: its node or a check is unwell") and (
+                term == self._term
+            ):
+                self._settled_index, self._judged_at = index, stamps
+                self._wellness.keep(stamps)
 
     def _settled_at(self) -> int:
         self._look_at_term()
         return self._settled_index
 
     def _look_at_term(self) -> None:
-        """Begin anew with a new term: others may have renewed what we last counted."""
-        term = self._consensus.raft.term
-        if term != self._term:
+        """Begin anew with a new term, or other sessions.
+
+        Others may have renewed what we last counted.
+        """
+        term, restored_at = self._consensus.raft.term, self._store.sessions.restored_at
+        if (term, restored_at) != (self._term, self._restored_at):
+            self._restored_at = restored_at
             self._term, self._settled_index = term, -1
-            self._ends_at, self._unseen_since = {}, {}
+            self._ends_at, self._unseen_since, self._judged_at = {}, {}, {}
 
     def _note_verdict(self, session: Session) -> Verdict:
         verdict = self._wellness.judge(session)

@@ -5,7 +5,7 @@ was started lately, or right after a node was registered with another agent. Onl
 has gone, or is critical, is bad news.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from enum import Enum
 from typing import Final
 
@@ -30,9 +30,9 @@ class Verdict(Enum):
 class Wellness:
     """Judges sessions by the catalog, and remembers what it has seen of them."""
 
-    def __init__(self, node: Callable[[str], NodeRow | None]) -> None:
-        """`node` finds a node of the catalog by name."""
-        self._node = node
+    def __init__(self, node: Callable[[str], NodeRow | None], stamp: Callable[[str], int]) -> None:
+        """`node` finds a node of the catalog by name, `stamp` changes whenever it does."""
+        self._node, self.stamp = node, stamp
         self._seen: set[tuple[str, str]] = set()
         """(node in lower case, check id)."""
 
@@ -56,9 +56,10 @@ class Wellness:
                 verdict = Verdict.UNSEEN
         return verdict
 
-    def keep(self, sessions: Iterable[Session]) -> None:
-        """Forget what no session of these hangs on."""
-        self._seen &= {(session.node.lower(), p) for session in sessions for p in _parts(session)}
+    def keep(self, nodes: Collection[str]) -> None:
+        """Forget what is of none of these nodes (in lower case)."""
+        if len({node for node, _ in self._seen}) > 2 * len(nodes):
+            self._seen = {seen for seen in self._seen if seen[0] in nodes}
 
 
 def _parts(session: Session) -> tuple[str, ...]:

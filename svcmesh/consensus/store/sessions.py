@@ -10,6 +10,8 @@ class SessionTable:
 
     def __init__(self) -> None:
         self.index = 0
+        self.restored_at = 0
+        """Of the last command that replaced all sessions."""
         self._sessions: dict[str, Session] = {}
         self._by_node: dict[str, dict[str, None]] = {}
         self._delayed: dict[str, int] = {}
@@ -29,6 +31,10 @@ class SessionTable:
     def of_node(self, node: str) -> list[Session]:
         """The sessions of a node, in any letter case, by id."""
         return [self._sessions[id_] for id_ in sorted(self._by_node.get(node.lower(), ()))]
+
+    def by_node(self) -> dict[str, list[Session]]:
+        """All sessions by node, in lower case."""
+        return {node: [self._sessions[id_] for id_ in ids] for node, ids in self._by_node.items()}
 
     def add(self, session: Session) -> None:
         """Take in a session; its `modify_index` is the index of the change."""
@@ -65,4 +71,4 @@ class SessionTable:
         self.__init__()  # type: ignore[misc] # a new table in the same place
         for session in sessions:
             self.add(session)
-        self._delayed, self.index = dict(delays), index
+        self._delayed, self.index, self.restored_at = dict(delays), index, index

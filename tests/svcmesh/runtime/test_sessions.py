@@ -45,10 +45,15 @@ class Leader:
         self.keeper = SessionKeeper(
             cast("Consensus", self),
             self.store,
-            wellness=Wellness(lambda name: cast("NodeRow | None", self.nodes.get(name))),
+            wellness=Wellness(
+                lambda name: cast("NodeRow | None", self.nodes.get(name)), self._stamp
+            ),
             catalog_index=lambda: self.catalog_index,
             propose=self._propose,
         )
+
+    def _stamp(self, _: str) -> int:
+        return self.catalog_index
 
     async def _propose(self, kind: CommandKind, body: list[Any]) -> object:
         if not self.is_leader:
@@ -226,5 +231,21 @@ def test_without_a_ttl_a_node_that_never_shows_ends_a_session_in_the_end(
         leader.now += sessions_module.UNSEEN_S + 1
         await leader.look()
         assert leader.ids == {"with"}
+
+    run(scenario())
+
+
+def test_sessions_that_are_restored_are_judged_though_the_catalog_is_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario() -> None:
+        leader = Leader(monkeypatch)
+        leader.nodes["n1"] = Checked({"c": "critical"})
+        leader.create("s")
+        await leader.keeper.settle()
+        session = Session("other", "", "n1", ("c",), (), 0, "release", "", 1, 1)
+        leader.store.sessions.restore([session], {}, index=9)
+        await leader.keeper.settle()
+        assert leader.ids == set()
 
     run(scenario())
