@@ -84,14 +84,14 @@ def _consistency(call: Call, *, is_cached: bool) -> str:
 
 
 def check_datacenter(call: Call) -> None:
-    """Refuse a data center other than our own, where others cannot be asked.
+    """Refuse a data center other than our own, for what is too large to be carried.
 
     Raises:
-        ApiError: 500, it is another one.
+        ApiError: 501, it is another one.
     """
     wanted = call.param("dc")
     if wanted and wanted.lower() != call.facade.view.datacenter.lower():
-        raise ApiError(500, "No path to datacenter")
+        raise ApiError(501, f"This is for agents of datacenter {wanted}: ask one of them")
 
 
 def check_namespace(call: Call) -> None:

@@ -403,3 +403,12 @@ def test_without_permission_nothing_stale_is_given() -> None:
         assert (await client.get("/v1/catalog/nodes?dc=dc2")).status == 500
 
     run_two(scenario)
+
+
+def test_every_endpoint_that_takes_a_data_center_is_there() -> None:
+    async def scenario(client: Client, _: FakeAgent, __: FakeAgent) -> None:
+        for path in sorted(elsewhere.OF_DATACENTER):
+            answer = await client.call("PATCH", path)
+            assert answer.status == 405, path
+
+    run_two(scenario)

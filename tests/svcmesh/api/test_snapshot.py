@@ -33,7 +33,7 @@ def test_what_is_restored_is_the_body_whatever_its_size() -> None:
 
 def test_another_data_center_is_not_asked() -> None:
     async def scenario(client: Client, _: FakeAgent) -> None:
-        assert (await client.get("/v1/snapshot?dc=other")).status == 500
-        assert (await client.put("/v1/snapshot?dc=other", data=b"")).status == 500
+        assert (await client.get("/v1/snapshot?dc=other")).status == 501
+        assert (await client.put("/v1/snapshot?dc=other", data=b"")).status == 501
 
     run(scenario)
