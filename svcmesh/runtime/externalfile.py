@@ -19,7 +19,7 @@ from svcmesh.runtime.catalog import CatalogRuntime
 logger = logging.getLogger("agent.catalog")
 
 FILE_NAME: Final = "external.journal"
-VALUES_MAX: Final = 1000
+VALUES_MAX: Final = 500
 """Values of one write, a few milliseconds' work to put into bytes."""
 REST_S: Final = 0.05
 """Between two writes for which nobody waits: changes of that time share an fsync."""
@@ -67,6 +67,7 @@ class ExternalFile:
         if records:
             logger.info("external records on disk: %d", len(records))
         self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(self._note_end)
 
     def note_change(self) -> None:
         """Have it written soon."""
@@ -79,6 +80,8 @@ class ExternalFile:
             StorageError: The disk refuses. The records are in force all the same, and other
                 servers may have them on disk.
         """
+        if self._task is None or self._task.done():
+            raise StorageError(f"{FILE_NAME} is not written any more")
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(done)
         self._is_changed.set()
@@ -111,6 +114,11 @@ class ExternalFile:
         problem: StorageError | None = None
         while problem is None and (changes := self._take()):
             problem = await self._write(changes)
+        self._answer(problem, waiting)
+        return problem is None
+
+    @staticmethod
+    def _answer(problem: StorageError | None, waiting: list[asyncio.Future[None]]) -> None:
         for done in waiting:
             if done.done():
                 continue
@@ -118,7 +126,6 @@ class ExternalFile:
                 done.set_result(None)
             else:
                 done.set_exception(StorageError(str(problem)))
-        return problem is None
 
     def _take(self) -> dict[str, bytes | None]:
         assert self._catalog is not None
@@ -142,6 +149,11 @@ class ExternalFile:
             self._complained_at = None
             logger.info("%s can be written again: nothing is lost", FILE_NAME)
         return None
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s is not written any more", FILE_NAME, exc_info=error)
+        self._answer(StorageError(f"{FILE_NAME} is not written any more"), self._waiting)
 
     def _complain(self, problem: StorageError) -> None:
         now = asyncio.get_running_loop().time()

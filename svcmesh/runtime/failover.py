@@ -40,6 +40,9 @@ PATIENCE_S: Final = 0.3
 KEEP_S: Final = 1.0
 """How long an answer is given again."""
 KEPT_MAX: Final = 256
+"""Answers that are kept or under way."""
+KEPT_ROWS_MAX: Final = 1000
+"""An answer with more instances is not given again."""
 PLACES_S: Final = 5.0
 """How long the order of data centers is taken for granted."""
 ROWS_MAX: Final = 8192
@@ -53,6 +56,11 @@ REFUSED: Final = "refused"
 Body = Any
 """What msgpack carries."""
 T = TypeVar("T")
+
+
+_Question = tuple[QueryRecord, int]
+"""A rendered query, and how many instances are wanted."""
+_Asking = asyncio.Task[Outcome | None]
 
 
 class Executes(Protocol):
@@ -78,7 +86,7 @@ class QueryFailover:
         self._loop = asyncio.get_running_loop()
         self._others: Sequence[str] = ()
         self._others_at = -PLACES_S
-        self._kept: dict[tuple[QueryRecord, int], tuple[float, asyncio.Task[Outcome | None]]] = {}
+        self._kept: dict[_Question, tuple[float, _Asking]] = {}
         """Answers and those under way, with when they were asked for; the oldest first."""
 
     async def execute(self, query: QueryRecord, *, limit: int) -> Outcome | None:
@@ -91,15 +99,26 @@ class QueryFailover:
                 del self._kept[next(iter(self._kept))]
             task = self._loop.create_task(self._ask_all(query, limit))
             self._kept[key] = self._loop.time(), task
+            task.add_done_callback(lambda task: self._note_answer(key, task))
         # The others still want it when this client hangs up.
         return await asyncio.shield(task)
 
-    def _is_good(self, task: "asyncio.Task[Outcome | None]", asked_at: float) -> bool:
+    def _is_good(self, task: _Asking, asked_at: float) -> bool:
         """Whether what was answered may be given again: instances, for a moment."""
         if task.cancelled() or self._loop.time() - asked_at > KEEP_S:
             return False
         outcome = task.result()
-        return outcome is not None and len(outcome.rows) > 0
+        return outcome is not None and 0 < len(outcome.rows) <= KEPT_ROWS_MAX
+
+    def _note_answer(self, key: _Question, task: _Asking) -> None:
+        if not task.cancelled() and self._is_good(task, self._loop.time()):
+            self._loop.call_later(KEEP_S, self._forget, key, task)
+        else:
+            self._forget(key, task)
+
+    def _forget(self, key: _Question, task: _Asking) -> None:
+        if self._kept.get(key, (0.0, None))[1] is task:
+            del self._kept[key]
 
     async def close(self) -> None:
         """Give up what is under way."""

@@ -1,6 +1,7 @@
 """Prepared queries that fail over: whom is asked, in which order, and what comes of the answers."""
 
 import asyncio
+import gc
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
@@ -164,6 +165,21 @@ def test_many_that_ask_at_once_share_one_call_and_its_answer_for_a_moment(
         await subject.execute(QUERY, limit=0)
         assert Counter(world.calls) == {"dc2": 3}
         assert world.asked_for_order == 1
+
+    in_loop(work)
+
+
+def test_answers_are_not_kept_beyond_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(failover, "KEEP_S", 0.01)
+
+    async def work() -> None:
+        world = Datacenters()
+        world.with_instance("dc2", "near")
+        subject = QueryFailover(lambda: world, world.datacenters)
+        await subject.execute(QUERY, limit=0)
+        async with asyncio.timeout(5):
+            while any(isinstance(one, Outcome) for one in gc.get_objects()):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
 
     in_loop(work)
 
