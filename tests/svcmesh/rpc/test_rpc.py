@@ -228,7 +228,7 @@ def test_calls_beyond_the_bound_are_refused_and_the_others_answered() -> None:
 def test_a_server_that_wants_other_connections_answers_what_waits_on_the_old_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("svcmesh.rpc.connection.LEAVING_S", 0.05)
+    monkeypatch.setattr("svcmesh.rpc.connection.LEAVING_S", 0.3)
 
     async def scenario(callee: Callee, server: RpcServer, pool: RpcPool, to: Address) -> None:
         waiting = asyncio.create_task(pool.call(to, "wait", 2, timeout_s=5))
@@ -236,7 +236,7 @@ def test_a_server_that_wants_other_connections_answers_what_waits_on_the_old_one
         server.reconfigure(AcceptRules(server_names=("server.dc1.consul",)))
         while pool.counters["dialled"] < 2:
             assert await pool.call(to, "echo", 1, timeout_s=5) == 1
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.4)
         assert len(server.connections) == 2, "the old one is still needed"
         callee.hold.set()
         assert await waiting == 2
@@ -249,7 +249,7 @@ def test_a_server_that_wants_other_connections_answers_what_waits_on_the_old_one
 def test_who_hangs_on_to_an_old_connection_is_not_heard_there_any_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("svcmesh.rpc.connection.LEAVING_S", 0.05)
+    monkeypatch.setattr("svcmesh.rpc.connection.LEAVING_S", 0.3)
 
     async def scenario(_: Callee, server: RpcServer, pool: RpcPool, to: Address) -> None:
         reader, writer = await asyncio.open_connection(*to)
