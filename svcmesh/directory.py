@@ -49,10 +49,10 @@ UNKNOWN_NAMES_MAX: Final = 4096
 """Names without instances, and nodes, of which it is remembered that they were asked for."""
 
 UNKNOWN_TAGS_MAX: Final = 64
-"""Tags without instances, of one service, of which the same is remembered; and selections."""
+"""Tags without instances, of one service, of which the same is remembered."""
 
-SELECTIONS_MAX: Final = 64
-"""Selections of one service that are followed."""
+SELECTIONS_MAX: Final = 1024
+"""What prepared queries select, of all services, that is followed or known to be nobody."""
 
 _Chosen = str | Selection | None
 """Which instances of a service: those with a tag, what a prepared query selects, or all of them."""
@@ -124,6 +124,8 @@ class CatalogDirectory:
         """By name and choice; of services that have instances."""
         self._unknown: dict[str, dict[_Chosen, ServicePool]] = {}
         """Empty pools, by name and choice, of what was asked for in vain; the oldest first."""
+        self._selected: dict[Selection, ServicePool] = {}
+        """Those among all pools that are of prepared queries, the oldest first."""
         self._node_stamps: dict[str, Stamp] = {}
         self._node_answers: dict[NodeRow, NodeAnswer] = {}
         """Of the nodes with instances in the pools, which share them."""
@@ -138,6 +140,7 @@ class CatalogDirectory:
         self._only_passing = only_passing
         self._pools.clear()
         self._unknown.clear()
+        self._selected.clear()
 
     @property
     def is_ready(self) -> bool:
@@ -179,22 +182,26 @@ class CatalogDirectory:
     def selected(self, selection: Selection) -> ServicePool:
         """Instances that a prepared query selects."""
         key = selection.service
-        pools = self._pools.get(key, {})
-        followed = pools.get(selection)
-        if followed is None:
-            rows = self._view.service_rows(key)
-            if not rows:
-                return self._unknown_pool(key, selection)
-            selections = [chosen for chosen in pools if isinstance(chosen, Selection)]
-            if len(selections) >= SELECTIONS_MAX:
-                pools.pop(selections[0]).pool.renew()
+        followed = self._pools.get(key, {}).get(selection)
+        if followed is not None:
+            return _more_of(followed)
+        rows = self._view.service_rows(key)
+        if not rows:
+            pool = self._unknown_pool(key, selection)
+        else:
             followed = self._follow(
                 key,
                 selection,
                 rows,
                 lambda row: self._known_answer(row) if selection.takes(row) else None,
             )
-        return _more_of(followed)
+            pool = _more_of(followed)
+        if self._selected.get(selection) is not pool:
+            self._selected.pop(selection, None)
+            if len(self._selected) >= SELECTIONS_MAX:
+                self._forget_selection(next(iter(self._selected)))
+            self._selected[selection] = pool
+        return pool
 
     def prepared_query(
         self, name: str, datacenter: str | None, client: str
@@ -232,14 +239,13 @@ class CatalogDirectory:
     def _on_query_change(self) -> None:
         """End the answers to prepared queries: a name may stand for another one now."""
         self._watch_queries()
-        for pools in self._pools.values():
-            for chosen, followed in pools.items():
-                if isinstance(chosen, Selection):
-                    followed.pool.renew()
-        for unknown in self._unknown.values():
-            for chosen, pool in unknown.items():
-                if isinstance(chosen, Selection):
-                    pool.renew()
+        for pool in self._selected.values():
+            pool.renew()
+
+    def _forget_selection(self, selection: Selection) -> None:
+        self._selected.pop(selection).renew()
+        self._pools.get(selection.service, {}).pop(selection, None)
+        self._unknown.get(selection.service, {}).pop(selection, None)
 
     def _unknown_pool(self, key: str, chosen: _Chosen) -> ServicePool:
         pools = self._unknown.get(key)

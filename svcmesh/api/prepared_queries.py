@@ -56,7 +56,7 @@ def add_routes(router: Router, reads: ReadService) -> None:
 def all_(call: Call) -> Read:
     """Every query, by id."""
     queries = call.facade.view.queries
-    return Read((QUERIES,), lambda: [_row_json(call, row) for row in queries])
+    return Read((QUERIES,), lambda: Rows(tuple(queries), lambda row: _row_json(call, row)))
 
 
 def one(call: Call) -> Read:

@@ -151,7 +151,7 @@ class QueryNames:
 class _Distances:
     """How far nodes are from others, kept from query to query.
 
-    Invariant: at most `DISTANCES_MAX` of them.
+    Invariant: at most `DISTANCES_MAX` of them, and what one more query adds.
     """
 
     def __init__(self, engine: QueryEngine) -> None:
@@ -182,4 +182,10 @@ def _node_of(answer: ServiceAnswer) -> str:
 
 
 def _ttl_s(query: QueryRecord) -> int | None:
-    return min(int(parse_duration(query.dns_ttl)), TTL_S_MAX) if query.dns_ttl else None
+    if not query.dns_ttl:
+        return None
+    try:
+        return min(max(int(parse_duration(query.dns_ttl)), 0), TTL_S_MAX)
+    except ValueError:
+        # Of a peer that takes more for a duration than we do.
+        return None

@@ -98,7 +98,7 @@ class PreparedQueries:
         if given_id:
             raise QueryError("ID must be empty when creating a new prepared query")
         query_id = str(uuid4())
-        await self._store(replace(record, id=query_id))
+        await self._store(replace(record, id=query_id), is_new=True)
         return query_id
 
     async def update(self, query_id: str, body: object) -> None:
@@ -109,7 +109,7 @@ class PreparedQueries:
         """
         record, _ = parse_query(body)
         self._check_exists(query_id)
-        await self._store(replace(record, id=query_id.lower()))
+        await self._store(replace(record, id=query_id.lower()), is_new=False)
 
     async def delete(self, query_id: str) -> None:
         """Remove a query.
@@ -122,14 +122,16 @@ class PreparedQueries:
         self._records.delete_external("", Kind.QUERY, query_id.lower())
         await self._saved()
 
-    async def _store(self, record: QueryRecord) -> None:
+    async def _store(self, record: QueryRecord, *, is_new: bool) -> None:
         check_query(record)
         self._check_name(record)
         if record.session:
             await self._check_session(record.session)
         check_template(record)
         self._check_identity()
-        # A name that was taken while the store was asked.
+        # The query may have gone, and the name been taken, while the store was asked.
+        if not is_new:
+            self._check_exists(record.id)
         self._check_name(record)
         self._records.put_external("", replace(record, claim=self._claim(record)))
         await self._saved()

@@ -142,6 +142,21 @@ def test_another_definition_ends_the_answers_although_the_instances_stay() -> No
     assert world.look_up("other").pool.stamp.is_current
 
 
+def test_an_answer_of_nobody_ends_with_its_definition_too() -> None:
+    world = World()
+    world.query()
+    stamp = world.look_up().pool.stamp
+    world.query(dns_ttl="9s")
+    assert not stamp.is_current
+
+
+def test_a_duration_that_a_peer_made_up_is_none() -> None:
+    world = World()
+    world.query(dns_ttl="soon")
+    world.query("minus", number=2, dns_ttl="-5s")
+    assert (world.look_up().ttl_s, world.look_up("minus").ttl_s) == (None, 0)
+
+
 def test_an_answer_of_nobody_ends_when_the_service_comes() -> None:
     world = World()
     world.query()
