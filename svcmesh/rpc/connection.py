@@ -459,7 +459,7 @@ class Connection(asyncio.Protocol):
             case "refused":
                 # It ends up in logs.
                 said = "".join(one if one.isprintable() else "?" for one in text[:200])
-                self._refuse(RpcRefusedError(f"refused: {said}"))
+                self._refuse(RpcRefusedError(f'it refused us: "{said}"'))
                 self.close()
             case "leaving":
                 self.leave()

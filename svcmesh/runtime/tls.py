@@ -223,8 +223,12 @@ class _Files:
         if tls.cert_file and tls.key_file:
             try:
                 context.load_cert_chain(tls.cert_file, tls.key_file)
-            except (OSError, ssl.SSLError) as error:
-                raise ConfigError(f"cert_file {tls.cert_file}, key_file: {_why(error)}") from error
+            except OSError as error:
+                # What OpenSSL says of a file that is no PEM helps nobody alone.
+                raise ConfigError(
+                    f"cert_file {tls.cert_file}, key_file {tls.key_file}: "
+                    f"no certificate with its key in PEM: {_why(error)}"
+                ) from error
         for authority in self._authorities:
             try:
                 context.load_verify_locations(cadata=authority.decode("ascii"))

@@ -316,7 +316,7 @@ def test_a_server_that_never_reads_costs_bounded_memory_and_then_its_connection(
     [
         (b"", "cannot reach"),
         (b"HTTP/1.1 400 Bad Request\r\n", "hung up before it was ready"),
-        (frame(4, "refused", "not you\n\x1b[2J"), r"refused: not you\?\?\[2J$"),
+        (frame(4, "refused", "not you\n\x1b[2J"), r'it refused us: "not you\?\?\[2J"$'),
         (frame(4, "leaving", ""), "hung up before it was ready"),
     ],
 )

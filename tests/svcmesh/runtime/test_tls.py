@@ -265,7 +265,10 @@ def test_a_reload_with_a_broken_file_is_refused_and_changes_nothing(folder: Path
         ('ca_file = "/nonexistent"', "ca_file: /nonexistent: No such file"),
         ('ca_file = "" ca_path = "/nonexistent"', "ca_path: /nonexistent: No such file"),
         ('ca_file = "FOLDER/ca.key"', "ca_file: FOLDER/ca.key: no certificates in PEM"),
-        ('key_file = "FOLDER/ca.key"', "cert_file FOLDER/server.pem, key_file: "),
+        (
+            'key_file = "FOLDER/ca.key"',
+            "cert_file FOLDER/server.pem, key_file FOLDER/ca.key: no certificate with its key",
+        ),
         ('ports { https = 8501 } cert_file = "" key_file = ""', "ports.https: needs cert_file"),
     ],
 )
