@@ -1,0 +1,115 @@
+"""One data center asked from another: real agents, dig, and servers that are killed meanwhile."""
+
+import subprocess
+import threading
+import urllib.error
+from collections.abc import Iterator
+
+import pytest
+
+from tests.interop.processes import Svcmesh, ended_afterwards, require_program, wait_until
+
+HERE, THERE = "127.0.51", "127.0.52"
+
+
+class World:
+    """A server and a client of dc1, two servers of dc2."""
+
+    def __init__(self, folder_of: pytest.TempPathFactory) -> None:
+        folder = folder_of.mktemp("datacenters")
+        one = ("-server", "-bootstrap-expect=1", "-datacenter=dc1")
+        self.server = Svcmesh("a1", f"{HERE}.1", folder, *one)
+        self.client = Svcmesh("a2", f"{HERE}.2", folder, f"-retry-join={HERE}.1")
+        self._two = ("-server", "-datacenter=dc2", f"-retry-join-wan={HERE}.1")
+        self._folder = folder
+        self.there = Svcmesh("b1", f"{THERE}.1", folder, *self._two, "-bootstrap-expect=1")
+        self.second = self.start_second()
+
+    def start_second(self) -> Svcmesh:
+        flags = (*self._two, f"-retry-join={THERE}.1")
+        return Svcmesh("b2", f"{THERE}.2", self._folder, *flags)
+
+    @property
+    def agents(self) -> tuple[Svcmesh, ...]:
+        return self.server, self.client, self.there, self.second
+
+
+def joined(world: World) -> bool:
+    try:
+        peers = world.client.http("/v1/operator/raft/configuration?dc=dc2")["Servers"]
+    except urllib.error.URLError:
+        return False
+    return len(peers) == 2
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    found = World(tmp_path_factory)
+    with ended_afterwards(*found.agents):
+        for agent in found.agents:
+            agent.wait_until_up()
+        wait_until(lambda: joined(found), within_s=60, what="two data centers")
+        yield found
+        found.second.kill()
+
+
+def dig(name: str, *flags: str) -> list[str]:
+    command = [require_program("dig"), f"@{HERE}.2", "-p", "8600", "+short", *flags, name]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20).stdout.split("\n")
+
+
+@pytest.mark.interop
+def test_a_client_reads_and_writes_in_the_other_data_center(world: World) -> None:
+    assert world.client.http("/v1/kv/a?dc=dc2", method="PUT", body={"x": 1}) is True
+    assert world.there.http("/v1/kv/?keys") == ["a"]
+    assert world.client.http("/v1/kv/a?dc=dc2")[0]["Key"] == "a"
+    with pytest.raises(urllib.error.HTTPError):
+        world.client.http("/v1/kv/a")
+    names = {node["Node"] for node in world.client.http("/v1/catalog/nodes?dc=dc2")}
+    assert names == {"b1", "b2"}
+
+
+@pytest.mark.interop
+def test_dns_of_the_other_data_center_follows_its_changes(world: World) -> None:
+    world.there.register(Name="web", Port=80, Tags=["v1"])
+    wait_until(
+        lambda: dig("web.service.dc2.svcmesh") == [f"{THERE}.1", ""], within_s=10, what="an answer"
+    )
+    assert dig("v1.web.service.dc2.dc.consul", "SRV") == ["1 1 80 b1.node.dc2.consul.", ""]
+    assert dig("web.service.dc9.svcmesh") == [""]
+    world.second.register(Name="web", Port=80)
+    took_s = wait_until(
+        lambda: len(dig("web.service.dc2.svcmesh")) == 3, within_s=10, what="the second instance"
+    )
+    assert took_s < 5.0
+
+
+@pytest.mark.interop
+def test_a_server_that_is_killed_loses_no_read(world: World) -> None:
+    world.there.register(Name="steady", Port=80)
+    errors: list[str] = []
+    done, counted = threading.Event(), [0]
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                found = world.client.http("/v1/health/service/steady?dc=dc2")
+                if not found:
+                    errors.append("empty")
+            except OSError as error:
+                errors.append(str(error))
+            counted[0] += 1
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for _ in range(3):
+        before = counted[0]
+        world.second.kill()
+        wait_until(lambda before=before: counted[0] > before + 50, within_s=30, what="reads")  # type: ignore[misc]
+        world.second = world.start_second()
+        world.second.wait_until_up()
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert errors == []
