@@ -26,6 +26,9 @@ _DEFINITION: Final = {
     "TLSSkipVerify": False,
     "TCP": "",
 }
+_PAIR_FIELDS: Final = (
+    "Key", "CreateIndex", "ModifyIndex", "LockIndex", "Flags", "Value", "Session",
+)  # fmt: skip
 _SERVICE_FIELDS: Final = ("ID", "Service", "Tags", "Meta", "Port", "Address")
 
 
@@ -96,14 +99,14 @@ def _key(parameters: Parameters) -> Question:
     key = parameters.text("key")
     if not key:
         raise CommandError("Must specify a single key to watch")
-    return Question(f"/v1/kv/{quote(key)}", shape=lambda found: found[0] if found else None)
+    return Question(f"/v1/kv/{quote(key)}", shape=lambda found: _shape_pairs(found)[0])
 
 
 def _key_prefix(parameters: Parameters) -> Question:
     prefix = parameters.text("prefix")
     if not prefix:
         raise CommandError("Must specify a single prefix to watch")
-    return Question(f"/v1/kv/{quote(prefix)}", (("recurse", ""),))
+    return Question(f"/v1/kv/{quote(prefix)}", (("recurse", ""),), _shape_pairs)
 
 
 def _services(_: Parameters) -> Question:
@@ -151,6 +154,10 @@ _TYPES: Final[Mapping[str, tuple[frozenset[str], Callable[[Parameters], Question
     "checks": (frozenset({"service", "state"}), _checks),
     "event": (frozenset({"name"}), _event),
 }
+
+
+def _shape_pairs(entries: Json) -> Json:
+    return [{**dict.fromkeys(_PAIR_FIELDS), "Session": "", **entry} for entry in entries]
 
 
 def _shape_entries(entries: Json) -> Json:

@@ -204,3 +204,21 @@ def test_ending_it_is_no_failure(api: StubApi, number: signal.Signals, tmp_path:
         time.sleep(0.01)
     watch.send_signal(number)
     assert watch.wait(20) == 0
+
+
+def test_keys_are_printed_as_consul_s_tool_orders_them(run: Run, api: StubApi) -> None:
+    entry = {
+        "LockIndex": 0, "Key": "w/k", "Flags": 0, "Value": "dg==", "CreateIndex": 24,
+        "ModifyIndex": 25,
+    }  # fmt: skip
+    expected = {
+        "Key": "w/k", "CreateIndex": 24, "ModifyIndex": 25, "LockIndex": 0, "Flags": 0,
+        "Value": "dg==", "Session": "",
+    }  # fmt: skip
+    api.answer("/v1/agent/self", {})
+    api.answer("/v1/kv/w/k", [entry], index=25)
+    api.answer("/v1/kv/w/", [{**entry, "Session": "s"}], index=25)
+    one = json.loads(run("watch", "-type=key", "-key=w/k").out)
+    assert list(one.items()) == list(expected.items())
+    (each,) = json.loads(run("watch", "-type=keyprefix", "-prefix=w/").out)
+    assert list(each.items()) == list({**expected, "Session": "s"}.items())
