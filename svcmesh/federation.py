@@ -73,19 +73,27 @@ def wan_servers(
 ) -> list[DcServer]:
     """Every server of the WAN pool that has not left.
 
-    A failed one that is alive under another name has been renamed, or its data center has: the old
-    name is passed over.
+    One that has started again under another name, or whose data center has another, is known by
+    that only, also while the old name has not failed yet.
     """
-    found = []
+    found: list[tuple[tuple[bool, int], DcServer]] = []
     for member in members:
         if member.status in (MemberStatus.LEFT, MemberStatus.NONE):
             continue
         where = coordinate(member)
         server = dc_server(member, member.tags.get("dc", ""), where, distance_s(where))
         if server is not None:
-            found.append(server)
-    alive_ids = {server.node_id for server in found if server.is_alive and server.node_id}
-    return [server for server in found if server.is_alive or server.node_id not in alive_ids]
+            # Ours start above every incarnation they ever had, Consul's do not.
+            age = int(member.incarnation) if server.is_svcmesh else 0
+            found.append(((server.is_alive, age), server))
+    latest: dict[str, tuple[bool, int]] = {}
+    for standing, server in found:
+        latest[server.node_id] = max(standing, latest.get(server.node_id, standing))
+    return [
+        server
+        for standing, server in found
+        if not server.node_id or standing == latest[server.node_id]
+    ]
 
 
 def nearest_first(servers: Iterable[DcServer]) -> list[DcServer]:

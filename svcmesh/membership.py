@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from gossip.serf.events import Member, MemberStatus
+from gossip.types import Address
 
 CONSUL_PROTOCOL: Final = "2"
 RAFT_VERSION: Final = "3"
@@ -146,9 +147,9 @@ class LanAdmission:
 class WanAdmission:
     """Admits servers only, under the name that belongs to their data center."""
 
-    def __init__(self, *, name: str, node_id: str) -> None:
-        """`name` is ours in the WAN pool."""
-        self._name, self._node_id = name, node_id
+    def __init__(self, *, name: str, node_id: str, address: Address) -> None:
+        """`name` and `address` are ours in the WAN pool."""
+        self._name, self._node_id, self._address = name, node_id, address
 
     def __call__(self, members: Sequence[Member]) -> str | None:
         """The first reason to refuse any of `members`, None to admit them all."""
@@ -162,11 +163,9 @@ class WanAdmission:
             return f"Member '{member.name}' is not a server"
         if not member.name.endswith(f".{tags.get('dc', '')}"):
             return f"Member '{member.name}' is not named after its datacenter"
-        if (
-            tags.get("id") == self._node_id
-            and member.name != self._name
-            and member.status is MemberStatus.ALIVE
-        ):
+        is_other = tags.get("id") == self._node_id and member.name != self._name
+        # At our own address it is ourselves under a former name.
+        if is_other and member.status is MemberStatus.ALIVE and member.address != self._address:
             return f"Member '{member.name}' has conflicting node ID '{self._node_id}'"
         return None
 

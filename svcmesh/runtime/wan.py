@@ -104,11 +104,12 @@ class WanPool:
         config, state = self._config, self._state
         self.keyring = _load_keyring(config, data_dir, self._lan.keyring)
         port = config.ports.serf_wan
+        address = Address(config.advertise_addr_wan, port)
         self._gossip = await Gossip.create(
             _gossip_config(config),
             name=MemberName(self.name),
             bind=Address(config.serf_wan_addr, port),
-            advertise=Address(config.advertise_addr_wan, port),
+            advertise=address,
             tags=wan_tags(self._lan.gossip.local.tags),
             incarnation=state.incarnation,
             keyring=self.keyring,
@@ -116,7 +117,7 @@ class WanPool:
             clocks=state.wan.clocks,
             known_peers=state.wan.known_peers,
             on_event=self._on_event,
-            admit=WanAdmission(name=self.name, node_id=state.node_id),
+            admit=WanAdmission(name=self.name, node_id=state.node_id, address=address),
         )
         state.watch(state.wan, self._gossip)
         self._summaries.set_members(self.members())

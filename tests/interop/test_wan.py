@@ -209,6 +209,31 @@ def test_the_wan_can_have_a_key_of_its_own(tmp_path: Path) -> None:
         assert wan_statuses(agents[2]) == {"n3.dc3": "alive"}
 
 
+def test_a_renamed_data_center_shows_everywhere_without_a_restart_of_others(
+    tmp_path: Path,
+) -> None:
+    flags = ["-bootstrap-expect=1", "-retry-interval-wan=1s"]
+    first = server("n1", "127.0.65.1", tmp_path, "dc1", *flags)
+    second = server("n2", "127.0.65.2", tmp_path, "old", *flags, "-retry-join-wan=127.0.65.1")
+    with ended_afterwards(first, second):
+        first.wait_until_up()
+        second.wait_until_up()
+        wait_until(
+            lambda: first.http("/v1/catalog/datacenters") == ["dc1", "old"],
+            within_s=20,
+            what="they are joined",
+        )
+        second.kill()
+        again = server("n2", "127.0.65.2", tmp_path, "new", *flags)
+        with ended_afterwards(again):
+            wait_until(
+                lambda: first.http("/v1/catalog/datacenters") == ["dc1", "new"],
+                within_s=60,
+                what=f"the new name\n{again.output()}",
+            )
+            assert again.http("/v1/catalog/datacenters") == ["new", "dc1"]
+
+
 class ConsulServer(Child):
     """One server of Consul, in a data center of its own."""
 

@@ -30,6 +30,7 @@ def member(
     status: MemberStatus = MemberStatus.ALIVE,
     *,
     node_id: str = "",
+    incarnation: int = 1,
     port: str = "8300",
     role: str = "consul",
 ) -> Member:
@@ -39,7 +40,7 @@ def member(
         Address("10.0.0.1", 8302),
         {**tags, "svcmesh": "1"},
         status,
-        Incarnation(1),
+        Incarnation(incarnation),
         bytes(6),
     )
 
@@ -118,6 +119,16 @@ def test_a_renamed_data_center_is_known_by_its_new_name_only() -> None:
         member("n2.new", node_id="2"),
     )
     assert datacenters_by_distance(found, "own") == ["own", "new"]
+
+
+def test_a_renamed_data_center_is_known_by_its_new_name_before_the_old_one_has_failed() -> None:
+    found = servers(
+        member("n1.old", node_id="1", incarnation=100),
+        member("n1.new", node_id="1", incarnation=200),
+        member("n2.old", node_id="2", incarnation=300),
+    )
+    assert datacenters_by_distance(found, "own") == ["own", "new", "old"]
+    assert [one.name for one in found] == ["n1", "n2"]
 
 
 def test_places_are_those_that_are_known() -> None:

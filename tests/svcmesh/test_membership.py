@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from gossip.serf.events import Member, MemberStatus
@@ -89,7 +91,7 @@ def test_a_server_passes_for_one_of_consuls_in_the_wan_pool_by_its_tags() -> Non
 
 
 def test_the_wan_pool_admits_servers_under_the_name_of_their_data_center() -> None:
-    admit = WanAdmission(name="me.dc1", node_id=OUR_ID)
+    admit = WanAdmission(name="me.dc1", node_id=OUR_ID, address=Address("127.0.0.1", 8302))
     server = wan_tags(tags(is_server=True, dc="dc2"))
     assert admit([member("n1.dc2", server), member("n2.dc2", without_svcmesh(server))]) is None
     assert admit([member("n1.dc2", tags(dc="dc2"))]) == "Member 'n1.dc2' is not a server"
@@ -102,11 +104,13 @@ def test_the_wan_pool_admits_servers_under_the_name_of_their_data_center() -> No
 
 
 def test_a_second_server_with_our_node_id_is_refused_in_the_wan_pool() -> None:
-    admit = WanAdmission(name="me.dc1", node_id=OUR_ID)
+    admit = WanAdmission(name="me.dc1", node_id=OUR_ID, address=Address("127.0.0.1", 8302))
     twin = wan_tags(tags(node_id=OUR_ID, is_server=True, dc="dc2"))
     assert admit([member("n1.dc2", twin)]) is not None
+    assert admit([member("n1.dc2", twin, MemberStatus.FAILED)]) is None
     # Ourselves, before our data center was renamed.
-    assert admit([member("me.dc2", twin, MemberStatus.FAILED)]) is None
+    former = replace(member("me.dc2", twin), address=Address("127.0.0.1", 8302))
+    assert admit([former]) is None
 
 
 @pytest.mark.parametrize(
