@@ -7,14 +7,13 @@ What each part does is in `svcmesh/runtime/`, one module per area; the process a
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from random import Random
 from typing import Final
 
 from gossip import Gossip
-from gossip.serf.events import Member, MemberStatus
-from gossip.wire.messages import Coordinate
+from gossip.serf.events import Member
 from svcmesh import __version__
 from svcmesh.api import HttpServer, elsewhere
 from svcmesh.api.facade import Wan
@@ -35,11 +34,12 @@ from svcmesh.runtime.dns import DnsRuntime
 from svcmesh.runtime.doctor import Doctor
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.failover import QueryFailover, QueryMethods
-from svcmesh.runtime.joining import Joiner, on_one_line
+from svcmesh.runtime.joining import on_one_line
 from svcmesh.runtime.kept import load_kept
 from svcmesh.runtime.keyring import KeyringFile, load_keyring
 from svcmesh.runtime.lan import LanPool, gossip_config
 from svcmesh.runtime.logstream import LogStreams
+from svcmesh.runtime.membership import Membership
 from svcmesh.runtime.metrics import MetricsRuntime
 from svcmesh.runtime.offerednames import OfferedNames
 from svcmesh.runtime.ownstate import OwnState
@@ -92,7 +92,7 @@ class Agent:
             config,
             appliers={
                 "node_meta": lambda new: self._discovery.publish_node(new),
-                **dict.fromkeys(RETRY_JOIN, lambda _: self._restart_retry_join()),
+                **dict.fromkeys(RETRY_JOIN, lambda new: self._membership.retry_join(new)),
                 "log_level": lambda new: self.logs.set_own_level(new.log_level),
                 **dict.fromkeys(DNS_SETTINGS, self._reconfigure_dns),
                 **dict.fromkeys(READ_AT_USE, read_at_use),
@@ -122,15 +122,15 @@ class Agent:
         )
         self._lan = LanPool(config, self._state, self.keyring, self.events)
         self._tasks = BackgroundTasks()
-        self._joiner = Joiner(self._gossip, self._tasks, replays=self._state.lan.replays)
-        self.coordinates = NodeCoordinates(self.view, agents=self._agent_coordinates)
+        self._membership: Membership = Membership(
+            self._lan, self._tasks, replays=self._state.lan.replays, give_up=self._stop
+        )
+        self.coordinates = NodeCoordinates(self.view, agents=self._lan.coordinates)
         self.pool = PoolOperations(self._gossip)
         self.logs = LogStreams()
         self.metrics = Metrics(self.counters, now_utc=time.time())
         self.wan: Wan
         self.remote: RemoteCalls
-        self._wan: WanPool | None = None
-        """Our member of the WAN pool, if we are in it."""
         self._leaving: asyncio.Task[None] | None = None
         self._dns: DnsRuntime | None = None
         self._http: HttpServer | None = None
@@ -164,8 +164,11 @@ class Agent:
         await self._start_dns()
         await self._start_http()
         self._start_metrics()
-        await self._join_at_start()
-        self._restart_retry_join()
+        try:
+            await self._membership.join_at_start(self.config)
+        except JoinError as error:
+            self._stop(f"join: {on_one_line(error)}")
+        self._membership.retry_join(self.config)
         self._tasks.spawn(self._state.run(lambda: self.view.index))
         self._tasks.spawn(self._keep_coordinates())
         self._opened.push_async_callback(self._tasks.end)
@@ -219,17 +222,12 @@ class Agent:
         if config.ports.serf_wan < 0:
             self.wan = WanTurnedOff(config.datacenter, gossip, self.view)
             return self.wan.methods
-        self.wan = self._wan = WanPool(
-            config,
-            self._state,
-            self._lan,
-            self._tasks,
-            self.view,
-            is_ready=lambda: self.is_ready,
+        self.wan = self._membership.wan = wan = WanPool(
+            config, self._state, self._lan, self._tasks, self.view, is_ready=lambda: self.is_ready
         )
-        await self._wan.start(self._data_dir, self._committer)
-        self._opened.push_async_callback(self._wan.close)
-        return self._wan.methods
+        await wan.start(self._data_dir, self._committer)
+        self._opened.push_async_callback(wan.close)
+        return wan.methods
 
     def _make_store(self) -> None:
         config = self.config
@@ -311,8 +309,7 @@ class Agent:
 
     async def _leave(self) -> None:
         logger.info("leaving the cluster")
-        members = [self._gossip()] if self._wan is None else [self._gossip(), self._wan.gossip]
-        await asyncio.gather(*(gossip.leave() for gossip in members))
+        await self._membership.leave()
         self._state.has_left = True
         await self._save_state()
         logger.info("Graceful leave complete")
@@ -340,30 +337,6 @@ class Agent:
         if self._dns is not None:
             self._dns.reconfigure(config)
 
-    def _restart_retry_join(self) -> None:
-        config = self.config
-        self._joiner.keep_trying(
-            config.retry_join,
-            interval_s=config.retry_interval_s,
-            attempts_max=config.retry_max,
-            on_exhausted=lambda: self._stop("max join retry exhausted, exiting"),
-        )
-        if self._wan is not None:
-            self._wan.retry_join(
-                config, on_exhausted=lambda: self._stop("max join -wan retry exhausted, exiting")
-            )
-
-    async def _join_at_start(self) -> None:
-        """Join as `start_join` and `start_join_wan` say, or end."""
-        config = self.config
-        try:
-            if config.start_join:
-                await self._joiner.join(config.start_join, is_start=True)
-            if config.start_join_wan and self._wan is not None:
-                await self._wan.joiner.join(config.start_join_wan)
-        except JoinError as error:
-            self._stop(f"join: {on_one_line(error)}")
-
     # -- what goes on while running ---------------------------------------------------------
 
     def _gossip(self) -> Gossip:
@@ -376,12 +349,6 @@ class Agent:
         while True:
             await asyncio.sleep(PICTURE_S)
             self.coordinates.refresh()
-
-    def _agent_coordinates(self) -> Iterator[tuple[str, Coordinate]]:
-        for member in self.members():
-            where = self._gossip().cached_coordinate(member.name)
-            if where is not None and member.status is not MemberStatus.LEFT:
-                yield member.name, where
 
     # -- the API's facade -------------------------------------------------------------------
 
@@ -412,7 +379,7 @@ class Agent:
             "catalog": self._discovery.replica.metrics,
             "dns": {} if self._dns is None else self._dns.counters(),
             "gossip": self._gossip().counters,
-            "gossip_wan": {} if self._wan is None else self._wan.counters(),
+            "gossip_wan": {} if self._membership.wan is None else self._membership.wan.counters(),
             "http": {} if self._http is None else self._http.counters(),
             "rpc": self.store.rpc_counters(),
         }
@@ -423,7 +390,7 @@ class Agent:
         Raises:
             JoinError: None was reached.
         """
-        return await self._joiner.join([address])
+        return await self._membership.joiner.join([address])
 
     def register_external(self, node_name: str, bodies: Sequence[Body]) -> None:
         """Publish records of a node without an agent."""

@@ -1,7 +1,7 @@
 """This agent's member of its data center's gossip pool: settings, tags, and what its events do."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -17,6 +17,7 @@ from gossip.serf.events import (
     MemberJoined,
     MemberLeft,
     MemberReaped,
+    MemberStatus,
     MemberUpdated,
     NameVoteFinished,
     PeerFound,
@@ -29,6 +30,7 @@ from gossip.serf.events import (
 )
 from gossip.swim.effects import MessageDropped, NameConflict, PushPullFinished, StallNoticed
 from gossip.types import Address, MemberName
+from gossip.wire.messages import Coordinate
 from svcmesh import __version__
 from svcmesh.catalog.records import NodeId
 from svcmesh.config import AgentConfig
@@ -111,6 +113,13 @@ class LanPool:
     def members(self) -> Sequence[Member]:
         """The member table, ourselves included."""
         return self._gossip.members() if self._gossip is not None else ()
+
+    def coordinates(self) -> Iterator[tuple[str, Coordinate]]:
+        """Where members are that have said so, by name."""
+        for member in self.members():
+            where = self.gossip.cached_coordinate(member.name)
+            if where is not None and member.status is not MemberStatus.LEFT:
+                yield member.name, where
 
     def send_payload(self, to: MemberName | Address, payload: bytes) -> None:
         """Send a direct message, or lose it."""

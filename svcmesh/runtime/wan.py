@@ -129,15 +129,6 @@ class WanPool:
         self._summaries.close()
         await self.gossip.close()
 
-    def retry_join(self, config: AgentConfig, *, on_exhausted: Callable[[], None]) -> None:
-        """Join in the background as the configuration says, in place of what was tried so far."""
-        self.joiner.keep_trying(
-            config.retry_join_wan,
-            interval_s=config.retry_interval_wan_s,
-            attempts_max=config.retry_max_wan,
-            on_exhausted=on_exhausted,
-        )
-
     async def _keep_flooding(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
