@@ -382,6 +382,7 @@ class Agent:
             "gossip_wan": {} if self._membership.wan is None else self._membership.wan.counters(),
             "http": {} if self._http is None else self._http.counters(),
             "rpc": self.store.rpc_counters(),
+            "wan_calls": self.remote.counters,
         }
 
     async def join(self, address: str) -> int:

@@ -47,6 +47,8 @@ CANCEL: Final = "dc.cancel"
 
 ASKED_MAX: Final = 2
 """Servers that one read is sent to."""
+WRITES_MAX: Final = 2
+"""How often a write is sent, if it is known not to have been done before."""
 SLOW_S: Final = 1.0
 """What a server of another data center gets before another one is asked as well ..."""
 SLOW_FORWARD_S: Final = 1.5
@@ -75,7 +77,7 @@ UNREACHABLE: Final = "unreachable"
 UNKNOWN: Final = "outcome-unknown"
 OVERLOADED: Final = "overloaded"
 REFUSED: Final = "refused"
-NOT_DONE: Final = frozenset({NO_PATH, UNREACHABLE, OVERLOADED, VOID})
+NOT_DONE: Final = frozenset({NO_PATH, UNREACHABLE, OVERLOADED})
 """Codes of errors that say that nothing was done, and that another server may do it."""
 
 SECONDS_MAX: Final = 86_400.0
@@ -182,7 +184,15 @@ class RemoteCalls:
             datacenter, method, body, _new_id(), is_write, waits_s, self._loop.time()
         )
         self.counters["calls"] += 1
-        return await self._send(request, timeout_s)
+        ends_at = self._loop.time() + timeout_s
+        for _ in range(WRITES_MAX):
+            try:
+                return await self._send(request, ends_at)
+            except _NotDoneError:
+                # Only whoever made the request may send it under another id: a server that passed
+                # it on might die, and nobody would know to ask for that one.
+                request = replace(request, id=_new_id())
+        raise UnreachableError
 
     async def run(self) -> None:
         """Look after connections until cancelled."""
@@ -199,16 +209,16 @@ class RemoteCalls:
 
     # -- sending --------------------------------------------------------------------------------
 
-    async def _send(self, request: _Request, timeout_s: float) -> Body:
-        ends_at = self._loop.time() + timeout_s
+    async def _send(self, request: _Request, ends_at: float) -> Body:
+        """Have a request answered.
+
+        Raises:
+            _NotDoneError: It is a write that was sent, and has had no effect.
+        """
         hop = self._hop(request)
-        if not request.is_write:
-            return await self._read(request, hop, ends_at)
-        try:
+        if request.is_write:
             return await self._write(request, hop, ends_at)
-        except _NotDoneError:
-            # Known to have had no effect, and never to have one: it may be sent anew.
-            return await self._write(replace(request, id=_new_id()), self._hop(request), ends_at)
+        return await self._read(request, hop, ends_at)
 
     def _hop(self, request: _Request) -> _Hop:
         """Who is next.
@@ -325,6 +335,8 @@ class RemoteCalls:
                     self._note_down(to)
                 return await self._settle(request, hop, to, error, ends_at)
             except RpcError as error:
+                if error.code == VOID:
+                    raise _NotDoneError from error
                 failure = _from_rpc(error)
                 if error.code not in NOT_DONE:
                     raise failure from error
@@ -410,7 +422,7 @@ class RemoteCalls:
         """`dc.forward`: pass a request of our own data center on."""
         request = self._request_untrusted(body)
         self.counters["forwarded"] += 1
-        work = self._send(request, timeout_s * PASSED_ON)
+        work = self._send(request, request.began_at + timeout_s * PASSED_ON)
         return await _for_rpc(self._cancellable(request, work))
 
     async def _handle_call(self, body: Body, timeout_s: float) -> Body:

@@ -401,6 +401,36 @@ def test_a_write_that_was_lost_on_the_way_is_sent_anew_and_its_old_copy_does_not
     run(scenario)
 
 
+@pytest.mark.usefixtures("long_running")
+def test_only_who_made_a_write_sends_it_under_another_id() -> None:
+    async def scenario(world: World) -> None:
+        for name in ("x", "y"):
+            world[name].hold.set()
+        ids: list[object] = []
+        for name in ("a", "b"):
+            pool = world[name].pool
+            real = pool.call
+
+            async def lose_the_first(
+                to: Address, method: str, body: object, *, timeout_s: float, datacenter: str = "",
+                real: Callable[..., Coroutine[None, None, object]] = real,
+            ) -> object:  # fmt: skip
+                if method == remote.CALL:
+                    assert isinstance(body, list)
+                    ids.append(body[3])
+                    if len(ids) == 1:
+                        raise RpcClosedError("cut")
+                return await real(to, method, body, timeout_s=timeout_s, datacenter=datacenter)
+
+            pool.call = lose_the_first  # type: ignore[method-assign] -- a bad network
+        await world.client.call("dc2", "write", 7, timeout_s=5.0, is_write=True)
+        assert world["x"].writes + world["y"].writes == [7]
+        assert sum(world[name].remote.counters["forwarded"] for name in ("a", "b")) == 2
+        assert len(set(map(str, ids))) == 2
+
+    run(scenario)
+
+
 @pytest.mark.parametrize(
     "body", [None, 1, [], ["dc2", "name"], {"dc": 1}, ["dc2"] * 6, [b"dc2"] * 6]
 )
