@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -39,6 +40,17 @@ def register(count: int) -> None:
                     "Address": f"10.2.{number >> 8}.{number & 255}"}  # fmt: skip
             put(connection, "/v1/catalog/register", {**node, "Service": port})
     connection.close()
+
+
+def wait_until_up() -> None:
+    for _ in range(300):
+        try:
+            socket.create_connection((ADDRESS, 8500)).close()
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+        else:
+            return
+    raise SystemExit("the agent does not listen")
 
 
 def cpu_s(pid: int) -> float:
@@ -94,7 +106,7 @@ def main() -> None:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        time.sleep(3)
+        wait_until_up()
         began_at = time.monotonic()
         register(options.instances)
         print(f"{options.instances} instances registered in {time.monotonic() - began_at:.1f} s")

@@ -10,7 +10,7 @@ every instance equally often.
 | one | one, for good |
 | up to 32 | about 32, kept in different mixtures; made anew after thousands of uses |
 | more | one for each instance to begin with, kept |
-| too many bytes | made in turn, each used four times, none kept |
+| too many bytes | made a few at a time, these handed out in turn sixteen times, none kept |
 """
 
 from collections.abc import Callable, Iterator
@@ -28,9 +28,10 @@ SEQUENCE_MIN: Final = 512
 """Shorter ones are repeated, each time shuffled, up to this length."""
 SHUFFLE_TURNS: Final = 8
 """How often a sequence is handed out in one order."""
-UNKEPT_USES: Final = 4
+UNKEPT_USES: Final = 16
+"""So often are responses used that are not kept: making one costs more than the kernel's part."""
 CHUNK_MAX: Final = 32
-CHUNK_BYTES_MAX: Final = 8192
+CHUNK_BYTES_MAX: Final = 32_768
 """Made at a time, at most: a fraction of a millisecond."""
 
 _OVERHEAD_BYTES: Final = 48
@@ -109,7 +110,8 @@ class Schedule:
 
     def _make_some(self) -> Iterator[bytes]:
         # One at first: most names that are asked once are not asked again soon.
-        count = min(CHUNK_MAX, self._total - self._at) if self._at else 1
+        is_first = self._at == 0 and self._keeps
+        count = 1 if is_first else min(CHUNK_MAX, self._total - self._at)
         made: list[bytes] = []
         made_bytes = 0
         while len(made) < count and made_bytes < CHUNK_BYTES_MAX:
@@ -122,7 +124,7 @@ class Schedule:
         if self._keeps and self.bytes_kept + made_bytes > self._bytes_max:
             self._keeps, self._kept, self.bytes_kept = False, [], 0
         if not self._keeps:
-            return chain.from_iterable(repeat(response, UNKEPT_USES) for response in made)
+            return chain.from_iterable(repeat(made, UNKEPT_USES))
         self._kept += made
         self.bytes_kept += made_bytes
         return iter(made)

@@ -1,7 +1,7 @@
 """The order in which prepared responses are handed out."""
 
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 from random import Random
 
 import pytest
@@ -81,6 +81,12 @@ def test_what_is_too_large_is_not_kept_but_still_spread_evenly() -> None:
     assert schedule.bytes_kept == 0
     assert len(times) == 200
     assert max(times.values()) - min(times.values()) <= 2 * UNKEPT_USES
+
+
+def test_who_asks_twice_for_what_is_too_large_gets_another_response() -> None:
+    schedule = Schedule(200, Made(size=1000), Random(1), bytes_max=50_000)
+    responses = [response for _ in range(100) for response in schedule.refill()]
+    assert all(one != other for one, other in pairwise(responses[-len(responses) // 2 :]))
 
 
 def test_few_bytes_are_made_at_a_time() -> None:
