@@ -73,6 +73,8 @@ def change(
     registering.start()
     all_.read_for(1.0)
     registering.join()
+    # Until the metrics' interval of the change is over.
+    all_.read_for(10.0)
     asked = [watcher for watcher in everybody if watcher.name == name]
     woken = [watcher for watcher in everybody if watcher.answered_at]
     delays_s = [watcher.answered_at - changed_at for watcher in woken]
@@ -116,7 +118,7 @@ def measure(agent: Agent, options: argparse.Namespace) -> dict[str, object]:
                 "idle_cpu_percent": round(100 * (agent.cpu_s() - cpu_s) / options.idle, 2),
                 "kB_per_watcher": round(1024 * (rss_mb - before_mb) / options.watchers, 1),
             }
-        # So that only this round's stalls are in the metrics.
+        # So that only the change's stalls are in that interval, and not those of parking.
         all_.read_for(10.0)
         name = f"svc{number % options.names}"
         rounds.append(change(agent, everybody, all_, name, 81 + number))
