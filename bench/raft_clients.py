@@ -256,6 +256,9 @@ class Client:
                     outcome = "answered"
                     return json.loads(content) if content.strip() else None
                 text = content.decode()
+                if "No cluster leader" in text or "invalid session" in text:
+                    outcome = "refused"
+                    raise RefusedError(text)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             outcome = "refused"
             raise RefusedError(str(error)) from error
@@ -265,8 +268,6 @@ class Client:
             self.record.outcomes[f"{method} {outcome}"] += 1
             waited_s = time.monotonic() - began_at
             self.record.longest_s = max(self.record.longest_s, waited_s)
-        if "No cluster leader" in text or "invalid session" in text:
-            raise RefusedError(text)
         raise UnknownError(text)
 
 
