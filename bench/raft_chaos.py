@@ -12,8 +12,8 @@ Checked: the history of each key is linearizable, `consistent` and default reads
 key which is not goes into `--folder`); no acknowledged write is missing at the end; nobody had the
 lock beside another, and its index rose; all servers end with the same state. Reported: how soon
 after each fault of a leader a write that was asked for after it was acknowledged. That says
-something only where a killed server is back before the next fault: not on a machine that has more to
-do than it can. Exit code 1 when anything was broken.
+something only where a killed server is back before the next fault, not on a machine that is far too
+busy. Exit code 1 when anything was broken.
 """
 
 import argparse
