@@ -10,12 +10,13 @@ import logging
 import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Final, NamedTuple
 
 import msgpack
 
+from svcmesh.errors import SvcmeshError
 from svcmesh.rpc.errors import RpcClosedError, RpcError, RpcRefusedError, RpcTimeoutError
 
 logger = logging.getLogger("rpc")
@@ -63,6 +64,11 @@ class Bounds:
     """Who takes nothing for this long, or begins a frame and sends no more of it, is lost."""
 
 
+Reply = Callable[[Body], None]
+Ended = Callable[[Body, SvcmeshError | None], None]
+"""Takes the answer to a call of ours, or what `call` would have raised."""
+
+
 @dataclass(frozen=True, slots=True)
 class Methods:
     """What a peer may call. A call gets the body and the seconds left, and returns the answer."""
@@ -71,12 +77,35 @@ class Methods:
     notes: Mapping[str, Callable[[Body], None]]
     servers_only: frozenset[str] = frozenset()
     """Those of both that only servers may call."""
+    direct: Mapping[str, Callable[[Body, Reply], bool]] = field(default_factory=dict)
+    """For methods in `calls` too: one that can do without a task replies, once, now or later, and
+    returns True; it may return False, having done nothing."""
+
+
+class _Callback:
+    """In the place of a future: what comes of a call is told at once, and not in a later turn."""
+
+    __slots__ = ("_ended", "_is_done")
+
+    def __init__(self, ended: Ended) -> None:
+        self._ended, self._is_done = ended, False
+
+    def done(self) -> bool:
+        return self._is_done
+
+    def set_result(self, body: Body) -> None:
+        self._is_done = True
+        self._ended(body, None)
+
+    def set_exception(self, error: SvcmeshError) -> None:
+        self._is_done = True
+        self._ended(None, error)
 
 
 class _Waiting(NamedTuple):
     """A call of ours without an answer yet."""
 
-    answer: asyncio.Future[Body]
+    answer: asyncio.Future[Body] | _Callback
     ends_at: float
     method: str
 
@@ -140,6 +169,8 @@ class Connection(asyncio.Protocol):
         """At the earliest deadline of our calls, or before it. One timer for all: nearly all are
         answered in time, and a timer each would cost a fifth of a call."""
         self._working: set[asyncio.Task[None]] = set()
+        self._replying: set[int] = set()
+        """Calls of the peer that a direct method has taken."""
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._is_leaving = self._reads_no_more = False
         self._timers: list[asyncio.TimerHandle] = []
@@ -169,29 +200,57 @@ class Connection(asyncio.Protocol):
             RpcRefusedError: It was not sent.
             RpcClosedError, RpcTimeoutError: What became of it is unknown.
         """
+        answer: asyncio.Future[Body] = self._loop.create_future()
+        call_id = self._begin(method, body, answer, timeout_s)
+        try:
+            return await answer
+        finally:
+            self._end(call_id)
+
+    def begin_call(self, method: str, body: Body, ended: Ended, *, timeout_s: float) -> None:
+        """Call the peer, at once and without a task; `ended` is called once.
+
+        Raises:
+            RpcRefusedError: It was not sent, and `ended` will not be called.
+        """
+
+        def end(answer: Body, error: SvcmeshError | None) -> None:
+            self._end(call_id)
+            ended(answer, error)
+
+        call_id = self._begin(method, body, _Callback(end), timeout_s)
+        self._flush()
+
+    def _begin(
+        self, method: str, body: Body, answer: asyncio.Future[Body] | _Callback, timeout_s: float
+    ) -> int:
         if len(self._waiting) >= self._bounds.waiting_max:
             raise RpcRefusedError("too many calls wait for answers")
         self._next_id += 1
         call_id = self._next_id
         self._send([_CALL, call_id, method, body, int(timeout_s * 1000)])
-        answer: asyncio.Future[Body] = self._loop.create_future()
         ends_at = self._loop.time() + timeout_s
         self._waiting[call_id] = _Waiting(answer, ends_at, method)
         if self._overdue is None or ends_at < self._overdue.when():
             self._look_for_overdue_at(ends_at)
-        try:
-            return await answer
-        finally:
-            del self._waiting[call_id]
-            if self._is_leaving:
-                self._close_when_idle()
+        return call_id
 
-    def note(self, method: str, body: Body) -> bool:
-        """Tell the peer; False when it was dropped."""
+    def _end(self, call_id: int) -> None:
+        del self._waiting[call_id]
+        if self._is_leaving:
+            self._close_when_idle()
+
+    def note(self, method: str, body: Body, *, at_once: bool = False) -> bool:
+        """Tell the peer; False when it was dropped.
+
+        With `at_once` it does not wait for what else is said in this turn of the loop.
+        """
         try:
             self._send([_NOTE, method, body])
         except RpcRefusedError:
             return False
+        if at_once:
+            self._flush()
         return True
 
     async def ready(self) -> None:
@@ -225,7 +284,7 @@ class Connection(asyncio.Protocol):
 
     def _close_when_idle(self) -> None:
         is_over = self._is_leaving and (self._dialled or self._reads_no_more)
-        if is_over and not (self._waiting or self._working):
+        if is_over and not (self._waiting or self._working or self._replying):
             self.close()
 
     def close(self) -> None:
@@ -253,7 +312,7 @@ class Connection(asyncio.Protocol):
     def _give_up_overdue(self) -> None:
         self._overdue = None
         now, next_at = self._loop.time(), inf
-        for waiting in self._waiting.values():
+        for waiting in list(self._waiting.values()):
             if waiting.answer.done():
                 continue
             if waiting.ends_at <= now:
@@ -343,7 +402,7 @@ class Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self._refuse(exc)
-        for waiting in self._waiting.values():
+        for waiting in list(self._waiting.values()):
             if not waiting.answer.done():
                 error = RpcClosedError("the connection ended before the answer")
                 waiting.answer.set_exception(error)
@@ -482,14 +541,38 @@ class Connection(asyncio.Protocol):
             self._answer([_ERROR, call_id, "unknown-method", method[:100]])
         elif not self._may_call(method):
             self._answer([_ERROR, call_id, "not-a-server", f"{method} is for servers only"])
-        elif len(self._working) >= self._bounds.calls_max:
+        elif len(self._working) + len(self._replying) >= self._bounds.calls_max:
             self._counters["dropped.overloaded"] += 1
             self._answer([_ERROR, call_id, "overloaded", "too many calls at once"])
-        else:
+        elif not self._serve_directly(call_id, method, body):
             seconds_left = min(max(timeout_s, 0.0), DEADLINE_S_MAX)
             task = self._loop.create_task(self._work(call_id, call(body, seconds_left)))
             self._working.add(task)
             task.add_done_callback(self._end_work)
+
+    def _serve_directly(self, call_id: int, method: str, body: Body) -> bool:
+        direct = self._methods.direct.get(method)
+        if direct is None:
+            return False
+
+        def reply(answer: Body) -> None:
+            self._replying.discard(call_id)
+            self._answer([_ANSWER, call_id, answer])
+            self._flush()
+            self._close_when_idle()
+
+        self._replying.add(call_id)
+        try:
+            is_taken = direct(body, reply)
+        except Exception:
+            # As in `_work`.
+            logger.exception("a call failed")
+            self._replying.discard(call_id)
+            self._answer([_ERROR, call_id, "internal", "internal error"])
+            return True
+        if not is_taken:
+            self._replying.discard(call_id)
+        return is_taken
 
     async def _work(self, call_id: int, work: Awaitable[Body]) -> None:
         try:

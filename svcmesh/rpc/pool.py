@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from typing import Final
 
-from svcmesh.rpc.connection import NO_METHODS, Body, Bounds, Connection, Methods
+from svcmesh.rpc.connection import NO_METHODS, Body, Bounds, Connection, Ended, Methods
 from svcmesh.rpc.errors import RpcRefusedError
 from svcmesh.rpc.remarks import Remarks
 from svcmesh.rpc.security import DialRules, Refusal, dns_names, refusal_of
@@ -68,8 +68,32 @@ class RpcPool:
                 raise RpcRefusedError(f"cannot reach {to[0]}:{to[1]}: {error}") from error
         return await connection.call(method, body, timeout_s=max(0.001, ends_at - loop.time()))
 
-    def note(self, to: Address, method: str, body: Body, *, datacenter: str = "") -> None:
-        """Tell the agent at an address, at once or when it is connected; or drop it.
+    def begin_call(
+        self, to: Address, method: str, body: Body, ended: Ended, *, timeout_s: float
+    ) -> bool:
+        """Call without a task, if there is a connection: `ended` is called once.
+
+        False: nothing was sent; `call` may find a way.
+        """
+        connection = self._open.get(self._peer(to, ""))
+        if connection is None or not connection.is_open:
+            return False
+        try:
+            connection.begin_call(method, body, ended, timeout_s=timeout_s)
+        except RpcRefusedError:
+            return False
+        return True
+
+    def note(
+        self,
+        to: Address,
+        method: str,
+        body: Body,
+        *,
+        datacenter: str = "",
+        at_once: bool = False,
+    ) -> None:
+        """Tell the agent at an address, now (`Connection.note`) or when connected; or drop it.
 
         Two servers that never had anything to say to each other do when they vote: that their first
         words wait for the connection saves a round of the election.
@@ -77,7 +101,7 @@ class RpcPool:
         peer = self._peer(to, datacenter)
         connection = self._open.get(peer)
         if connection is not None and connection.is_open:
-            if not connection.note(method, body):
+            if not connection.note(method, body, at_once=at_once):
                 self.counters["dropped.notes"] += 1
             return
         now = asyncio.get_running_loop().time()

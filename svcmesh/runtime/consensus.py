@@ -222,7 +222,7 @@ class Consensus:
         }
         self._reads: dict[ReadId, asyncio.Future[None]] = {}
         self._applied_waiting: list[tuple[LogIndex, asyncio.Future[None]]] = []
-        self._is_applying = self._is_snapshotting = False
+        self._is_applying = self._is_applying_soon = self._is_snapshotting = False
         self._incoming: _Incoming | None = None
         self._received: Any = None
         """What the machine has loaded from a snapshot of the leader's."""
@@ -491,6 +491,10 @@ class Consensus:
                 case MembersChanged():
                     logger.info("members: voters=%s", ",".join(effect.members.voters))
         self._save_all(saves)
+        if self._is_applying_soon:
+            # Behind the save, and behind the answer that follows it.
+            self._is_applying_soon = False
+            self._loop.call_soon(self._loop.call_soon, self._apply_slice)
         self._arm()
 
     def _save_all(self, saves: list[Save]) -> None:
@@ -543,8 +547,7 @@ class Consensus:
         if self.is_leader:
             self._apply_slice()
         else:
-            self._is_applying = True
-            self._loop.call_soon(self._apply_slice)
+            self._is_applying = self._is_applying_soon = True
 
     def _apply_slice(self) -> None:
         self._is_applying = False

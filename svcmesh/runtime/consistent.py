@@ -154,6 +154,7 @@ class ConsistentStore:
             },
             {"raft": group.handle_raft},
             servers_only=frozenset({"raft", "raft.snapshot"}),
+            direct={"store.writes": service.begin_writes},
         )
         self._server = RpcServer(joint((own, *others)), rules=self._accept_rules)
         await self._server.start(host, port)
@@ -303,6 +304,7 @@ def joint(offered: Sequence[Methods]) -> Methods:
         {name: call for one in offered for name, call in one.calls.items()},
         {name: note for one in offered for name, note in one.notes.items()},
         frozenset[str]().union(*(one.servers_only for one in offered)),
+        {name: begin for one in offered for name, begin in one.direct.items()},
     )
 
 

@@ -62,7 +62,8 @@ class PeerTransport:
         """Send, or lose, a message."""
         address = self._address_of(to)
         if address is not None:
-            self._pool.note(address, "raft", [self._id, pack_message(message)])
+            # Others wait for it: for an acknowledgement, or to make one.
+            self._pool.note(address, "raft", [self._id, pack_message(message)], at_once=True)
 
     async def send_snapshot_part(
         self, to: ServerId, term: Term, offset: int, part: bytes, *, is_last: bool

@@ -29,7 +29,7 @@ from svcmesh.consensus.store import (
     encode_command,
 )
 from svcmesh.consensus.store.queries import QUERIES, Query
-from svcmesh.errors import DecodeError
+from svcmesh.errors import DecodeError, SvcmeshError
 from svcmesh.rpc import (
     RpcClosedError,
     RpcError,
@@ -97,7 +97,7 @@ class StoreService:
         self._loop = asyncio.get_running_loop()
         self._wall_ms = 0
         self._lags_until = 0.0
-        self._batches = WriteBatches(partial(self._serve_writes, hops=0))
+        self._batches = WriteBatches(partial(self._serve_writes, hops=0), self._begin_pass_on)
 
     # -- for the API ----------------------------------------------------------------------------
 
@@ -212,6 +212,30 @@ class StoreService:
             raise OutcomeUnknownError("the answer to a write has no form")
         return verdicts
 
+    def _begin_pass_on(
+        self, writes: list[PackedWrite], done: Callable[[list[Any] | SvcmeshError], None]
+    ) -> bool:
+        """As a follower with a connection to its leader: pass a batch on without a task."""
+        consensus = self.consensus
+        if consensus is None or consensus.is_leader:
+            return False
+        try:
+            leader = self._targets(ReadMode.DEFAULT, 0)[0]
+        except NoLeaderError:
+            return False
+
+        def ended(verdicts: Any, error: SvcmeshError | None) -> None:  # noqa: ANN401
+            if error is not None:
+                done(_failure(error, leader))
+            elif isinstance(verdicts, list):
+                done(verdicts)
+            else:
+                done(OutcomeUnknownError("the answer to a write has no form"))
+
+        return self._pool.begin_call(
+            leader.address, "store.writes", [writes, 1], ended, timeout_s=WRITE_TIMEOUT_S
+        )
+
     @property
     def _leads(self) -> bool:
         return self.consensus is not None and self.consensus.is_leader
@@ -251,11 +275,11 @@ class StoreService:
         body = [key, value, 0]
         consensus = self.consensus
         if consensus is None or not consensus.is_leader:
-            outcome = self._batches.add(CommandKind.SET, body)
-        elif self.keeper is not None and self.keeper.is_settled:
-            outcome = self._propose_soon(consensus, CommandKind.SET, body)
-        else:
+            self._batches.begin(CommandKind.SET, body, done)
+            return True
+        if self.keeper is None or not self.keeper.is_settled:
             return False
+        outcome = self._propose_soon(consensus, CommandKind.SET, body)
         outcome.add_done_callback(
             lambda ended: done(ended.exception() or ended.result())  # type: ignore[arg-type] # ours
         )
@@ -414,18 +438,12 @@ class StoreService:
             except RpcRefusedError:
                 # It was not sent: another may be asked.
                 continue
-            except (RpcClosedError, RpcTimeoutError) as error:
-                if is_write:
-                    raise OutcomeUnknownError(
-                        f"server {server.id} did not confirm the write, which may have happened: "
-                        f"{error}"
-                    ) from error
-            except RpcError as error:
-                if error.code == NO_LEADER:
+            except (RpcClosedError, RpcTimeoutError, RpcError) as error:
+                failure = _failure(error, server)
+                if isinstance(failure, NoLeaderError):
                     continue
-                if error.code == UNKNOWN:
-                    raise OutcomeUnknownError(error.text) from error
-                raise StoreError(error.text) from error
+                if is_write or isinstance(error, RpcError):
+                    raise failure from error
         raise NoLeaderError
 
     def _now_ms(self) -> int:
@@ -434,6 +452,36 @@ class StoreService:
         return self._wall_ms
 
     # -- methods that other agents call -----------------------------------------------------------
+
+    def begin_writes(self, body: Any, reply: Callable[[Any], None]) -> bool:  # noqa: ANN401
+        """`store.writes`, without a task: as the leader, for what needs nothing but the log."""
+        consensus = self.consensus
+        if consensus is None or not consensus.is_leader:
+            return False
+        if self.keeper is None or not self.keeper.is_settled:
+            return False
+        match body:
+            case [[_, *_] as packed, int()]:
+                try:
+                    writes = [unpack_write_untrusted(each) for each in packed]
+                except DecodeError:
+                    return False
+            case _:
+                return False
+        if any(kind is CommandKind.SESSION_CREATE for kind, _ in writes):
+            return False
+        outcomes = [self._propose_soon(consensus, kind, body) for kind, body in writes]
+        left = len(outcomes)
+
+        def count(_: "asyncio.Future[Any]") -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                reply([verdict_of(each.exception() or each.result()) for each in outcomes])
+
+        for outcome in outcomes:
+            outcome.add_done_callback(count)
+        return True
 
     async def handle_writes(self, body: Any, _: float) -> object:  # noqa: ANN401
         """`store.writes`: [packed writes, hops]; answers their verdicts."""
@@ -481,6 +529,17 @@ async def for_rpc(work: Any) -> Any:  # noqa: ANN401 -- an awaitable, and what i
         raise RpcError(UNKNOWN, str(error)) from error
     except (StoreError, DecodeError, TypeError, ValueError) as error:
         raise RpcError(REFUSED, str(error)) from error
+
+
+def _failure(error: SvcmeshError, server: Server) -> SvcmeshError:
+    """What a call of a server has come to, for who wanted something of the store."""
+    if not isinstance(error, RpcError):
+        return OutcomeUnknownError(
+            f"server {server.id} did not confirm the write, which may have happened: {error}"
+        )
+    if error.code == NO_LEADER:
+        return NoLeaderError()
+    return OutcomeUnknownError(error.text) if error.code == UNKNOWN else StoreError(error.text)
 
 
 def _value(answer: Answer) -> Any:  # noqa: ANN401 -- the command's answer

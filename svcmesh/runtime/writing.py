@@ -5,6 +5,7 @@ Each is packed once, by the agent that takes it, and stays as it is until the le
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgpack
@@ -24,7 +25,10 @@ UNKNOWN: Final = "outcome-unknown"
 KINDS: Final = {kind.value: kind for kind in CommandKind}
 
 PackedWrite = bytes
-_Waiting = tuple[PackedWrite, "asyncio.Future[Answer]"]
+Done = Callable[[Answer | SvcmeshError], None]
+"""Takes the answer to a write, or `NoLeaderError`, `OutcomeUnknownError`, `StoreError`."""
+
+_Waiting = tuple[PackedWrite, Done]
 
 
 def unpack_write_untrusted(packed: object) -> tuple[CommandKind, list[Any]]:
@@ -63,11 +67,16 @@ def verdict_of(outcome: object) -> Answer:
 class WriteBatches:
     """Gathers writes, and hands each its answer.
 
-    `pass_on` brings a batch to whoever leads, and returns one verdict for each write.
+    `pass_on` brings a batch to whoever leads, and returns one verdict for each write. `begin` does
+    so without a task: it calls back with the verdicts or an error, or returns False.
     """
 
-    def __init__(self, pass_on: Callable[[list[PackedWrite]], Awaitable[list[Any]]]) -> None:
-        self._pass_on = pass_on
+    def __init__(
+        self,
+        pass_on: Callable[[list[PackedWrite]], Awaitable[list[Any]]],
+        begin: Callable[[list[PackedWrite], Callable[[list[Any] | SvcmeshError], None]], bool],
+    ) -> None:
+        self._pass_on, self._begin = pass_on, begin
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Waiting] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -75,14 +84,29 @@ class WriteBatches:
     def add(self, kind: CommandKind, body: Sequence[object]) -> "asyncio.Future[Answer]":
         """Send a write along; its answer, or `NoLeaderError`, `OutcomeUnknownError`."""
         outcome: asyncio.Future[Answer] = self._loop.create_future()
+
+        def done(answer: Answer | SvcmeshError) -> None:
+            if outcome.done():
+                return
+            if isinstance(answer, SvcmeshError):
+                outcome.set_exception(answer)
+            else:
+                outcome.set_result(answer)
+
+        self.begin(kind, body, done)
+        return outcome
+
+    def begin(self, kind: CommandKind, body: Sequence[object], done: Done) -> None:
+        """The same without a future: `done` is called once, later."""
         if not self._waiting:
             self._loop.call_soon(self._send)
-        self._waiting.append((msgpack.packb([kind.value, body]), outcome))
-        return outcome
+        self._waiting.append((msgpack.packb([kind.value, body]), done))
 
     def _send(self) -> None:
         waiting, self._waiting = self._waiting, []
         for batch in _batches(waiting):
+            if self._begin([packed for packed, _ in batch], partial(_finish, batch)):
+                continue
             task = self._loop.create_task(self._send_batch(batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -91,31 +115,31 @@ class WriteBatches:
         try:
             verdicts = await self._pass_on([packed for packed, _ in batch])
         except SvcmeshError as error:
-            for _, outcome in batch:
-                _fail(outcome, error)
-            return
+            _finish(batch, error)
         except asyncio.CancelledError:
-            for _, outcome in batch:
-                outcome.cancel()
+            _finish(batch, OutcomeUnknownError("the agent has stopped"))
             raise
-        # The leader that answers with too few has lost count of the others.
-        missing = [[UNKNOWN, "no answer came"]] * (len(batch) - len(verdicts))
-        for (_, outcome), verdict in zip(batch, [*verdicts, *missing], strict=False):
-            match verdict:
-                case ["ok" | "error", _]:
-                    if not outcome.done():
-                        outcome.set_result(verdict)
-                case ["no-leader", _]:
-                    _fail(outcome, NoLeaderError())
-                case ["outcome-unknown", str() as why]:
-                    _fail(outcome, OutcomeUnknownError(why))
-                case _:
-                    _fail(outcome, OutcomeUnknownError(f"an answer of no form: {verdict!r:.100}"))
+        else:
+            _finish(batch, verdicts)
 
 
-def _fail(outcome: "asyncio.Future[Answer]", error: SvcmeshError) -> None:
-    if not outcome.done():
-        outcome.set_exception(error)
+def _finish(batch: Sequence[_Waiting], verdicts: list[Any] | SvcmeshError) -> None:
+    if isinstance(verdicts, SvcmeshError):
+        for _, done in batch:
+            done(verdicts)
+        return
+    # A leader that answers with too few has lost count of the others.
+    missing = [[UNKNOWN, "no answer came"]] * (len(batch) - len(verdicts))
+    for (_, done), verdict in zip(batch, [*verdicts, *missing], strict=False):
+        match verdict:
+            case ["ok" | "error", _]:
+                done(verdict)
+            case ["no-leader", _]:
+                done(NoLeaderError())
+            case ["outcome-unknown", str() as why]:
+                done(OutcomeUnknownError(why))
+            case _:
+                done(OutcomeUnknownError(f"an answer of no form: {verdict!r:.100}"))
 
 
 def _batches(waiting: Sequence[_Waiting]) -> Iterator[Sequence[_Waiting]]:

@@ -27,6 +27,9 @@ class Leader:
         keys = [unpack_write_untrusted(packed)[1][0] for packed in writes]
         return [answer for key in keys if (answer := self._answer(key)) is not None]
 
+    def batches_of(self) -> WriteBatches:
+        return WriteBatches(self.take, lambda _, __: False)
+
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(scenario())
@@ -39,7 +42,7 @@ def add(batches: WriteBatches, key: str, value: bytes = b"v") -> "asyncio.Future
 def test_writes_of_one_turn_go_together_and_get_their_own_answers() -> None:
     async def scenario() -> None:
         leader = Leader()
-        batches = WriteBatches(leader.take)
+        batches = leader.batches_of()
         answers = await asyncio.gather(*(add(batches, f"k{n}") for n in range(5)))
         assert answers == [["ok", f"k{n}"] for n in range(5)]
         await add(batches, "later")
@@ -51,7 +54,7 @@ def test_writes_of_one_turn_go_together_and_get_their_own_answers() -> None:
 def test_a_batch_is_bounded_in_number_and_bytes() -> None:
     async def scenario() -> None:
         leader = Leader()
-        batches = WriteBatches(leader.take)
+        batches = leader.batches_of()
         await asyncio.gather(*(add(batches, f"k{n}") for n in range(600)))
         assert leader.batches == [512, 88]
         leader.batches.clear()
@@ -72,7 +75,7 @@ def test_each_write_has_its_own_verdict() -> None:
     }
 
     async def scenario() -> None:
-        batches = WriteBatches(Leader(verdicts.get).take)
+        batches = Leader(verdicts.get).batches_of()
         waiting = {key: add(batches, key) for key in [*verdicts, "missing"]}
         await asyncio.wait(waiting.values())
         assert waiting["good"].result() == ["ok", True]
@@ -90,7 +93,7 @@ def test_a_batch_that_fails_fails_all_of_its_writes() -> None:
         raise NoLeaderError
 
     async def scenario() -> None:
-        batches = WriteBatches(refuse)
+        batches = WriteBatches(refuse, lambda _, __: False)
         waiting = [add(batches, key) for key in "ab"]
         await asyncio.wait(waiting)
         assert all(isinstance(each.exception(), NoLeaderError) for each in waiting)
@@ -100,10 +103,33 @@ def test_a_batch_that_fails_fails_all_of_its_writes() -> None:
 
 def test_a_write_that_nobody_waits_for_any_more_leaves_the_others_theirs() -> None:
     async def scenario() -> None:
-        batches = WriteBatches(Leader().take)
+        batches = Leader().batches_of()
         gone, other = add(batches, "a"), add(batches, "b")
         gone.cancel()
         assert await other == ["ok", "b"]
+
+    run(scenario)
+
+
+def test_a_batch_needs_no_task_where_the_leader_can_be_called_directly() -> None:
+    begun: list[Callable[[Any], None]] = []
+
+    def begin(writes: list[PackedWrite], done: Callable[[Any], None]) -> bool:
+        begun.append(done)
+        return True
+
+    async def scenario() -> None:
+        leader = Leader()
+        batches = WriteBatches(leader.take, begin)
+        answers: list[Any] = []
+        for key in "ab":
+            batches.begin(CommandKind.SET, [key, b"", 0], answers.append)
+        await asyncio.sleep(0)
+        assert not answers
+        begun[0]([["ok", True], ["no-leader", ""]])
+        assert answers[0] == ["ok", True]
+        assert isinstance(answers[1], NoLeaderError)
+        assert leader.batches == []
 
     run(scenario)
 
