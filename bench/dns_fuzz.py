@@ -18,7 +18,7 @@ from random import Random
 from dnslib import DNSError, DNSRecord
 
 from dnsserver import DnsConfig, DnsCounters, Responder, ServicePool, Stamp
-from dnsserver.directory import NodeAnswer, QueryAnswer, ServerAnswer, ServiceAnswer
+from dnsserver.directory import NodeAnswer, NoOthers, QueryAnswer, ServerAnswer, ServiceAnswer
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -36,6 +36,7 @@ class Directory:
 
     datacenter = "dc1"
     is_ready = True
+    others = NoOthers()
 
     def __init__(self) -> None:
         rng = Random(1)

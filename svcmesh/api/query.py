@@ -10,6 +10,7 @@ from svcmesh.api.routing import Call
 from svcmesh.catalog.health import has_node_meta
 from svcmesh.catalog.view_rows import NodeRow
 from svcmesh.coordinates import distance_key
+from svcmesh.datacenters import NoPathError
 from svcmesh.filters import FilterError, Schema, compile_filter
 from svcmesh.goformats import parse_bool, parse_duration
 
@@ -87,10 +88,12 @@ def check_datacenter(call: Call) -> None:
     """Refuse a data center other than our own, for what is too large to be carried.
 
     Raises:
-        ApiError: 501, it is another one.
+        ApiError: 501, it is another one; 500, there is none of this name.
     """
     wanted = call.param("dc")
     if wanted and wanted.lower() != call.facade.view.datacenter.lower():
+        if wanted.lower() not in (name.lower() for name in call.facade.wan.datacenters()):
+            raise ApiError(500, str(NoPathError()))
         raise ApiError(501, f"This is for agents of datacenter {wanted}: ask one of them")
 
 

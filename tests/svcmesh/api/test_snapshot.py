@@ -2,6 +2,7 @@
 
 from svcmesh.consensus.archive import ArchiveError
 from svcmesh.consensus.service import NoLeaderError, ReadMode
+from svcmesh.federation import DcPlace
 from tests.svcmesh.api.fakes import Client, FakeAgent, run
 
 
@@ -32,8 +33,11 @@ def test_what_is_restored_is_the_body_whatever_its_size() -> None:
 
 
 def test_another_data_center_is_not_asked() -> None:
-    async def scenario(client: Client, _: FakeAgent) -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.wan.found = [DcPlace("dc1", ()), DcPlace("Other", ())]
         assert (await client.get("/v1/snapshot?dc=other")).status == 501
         assert (await client.put("/v1/snapshot?dc=other", data=b"")).status == 501
+        unknown = await client.get("/v1/snapshot?dc=nowhere")
+        assert (unknown.status, unknown.text) == (500, "No path to datacenter")
 
     run(scenario)
