@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from random import Random
 
 from gossip.serf.events import Member, MemberStatus
@@ -85,7 +86,9 @@ class SummaryRuntime:
             if self._timer.when() == deadline_at:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(deadline_at, self._on_timer)
+            self._timer = None
+        if deadline_at < inf:
+            self._timer = self._loop.call_at(deadline_at, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None

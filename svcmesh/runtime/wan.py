@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from gossip import Gossip, Keyring
 from gossip.config import GossipConfig
+from gossip.errors import StateError
 from gossip.serf import distance_s
 from gossip.serf.events import (
     Event,
@@ -62,6 +63,11 @@ logger = logging.getLogger("agent.wan")
 
 LOOK_S: Final = 5.0
 """How often it is looked for servers of the LAN that are missing in the WAN, besides at changes."""
+LOOK_PAUSE_S: Final = 0.2
+"""Between two looks, however fast members change: one goes over all of them."""
+
+PICTURE_S: Final = 1.0
+"""How long distances are taken for as they were; members that change show at once."""
 
 
 class WanPool:
@@ -83,6 +89,8 @@ class WanPool:
         self.name: Final = wan_name(config.node_name, config.datacenter)
         self._gossip: Gossip | None = None
         self._changed = asyncio.Event()
+        self._picture: tuple[float, list[DcServer]] = (-inf, [])
+        """Every server, and until when that holds."""
         self._summaries = SummaryRuntime(
             Peer(self.name, config.datacenter, state.node_id),
             view,
@@ -138,6 +146,7 @@ class WanPool:
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._changed.wait()
+            await asyncio.sleep(LOOK_PAUSE_S)
             self._changed.clear()
 
     async def _flood(self, targets: Sequence[str]) -> None:
@@ -146,6 +155,8 @@ class WanPool:
         except JoinError as error:
             # Tried again later; its own gossip may be up a moment after its tags are known.
             logger.debug("%s", error)
+        except StateError:
+            logger.debug("nobody is brought into the WAN pool any more: we are leaving")
 
     # -- what is known --------------------------------------------------------------------------
 
@@ -202,6 +213,12 @@ class WanPool:
         return await self.joiner.join([address])
 
     def _servers(self) -> list[DcServer]:
+        now = asyncio.get_running_loop().time()
+        if now >= self._picture[0]:
+            self._picture = (now + PICTURE_S, self._look())
+        return self._picture[1]
+
+    def _look(self) -> list[DcServer]:
         if self._gossip is None:
             return []
         gossip, here = self._gossip, self._gossip.coordinate()
@@ -226,6 +243,7 @@ class WanPool:
             case MemberJoined() | MemberUpdated() | MemberFailed() | MemberLeft() | MemberReaped():
                 self._state.note_change()
                 self._changed.set()
+                self._picture = (-inf, [])
                 self._summaries.set_members(self.members())
                 self._log(event)
             case UserPayloadReceived():

@@ -5,6 +5,7 @@ not simulated: what changes reaches each server of the data center a few millise
 """
 
 from collections.abc import Callable, Iterable
+from math import inf
 from random import Random
 from typing import Final
 
@@ -125,7 +126,8 @@ class SimulatedServer:
     def _rearm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._clock.call_at(self.summaries.next_deadline_at, self._wake)
+        if self.summaries.next_deadline_at < inf:
+            self._timer = self._clock.call_at(self.summaries.next_deadline_at, self._wake)
 
     def _wake(self) -> None:
         now = self._clock.now

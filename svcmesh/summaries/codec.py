@@ -114,7 +114,8 @@ def decode_untrusted(payload: bytes) -> tuple[str, SummaryMessage]:
         raise DecodeError("summary-type")
     try:
         body = msgpack.unpackb(memoryview(payload)[1:], strict_map_key=False)
-    except (ValueError, msgpack.UnpackException, RecursionError) as error:
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError) as error:
+        # TypeError: a map with a key that Python cannot hash.
         raise DecodeError("summary-form", str(error)) from error
     match body:
         case [int() as kind, sender, *rest]:

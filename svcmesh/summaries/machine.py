@@ -163,8 +163,8 @@ class Summaries:
 
     @property
     def next_deadline_at(self) -> float:
-        """When `handle_timer` is due."""
-        return min(self._compare_at, self._publish_at)
+        """When `handle_timer` is due; infinite while there is nobody to talk to."""
+        return min(self._compare_at, self._publish_at) if self._relays else inf
 
     def entries(self, datacenter: str) -> Iterator[tuple[str, Entry]]:
         """What a data center says of its services, by name in lower case, in no order."""
