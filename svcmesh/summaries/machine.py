@@ -308,7 +308,8 @@ class Summaries:
         is_ours = generation == shown.generation and through <= shown.through
         if self._publishes and not is_ours and generation >= shown.generation:
             self._publishes = False
-            self._publish_at = max(now, self._quiet_until) + self._config.generation_pause_s
+            self._quiet_until = max(now, self._quiet_until) + self._config.generation_pause_s
+            self._publish_at = self._quiet_until
 
     # -- what others say ----------------------------------------------------------------------
 

@@ -236,7 +236,8 @@ def test_who_is_contradicted_says_everything_anew_but_not_all_the_time() -> None
     server = Server(Counts(web=1))
     server.run(5)
     generations = {2**63}
-    for _ in range(200):
+    for number in range(200):
+        server.set("web", number + 1)
         rival = said(0, 1, "web", datacenter="dc1", generation=max(generations) + 1)
         server.hear(rival, NEIGHBOUR)
         generations |= {m.generation for _, m in server.run(0.1) if isinstance(m, Changes)}
