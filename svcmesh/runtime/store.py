@@ -55,6 +55,8 @@ WAITED_S: Final = 0.25
 ELECTION_S_MAX: Final = 5.0
 """So long a question that has waited is asked again while nobody leads."""
 ASK_AGAIN_S: Final = 0.1
+LEADER_S: Final = 0.25
+"""Between two looks at where the leader is."""
 LAG_S: Final = 1.0
 """So long a server that could not keep up leaves reads to the leader."""
 HOPS_MAX: Final = 2
@@ -97,6 +99,8 @@ class StoreService:
         self._loop = asyncio.get_running_loop()
         self._wall_ms = 0
         self._lags_until = 0.0
+        self._leader, self._leader_until = Server(ServerId(""), ("", 0)), 0.0
+        """Where the leader was found, and how long that counts."""
         self._batches = WriteBatches(partial(self._serve_writes, hops=0), self._begin_pass_on)
 
     # -- for the API ----------------------------------------------------------------------------
@@ -219,10 +223,14 @@ class StoreService:
         consensus = self.consensus
         if consensus is None or consensus.is_leader:
             return False
-        try:
-            leader = self._targets(ReadMode.DEFAULT, 0)[0]
-        except NoLeaderError:
-            return False
+        now = self._loop.time()
+        if self._leader.id != consensus.leader or now >= self._leader_until:
+            try:
+                self._leader = self._targets(ReadMode.DEFAULT, 0)[0]
+            except NoLeaderError:
+                return False
+            self._leader_until = now + LEADER_S
+        leader = self._leader
 
         def ended(verdicts: Any, error: SvcmeshError | None) -> None:  # noqa: ANN401
             if error is not None:
