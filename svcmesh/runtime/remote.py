@@ -22,8 +22,7 @@ import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from zlib import crc32
 
 from svcmesh.consensus.service import OutcomeUnknownError
@@ -37,11 +36,12 @@ from svcmesh.rpc import (
     RpcRefusedError,
     RpcTimeoutError,
 )
+from svcmesh.runtime.reach import PING, Place, Reach
 from svcmesh.runtime.requests import FORGOTTEN, VOID, RequestMemory
 
 logger = logging.getLogger("wan.calls")
 
-FORWARD, CALL, SETTLE, PING = "dc.forward", "dc.call", "dc.settle", "dc.ping"
+FORWARD, CALL, SETTLE = "dc.forward", "dc.call", "dc.settle"
 CANCEL: Final = "dc.cancel"
 """A note: nobody waits any more for the answer of the read of this id."""
 
@@ -53,24 +53,12 @@ SLOW_S: Final = 1.0
 """What a server of another data center gets before another one is asked as well ..."""
 SLOW_FORWARD_S: Final = 1.5
 """... and one of our own, which may have to do just that."""
-DOWN_S: Final = 10.0
-"""Who did not answer is asked last for so long."""
+WARM_SERVERS: Final = 2
+"""Of each other data center: connected to before they are needed."""
 PASSED_ON: Final = 0.95
 """Of the time that is left: the answer has to come back in it."""
 SETTLE_S_MIN: Final = 1.0
 """For finding out what became of a write, also when its time is over."""
-
-PING_S: Final = 2.0
-PING_DOWN_S: Final = 0.5
-"""The same while somebody does not answer."""
-PING_TIMEOUT_S: Final = 3.0
-FAIL_FAST_S: Final = 5.0
-"""If nobody has answered within this time, nobody is asked: pings notice who is back."""
-WARM_SERVERS: Final = 2
-"""Of each other data center: connected to before they are needed."""
-WATCHED_MAX: Final = 128
-IN_USE_S: Final = 60.0
-"""A server is watched for so long after it was last asked."""
 
 NO_PATH: Final = "no-path"
 UNREACHABLE: Final = "unreachable"
@@ -85,14 +73,6 @@ SECONDS_MAX: Final = 86_400.0
 Body = Any
 """What msgpack carries."""
 Method = Callable[[Body, float], Awaitable[Body]]
-
-
-class _Place(NamedTuple):
-    """A server, and what to check its certificate for."""
-
-    address: Address
-    datacenter: str
-    """Empty: ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +94,7 @@ class _Hop:
     """The next step of a request: whom to send it to, and as what."""
 
     method: str
-    targets: Sequence[_Place]
+    targets: Sequence[Place]
     slow_s: float
 
 
@@ -151,8 +131,7 @@ class RemoteCalls:
         self._methods = methods or {}
         self._loop = asyncio.get_running_loop()
         self._memory = RequestMemory()
-        self._down_at: dict[_Place, float] = {}
-        self._used_at: dict[_Place, float] = {}
+        self._reach = Reach(pool, self._nearest, self.counters)
         self._reads: dict[bytes, asyncio.Task[Body]] = {}
         """Reads of others that are under way, by id."""
 
@@ -196,12 +175,7 @@ class RemoteCalls:
 
     async def run(self) -> None:
         """Look after connections until cancelled."""
-        while True:
-            now = self._loop.time()
-            self._used_at = {to: at for to, at in self._used_at.items() if now - at < IN_USE_S}
-            self._down_at = {to: at for to, at in self._down_at.items() if now - at < DOWN_S}
-            await asyncio.gather(*(self._ping(to) for to in self._watched()))
-            await asyncio.sleep(PING_DOWN_S if self._down_at else PING_S)
+        await self._reach.run()
 
     async def close(self) -> None:
         """Give up what is being done for other data centers."""
@@ -230,11 +204,11 @@ class RemoteCalls:
             addresses = sorted(self._own_servers(), key=self._preference)
             if not addresses:
                 raise NoServersError
-            targets = [_Place(address, "") for address in addresses]
-            return _Hop(FORWARD, self._in_order(targets), SLOW_FORWARD_S)
-        return _Hop(CALL, self._in_order(self._servers(request.datacenter)), SLOW_S)
+            targets = [Place(address, "") for address in addresses]
+            return _Hop(FORWARD, self._reach.in_order(targets), SLOW_FORWARD_S)
+        return _Hop(CALL, self._reach.in_order(self._servers(request.datacenter)), SLOW_S)
 
-    def _servers(self, datacenter: str) -> Sequence[_Place]:
+    def _servers(self, datacenter: str) -> Sequence[Place]:
         """The servers of another data center.
 
         Raises:
@@ -245,28 +219,23 @@ class RemoteCalls:
         name = next((each for each in known if each.lower() == wanted), None)
         if self._topology is None or name is None or wanted == self._datacenter:
             raise NoPathError
-        return [_Place(server.address, name) for server in self._topology.servers(name)]
+        return [Place(server.address, name) for server in self._topology.servers(name)]
+
+    def _nearest(self) -> Sequence[Place]:
+        """The nearest servers of every other data center, which may soon be asked."""
+        if self._topology is None:
+            return ()
+        others = [dc for dc in self._topology.datacenters() if dc.lower() != self._datacenter]
+        return [place for dc in others for place in self._servers(dc)[:WARM_SERVERS]]
 
     def _preference(self, address: Address) -> int:
         """Another order of the servers on each agent, and always the same."""
         return crc32(f"{self._node_name} {address[0]}:{address[1]}".encode())
 
-    def _in_order(self, targets: Sequence[_Place]) -> Sequence[_Place]:
-        """Those that answered last before those that did not.
-
-        Raises:
-            UnreachableError: Nobody has answered just now.
-        """
-        now = self._loop.time()
-        down = {to: at for to in targets if now - (at := self._down_at.get(to, -DOWN_S)) < DOWN_S}
-        if len(down) == len(targets) and all(now - at < FAIL_FAST_S for at in down.values()):
-            raise UnreachableError
-        return sorted(targets, key=lambda to: to in down)
-
     async def _read(self, request: _Request, hop: _Hop, ends_at: float) -> Body:
         """The first answer that comes."""
         targets = iter(hop.targets)
-        asked: dict[asyncio.Task[Body], _Place] = {}
+        asked: dict[asyncio.Task[Body], Place] = {}
         sent = 0
         failure: SvcmeshError = UnreachableError()
         try:
@@ -293,7 +262,7 @@ class RemoteCalls:
                 task.cancel()
                 self._pool.note(to.address, CANCEL, request.id, datacenter=to.datacenter)
 
-    def _judge(self, to: _Place, error: BaseException) -> tuple[SvcmeshError, bool]:
+    def _judge(self, to: Place, error: BaseException) -> tuple[SvcmeshError, bool]:
         """What a failed read means if nobody else answers; and whether it had been sent.
 
         Raises:
@@ -303,10 +272,10 @@ class RemoteCalls:
             case RpcError(code=code) if code in NOT_DONE:
                 return _from_rpc(error), True
             case RpcRefusedError():
-                self._note_down(to)
+                self._reach.note_down(to)
                 return UnreachableError(), False
             case RpcClosedError():
-                self._note_down(to)
+                self._reach.note_down(to)
                 return UnreachableError(), True
             case RpcTimeoutError():
                 # It may be busy with just this: whether it is there is found out by pings.
@@ -329,10 +298,10 @@ class RemoteCalls:
             try:
                 return await self._ask(to, request, hop, ends_at)
             except RpcRefusedError:
-                self._note_down(to)
+                self._reach.note_down(to)
             except (RpcClosedError, RpcTimeoutError) as error:
                 if isinstance(error, RpcClosedError):
-                    self._note_down(to)
+                    self._reach.note_down(to)
                 return await self._settle(request, hop, to, error, ends_at)
             except RpcError as error:
                 if error.code == VOID:
@@ -343,7 +312,7 @@ class RemoteCalls:
         raise failure
 
     async def _settle(
-        self, request: _Request, hop: _Hop, lost: _Place, error: SvcmeshError, ends_at: float
+        self, request: _Request, hop: _Hop, lost: Place, error: SvcmeshError, ends_at: float
     ) -> Body:
         """The answer of a write whose connection was lost.
 
@@ -359,7 +328,7 @@ class RemoteCalls:
         left_s = max(SETTLE_S_MIN, ends_at - self._loop.time())
         try:
             body = [request.datacenter, request.id, age_s]
-            return await self._call(to, SETTLE, body, timeout_s=left_s)
+            return await self._reach.call(to, SETTLE, body, timeout_s=left_s)
         except RpcError as answer:
             if answer.code == VOID:
                 raise _NotDoneError from answer
@@ -369,52 +338,12 @@ class RemoteCalls:
         except (RpcRefusedError, RpcClosedError, RpcTimeoutError):
             self.counters["not_settled"] += 1
         raise OutcomeUnknownError(
-            f"server {_text(lost)} did not confirm the write, which may have happened: {error}"
+            f"server {lost} did not confirm the write, which may have happened: {error}"
         ) from error
 
-    async def _ask(self, to: _Place, request: _Request, hop: _Hop, ends_at: float) -> Body:
-        now = self._loop.time()
-        self._used_at[to] = now
-        left_s = max(0.001, ends_at - now)
-        answer = await self._call(to, hop.method, request.pack(), timeout_s=left_s)
-        self._down_at.pop(to, None)
-        return answer
-
-    async def _call(self, to: _Place, method: str, body: Body, *, timeout_s: float) -> Body:
-        return await self._pool.call(
-            to.address, method, body, timeout_s=timeout_s, datacenter=to.datacenter
-        )
-
-    def _note_down(self, to: _Place) -> None:
-        self.counters["servers_skipped"] += 1
-        self._down_at[to] = self._loop.time()
-
-    # -- connections ----------------------------------------------------------------------------
-
-    def _watched(self) -> Sequence[_Place]:
-        """Who is in use, and the nearest servers of every data center, which may soon be."""
-        watched = dict.fromkeys(self._used_at)
-        if self._topology is not None:
-            for datacenter in self._topology.datacenters():
-                if datacenter.lower() != self._datacenter:
-                    watched |= dict.fromkeys(self._servers(datacenter)[:WARM_SERVERS])
-        return list(islice(watched, WATCHED_MAX))
-
-    async def _ping(self, to: _Place) -> None:
-        try:
-            await self._call(to, PING, None, timeout_s=PING_TIMEOUT_S)
-        except RpcRefusedError:
-            self._down_at[to] = self._loop.time()
-        except RpcTimeoutError:
-            # Who waits for an answer from there asks somebody else, or is told.
-            logger.warning("server %s does not answer: its connection is ended", _text(to))
-            self._down_at[to] = self._loop.time()
-            self._pool.drop(to.address)
-        except (RpcClosedError, RpcError):
-            # Dialled anew the next time; or no server that we can ask.
-            self._down_at[to] = self._loop.time()
-        else:
-            self._down_at.pop(to, None)
+    async def _ask(self, to: Place, request: _Request, hop: _Hop, ends_at: float) -> Body:
+        left_s = max(0.001, ends_at - self._loop.time())
+        return await self._reach.use(to, hop.method, request.pack(), timeout_s=left_s)
 
     # -- methods that other agents call -----------------------------------------------------------
 
@@ -459,7 +388,7 @@ class RemoteCalls:
             raise RpcError(NO_PATH, str(error)) from error
         body = [datacenter, request_id, age_s]
         answers = await asyncio.gather(
-            *(self._call(to, SETTLE, body, timeout_s=timeout_s) for to in targets),
+            *(self._reach.call(to, SETTLE, body, timeout_s=timeout_s) for to in targets),
             return_exceptions=True,
         )
         for answer in answers:
@@ -516,11 +445,6 @@ class _NotDoneError(SvcmeshError):
 
 async def _handle_ping(_: Body, __: float) -> Body:
     return None
-
-
-def _text(to: _Place) -> str:
-    host, port = to.address
-    return f"{host}:{port}"
 
 
 def _new_id() -> bytes:

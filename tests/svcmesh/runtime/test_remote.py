@@ -10,7 +10,7 @@ import pytest
 from svcmesh.consensus.service import OutcomeUnknownError
 from svcmesh.datacenters import Address, NoPathError, UnreachableError
 from svcmesh.rpc import Methods, RpcClosedError, RpcError, RpcPool, RpcServer
-from svcmesh.runtime import remote, requests
+from svcmesh.runtime import reach, remote, requests
 from svcmesh.runtime.remote import Method, NoServersError, RemoteCalls
 
 
@@ -448,8 +448,8 @@ def test_bodies_that_are_no_requests_are_refused(body: object) -> None:
 def test_connections_are_made_before_they_are_needed_and_dead_ones_are_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(remote, "PING_S", 0.01)
-    monkeypatch.setattr(remote, "PING_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(reach, "PING_S", 0.01)
+    monkeypatch.setattr(reach, "PING_TIMEOUT_S", 0.1)
 
     async def scenario(world: World) -> None:
         looking = asyncio.create_task(world["a"].remote.run())
