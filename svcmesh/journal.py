@@ -46,14 +46,16 @@ class Journal:
         self._is_sound = False
 
     def load(self) -> dict[str, bytes]:
-        """Read the file; call it once, first.
+        """Read the file, or make it; call it once, first.
 
         Raises:
-            OSError: It cannot be read, or a damaged one cannot be set aside.
+            OSError: It cannot be read or made, or a damaged one cannot be set aside.
         """
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
+            # Now, and not with the first change, which would wait for three fsyncs instead of one.
+            self._rewrite()
             return {}
         values, damaged = _parse(content)
         torn_bytes = len(content) - content.rfind(b"\n") - 1

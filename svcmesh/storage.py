@@ -102,7 +102,9 @@ class DataDir:
         try:
             self._memory = self._journal.load()
         except OSError as error:
-            raise StorageError(f"cannot read below {root}: {error.strerror}") from error
+            raise StorageError(
+                f"cannot open the registrations below {root}: {error.strerror}"
+            ) from error
         self.warnings += self._journal.warnings
 
     def close(self) -> None:

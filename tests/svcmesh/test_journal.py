@@ -49,6 +49,16 @@ def test_what_was_committed_is_there_after_a_restart(tmp_path: Path) -> None:
     assert loaded(written(tmp_path)) == states()[-1]
 
 
+def test_the_first_change_finds_the_file_made(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    journal = Journal(path)
+    journal.load()
+    inode = path.stat().st_ino
+    journal.commit({"a": b"1"})
+    assert path.stat().st_ino == inode
+    assert loaded(path) == {"a": b"1"}
+
+
 def test_a_write_torn_at_any_byte_leaves_whole_changes_and_can_be_continued(
     tmp_path: Path,
 ) -> None:

@@ -109,6 +109,7 @@ def test_a_registered_service_is_published_and_on_disk(tmp_path: Path) -> None:
 
 def test_a_service_that_cannot_be_saved_is_not_published(tmp_path: Path) -> None:
     async def story(local: LocalState, published: Published, data_dir: DataDir) -> None:
+        (tmp_path / "registrations.journal").unlink()
         (tmp_path / "registrations.journal").mkdir()
         with pytest.raises(StorageError):
             await local.register_service(service("web", 80, ttl("c", "web")))
