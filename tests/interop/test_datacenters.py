@@ -19,8 +19,10 @@ class World:
         folder = folder_of.mktemp("datacenters")
         one = ("-server", "-bootstrap-expect=1", "-datacenter=dc1")
         self.server = Svcmesh("a1", f"{HERE}.1", folder, *one)
-        self.client = Svcmesh("a2", f"{HERE}.2", folder, f"-retry-join={HERE}.1")
-        self._two = ("-server", "-datacenter=dc2", f"-retry-join-wan={HERE}.1")
+        # All begin at once, and whoever is first finds nobody yet.
+        again = ("-retry-interval=1s", "-retry-interval-wan=1s")
+        self.client = Svcmesh("a2", f"{HERE}.2", folder, f"-retry-join={HERE}.1", *again)
+        self._two = ("-server", "-datacenter=dc2", f"-retry-join-wan={HERE}.1", *again)
         self._folder = folder
         self.there = Svcmesh("b1", f"{THERE}.1", folder, *self._two, "-bootstrap-expect=1")
         self.second = self.start_second()

@@ -30,7 +30,8 @@ def test_queries_and_nodes_without_an_agent_outlive_a_data_center_that_is_killed
 ) -> None:
     def start() -> tuple[Svcmesh, Svcmesh]:
         server = Svcmesh("n1", "127.0.44.1", tmp_path, *SERVER)
-        client = Svcmesh("n2", "127.0.44.2", tmp_path, "-retry-join=127.0.44.1")
+        join = ("-retry-join=127.0.44.1", "-retry-interval=1s")
+        client = Svcmesh("n2", "127.0.44.2", tmp_path, *join)
         return server, client
 
     agents = start()
@@ -72,10 +73,10 @@ def datacenters(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Svcm
     """A server and a client of dc1, and a server of dc2, which know each other."""
     folder = tmp_path_factory.mktemp("queries")
     here = Svcmesh("a1", "127.0.45.1", folder, *SERVER)
-    client = Svcmesh("a2", "127.0.45.2", folder, "-retry-join=127.0.45.1")
-    there = Svcmesh(
-        "b1", "127.0.46.1", folder, *SERVER, "-datacenter=dc2", "-retry-join-wan=127.0.45.1"
-    )
+    join = ("-retry-join=127.0.45.1", "-retry-interval=1s")
+    client = Svcmesh("a2", "127.0.45.2", folder, *join)
+    wan = ("-datacenter=dc2", "-retry-join-wan=127.0.45.1", "-retry-interval-wan=1s")
+    there = Svcmesh("b1", "127.0.46.1", folder, *SERVER, *wan)
     with ended_afterwards(here, client, there):
         for agent in (here, client, there):
             agent.wait_until_up()
