@@ -309,7 +309,7 @@ class AgentConfig:
         doc="Address of an agent to join, with retries. Can be repeated.")
     retry_interval_s: float = setting("retry_interval", DUR, 30.0,
         flag="retry-interval", reloadable=True, within=POSITIVE,
-        doc="Time between attempts to join.")
+        doc="Time between attempts to join; within the first, more are made.")
     retry_max: int = setting("retry_max", INT, 0,
         flag="retry-max", reloadable=True, within=NOT_NEGATIVE,
         doc="Attempts to join before the agent ends; 0 is no limit.")
@@ -321,7 +321,7 @@ class AgentConfig:
         doc="Address of a server of another data center to join, with retries. Can be repeated.")
     retry_interval_wan_s: float = setting("retry_interval_wan", DUR, 30.0,
         flag="retry-interval-wan", reloadable=True, within=POSITIVE,
-        doc="Time between attempts to join over the WAN.")
+        doc="Time between attempts to join over the WAN; within the first, more are made.")
     retry_max_wan: int = setting("retry_max_wan", INT, 0,
         flag="retry-max-wan", reloadable=True, within=NOT_NEGATIVE,
         doc="Attempts to join over the WAN before the agent ends; 0 is no limit.")

@@ -95,19 +95,35 @@ async def retry_join(
 ) -> None:
     """Try until somebody answers; `attempts_max` 0 means for ever.
 
+    Within the first interval it is tried more often (`first_pauses_s`); that does not count.
+
     Raises:
         RetriesExhaustedError: Nobody answered in `attempts_max` attempts.
     """
-    attempt = 0
-    while True:
-        attempt += 1
-        if await join(addresses):
-            logger.info("Join completed: attempt=%d", attempt)
-            return
+    attempt, pauses_s = 1, first_pauses_s(interval_s)
+    while not await join(addresses):
+        if not pauses_s:
+            attempt, pauses_s = attempt + 1, [interval_s]
         if attempts_max and attempt >= attempts_max:
             raise RetriesExhaustedError
-        logger.warning("Join failed, will retry: retry_interval=%gs", interval_s)
-        await asyncio.sleep(interval_s)
+        pause_s = pauses_s.pop(0)
+        logger.warning("Join failed, will retry: in=%gs", pause_s)
+        await asyncio.sleep(pause_s)
+    logger.info("Join completed: attempt=%d", attempt + (not pauses_s))
+
+
+def first_pauses_s(interval_s: float) -> list[float]:
+    """How the first interval is divided: 1, 2, 4 s and so on, then what is left of it.
+
+    Differs from Consul, which waits for all of it: agents that are started together find nobody
+    with their first attempt, and somebody a second later.
+    """
+    pauses_s: list[float] = []
+    left_s, pause_s = interval_s, 1.0
+    while left_s > 2 * pause_s:
+        pauses_s.append(pause_s)
+        left_s, pause_s = left_s - pause_s, 2 * pause_s
+    return [*pauses_s, left_s]
 
 
 def on_one_line(error: JoinError) -> str:

@@ -3,7 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from svcmesh.runtime.joining import RetriesExhaustedError, retry_join
+from svcmesh.runtime.joining import RetriesExhaustedError, first_pauses_s, retry_join
 
 
 class Pool:
@@ -29,3 +29,25 @@ def test_it_gives_up_after_the_allowed_attempts() -> None:
     with pytest.raises(RetriesExhaustedError):
         asyncio.run(retry_join(pool.join, ["a"], interval_s=0, attempts_max=2))
     assert len(pool.attempts) == 2
+
+
+def test_the_first_interval_has_more_attempts_and_ends_when_it_always_would() -> None:
+    assert first_pauses_s(30.0) == [1.0, 2.0, 4.0, 8.0, 15.0]
+    assert first_pauses_s(10.0) == [1.0, 2.0, 7.0]
+    assert first_pauses_s(1.0) == [1.0]
+
+
+def test_more_attempts_in_the_first_interval_do_not_end_it_sooner(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses_s: list[float] = []
+
+    async def sleep(pause_s: float) -> None:
+        pauses_s.append(pause_s)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    pool = Pool(answers_at=99)
+    with pytest.raises(RetriesExhaustedError):
+        asyncio.run(retry_join(pool.join, ["a"], interval_s=30.0, attempts_max=3))
+    assert sum(pauses_s) == 60.0
+    assert pauses_s[-1] == 30.0
