@@ -382,7 +382,7 @@ class Consensus:
         if offset == 0:
             self._drop_incoming()
             # Without a name: whatever happens, nothing is left behind.
-            self._incoming = _Incoming(sender, term, tempfile.TemporaryFile())  # noqa: SIM115
+            self._incoming = _Incoming(sender, term, tempfile.TemporaryFile())  # noqa: SIM115  # closed when it has come, or is dropped
         incoming = self._incoming
         if (
             incoming is None
@@ -599,39 +599,54 @@ class Consensus:
 
     # -- snapshots ------------------------------------------------------------------------------
 
-    def _snapshot_if_due(self) -> None:
+    def _is_snapshot_due(self) -> bool:
         applied_since = self.applied - self.raft.log.snapshot.index
         log_bytes, worth_bytes = self._disk.log_bytes, self._snapshot_bytes // 2
-        is_due = log_bytes > max(LOG_BYTES_MAX, worth_bytes) or (
+        if applied_since <= 0:
+            return False
+        return log_bytes > max(LOG_BYTES_MAX, worth_bytes) or (
             applied_since >= SNAPSHOT_ENTRIES and log_bytes > max(SNAPSHOT_LOG_BYTES, worth_bytes)
         )
-        if is_due and not self._is_snapshotting:
+
+    def _snapshot_if_due(self) -> None:
+        if not self._is_snapshotting and self._is_snapshot_due():
             self._is_snapshotting = True
             self._spawn(self._snapshot())
 
     async def _snapshot(self) -> None:
+        """Make one, and another for as long as what was applied meanwhile makes it due.
+
+        The next entry would see to that too, but it may be long in coming.
+        """
         try:
-            meta = self.raft.snapshot_meta(self.applied)
-            state = self.parts_elsewhere(self._machine.freeze())
-            sizes: list[int] = []
-            began_at = self._loop.time()
-            await self._writer.run(
-                lambda: self._disk.write_snapshot(meta, _counted(state, sizes)), in_order=False
-            )
-            # A later one may have come from the leader meanwhile.
-            if meta.index > self.raft.log.snapshot.index and not self._is_closed:
-                self.raft.compact(meta.index, trailing=self._trailing(meta.index))
-                self._snapshot_bytes = sum(sizes)
-                self._rewrite_log()
-                logger.info(
-                    "snapshot: index=%d bytes=%d seconds=%.2f",
-                    meta.index, self._snapshot_bytes, self._loop.time() - began_at,
-                )  # fmt: skip
+            while not self._is_closed and self._is_snapshot_due():
+                await self._make_snapshot()
         except StorageError as error:
             # The log goes on growing; the next one may succeed.
             logger.error("no snapshot: %s", error)
         finally:
             self._is_snapshotting = False
+
+    async def _make_snapshot(self) -> None:
+        meta = self.raft.snapshot_meta(self.applied)
+        state = self.parts_elsewhere(self._machine.freeze())
+        sizes: list[int] = []
+        began_at = self._loop.time()
+        await self._writer.run(
+            lambda: self._disk.write_snapshot(meta, _counted(state, sizes)), in_order=False
+        )
+        # A later one may have come from the leader meanwhile.
+        if meta.index <= self.raft.log.snapshot.index or self._is_closed:
+            return
+        self.raft.compact(meta.index, trailing=self._trailing(meta.index))
+        self._snapshot_bytes = sum(sizes)
+        self._rewrite_log()
+        # Only then its size says whether the next one is due.
+        await self._writer.run(_nothing)
+        logger.info(
+            "snapshot: index=%d bytes=%d seconds=%.2f",
+            meta.index, self._snapshot_bytes, self._loop.time() - began_at,
+        )  # fmt: skip
 
     def _trailing(self, index: LogIndex) -> int:
         """How many entries up to `index` are kept for followers that lag."""
@@ -743,6 +758,10 @@ class Consensus:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _nothing() -> None:
+    """A job by which all before it is known to be done."""
 
 
 def _counted(parts: Iterable[bytes], sizes: list[int]) -> Iterable[bytes]:

@@ -1,6 +1,7 @@
 """Raft's shell over real sockets and files: three servers in one process."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from svcmesh.consensus.raft import (
     Message,
     RaftConfig,
     ServerId,
+    SnapshotMeta,
     Term,
     pack_message,
     unpack_message_untrusted,
@@ -127,7 +129,7 @@ class Group:
             voters = set(first.raft.members.voters)
             assert first.change_members(Membership.of(voters | {server})) is None
             await until(
-                lambda server=server: first.raft.match_of(server) == first.raft.log.last_index  # type: ignore[misc]
+                lambda server=server: first.raft.match_of(server) == first.raft.log.last_index  # type: ignore[misc]  # a default has no type
             )
         return first
 
@@ -318,6 +320,36 @@ def test_a_log_that_was_compacted_is_read_after_a_restart(
             await servers.leader()
             await again.barrier()
             assert servers.machines[IDS[0]].values == {"k": 199}
+
+    asyncio.run(main())
+
+
+def test_what_was_applied_during_a_snapshot_is_in_the_next_though_nothing_more_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shell, "SNAPSHOT_ENTRIES", 50)
+    monkeypatch.setattr(shell, "SNAPSHOT_LOG_BYTES", 100)
+    may_write = threading.Event()
+    write_snapshot = MemoryDisk.write_snapshot
+
+    def write_late(disk: MemoryDisk, meta: SnapshotMeta, state: Iterable[bytes]) -> None:
+        if meta.index > 1:
+            assert may_write.wait(10)
+        write_snapshot(disk, meta, state)
+
+    monkeypatch.setattr(MemoryDisk, "write_snapshot", write_late)
+
+    async def main() -> None:
+        async with group(None) as servers:
+            first = servers.start(IDS[0])
+            first.found()
+            await servers.leader()
+            for n in range(200):
+                await first.propose(put("k", n))
+            # One is under way, and all that is to come has come.
+            assert first.raft.log.snapshot.index <= 1
+            may_write.set()
+            await until(lambda: first.applied - first.raft.log.snapshot.index < 50)
 
     asyncio.run(main())
 
