@@ -29,8 +29,10 @@ from gossip.swim.versions import own_vsn
 from gossip.types import SeqNo
 from gossip.wire import PacketCodec, encode_message, encode_tags
 from gossip.wire.messages import Ack, Alive, Ping
-from svcmesh.catalog.codec import Envelope, Pages, body_key, encode_body, encode_envelope
+from svcmesh.catalog.bodies import body_key, encode_body
+from svcmesh.catalog.codec import encode_envelope
 from svcmesh.catalog.log import Entry, Log, Origin
+from svcmesh.catalog.messages import Envelope, Pages
 from svcmesh.catalog.paging import next_page
 from svcmesh.catalog.records import Body, CheckRecord, NodeId, NodeRecord, ServiceRecord
 from svcmesh.membership import local_tags

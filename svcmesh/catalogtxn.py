@@ -8,7 +8,7 @@ this agent's copy, and another agent may write in between.
 from dataclasses import dataclass, field, replace
 from typing import Final, Generic, Literal, TypeVar
 
-from svcmesh.catalog.codec import replication_problem
+from svcmesh.catalog.bodies import replication_problem
 from svcmesh.catalog.records import Body, CheckRecord, Kind, NodeRecord, ServiceRecord
 from svcmesh.catalog.view import CatalogView
 from svcmesh.catalog.view_rows import NodeRow

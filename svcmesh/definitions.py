@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from svcmesh.catalog.codec import replication_problem
+from svcmesh.catalog.bodies import replication_problem
 from svcmesh.catalog.records import ServiceRecord, TaggedAddress
 from svcmesh.checks.definition import CheckDefinition
 from svcmesh.checks.parsing import check_to_json, parse_service_checks

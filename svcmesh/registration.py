@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 
-from svcmesh.catalog.codec import replication_problem
+from svcmesh.catalog.bodies import replication_problem
 from svcmesh.catalog.records import (
     Body,
     CheckRecord,

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from svcmesh.catalog.codec import Summary
 from svcmesh.catalog.digest import Item
 from svcmesh.catalog.external import CONTENT
+from svcmesh.catalog.messages import Summary
 
 DIFFERENCES_MAX: Final = 64
 """Remembered of one peer; the ones noted first."""

@@ -4,8 +4,8 @@ Peers that bind our name to another id, or our id to another name, say so whenev
 One such word is no loss: right after a restart under a new id some peers have not heard of it yet.
 """
 
-from svcmesh.catalog.codec import Contested
 from svcmesh.catalog.config import ReplicaConfig
+from svcmesh.catalog.messages import Contested
 from svcmesh.catalog.records import NodeId
 
 

@@ -18,7 +18,11 @@ from math import inf
 from random import Random
 
 from svcmesh.catalog.agreement import Agreements
-from svcmesh.catalog.codec import (
+from svcmesh.catalog.config import ReplicaConfig
+from svcmesh.catalog.digest import BUCKETS
+from svcmesh.catalog.holdings import Holdings
+from svcmesh.catalog.log import HASH_MASK, Origin
+from svcmesh.catalog.messages import (
     FROM_THE_START,
     Buckets,
     CatalogMessage,
@@ -33,10 +37,6 @@ from svcmesh.catalog.codec import (
     WantExternal,
     Wants,
 )
-from svcmesh.catalog.config import ReplicaConfig
-from svcmesh.catalog.digest import BUCKETS
-from svcmesh.catalog.holdings import Holdings
-from svcmesh.catalog.log import HASH_MASK, Origin
 from svcmesh.catalog.paging import PAGE_BYTES, size_bytes
 from svcmesh.catalog.settled import SettledDifferences
 

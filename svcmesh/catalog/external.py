@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from svcmesh.catalog.changes import CatalogDropped, CatalogEffect, ExternalNode, RecordChanged
-from svcmesh.catalog.codec import ExternalPage, Page, Summary, Want, WantExternal
 from svcmesh.catalog.config import ReplicaConfig
 from svcmesh.catalog.errors import CatalogFullError
 from svcmesh.catalog.external_space import ExternalSpace
 from svcmesh.catalog.hlc import HybridClock
 from svcmesh.catalog.log import LOOSE_MAX, Entry, Log, Origin, RecordKey
+from svcmesh.catalog.messages import ExternalPage, Page, Summary, Want, WantExternal
 from svcmesh.catalog.paging import advance, loose_pages, next_page, size_bytes
 from svcmesh.catalog.records import Body, Kind, NodeId
 from svcmesh.catalog.saving import (

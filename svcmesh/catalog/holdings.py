@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 
 from svcmesh.catalog.agreement import Version, version
 from svcmesh.catalog.changes import CatalogEffect
-from svcmesh.catalog.codec import Page, Summary, Want
 from svcmesh.catalog.config import ReplicaConfig
 from svcmesh.catalog.digest import Digest, Item, item_value
 from svcmesh.catalog.external import CONTENT, ExternalStore
 from svcmesh.catalog.log import Log, Origin
+from svcmesh.catalog.messages import Page, Summary, Want
 from svcmesh.catalog.own import OwnStore
 from svcmesh.catalog.records import NodeId
 

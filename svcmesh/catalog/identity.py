@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from svcmesh.catalog.changes import NodeBound, NodeHealthChanged, NodeUnbound
-from svcmesh.catalog.codec import Contested
+from svcmesh.catalog.messages import Contested
 from svcmesh.catalog.records import NodeId
 
 BindingChange = NodeBound | NodeHealthChanged | NodeUnbound

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from svcmesh.catalog.changes import CatalogDropped, CatalogEffect, OwnNode, RecordChanged
-from svcmesh.catalog.codec import FROM_THE_START, Page, Summary, Want
 from svcmesh.catalog.config import ReplicaConfig
 from svcmesh.catalog.log import LOOSE_MAX, Entry, Log
+from svcmesh.catalog.messages import FROM_THE_START, Page, Summary, Want
 from svcmesh.catalog.paging import advance, loose_pages, next_page
 from svcmesh.catalog.records import Kind, NodeId
 

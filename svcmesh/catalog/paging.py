@@ -1,7 +1,7 @@
 """Between logs and pages: cutting a log into pages, and what a page proves to its receiver."""
 
-from svcmesh.catalog.codec import Page
 from svcmesh.catalog.log import Log
+from svcmesh.catalog.messages import Page
 
 PAGE_BYTES = 64
 """About what a page takes besides its entries; also a summary, and a want."""

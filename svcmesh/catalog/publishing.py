@@ -3,11 +3,12 @@
 How a log is cut into rumors and who gets them is `spreading.py`'s business.
 """
 
-from svcmesh.catalog.codec import Pages, Summaries, body_key, encode_body
+from svcmesh.catalog.bodies import body_key, encode_body
 from svcmesh.catalog.config import ReplicaConfig
 from svcmesh.catalog.errors import CatalogFullError, RecordTooLargeError
 from svcmesh.catalog.holdings import Holdings
 from svcmesh.catalog.log import Entry, Log, Origin, RecordKey
+from svcmesh.catalog.messages import Pages, Summaries
 from svcmesh.catalog.records import Body, Kind, NodeId
 from svcmesh.catalog.spreading import OutgoingLog, PublishBudget
 

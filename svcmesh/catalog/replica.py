@@ -26,8 +26,16 @@ from svcmesh.catalog.changes import (
     NodeUnbound,
     SendCatalog,
 )
-from svcmesh.catalog.codec import (
-    EPOCH_MAX,
+from svcmesh.catalog.codec import decode_envelope_untrusted, encode_envelope
+from svcmesh.catalog.config import ReplicaConfig
+from svcmesh.catalog.contest import Contest
+from svcmesh.catalog.exchange import Exchange
+from svcmesh.catalog.fields import EPOCH_MAX
+from svcmesh.catalog.hlc import PeerClocks
+from svcmesh.catalog.holdings import Holdings
+from svcmesh.catalog.identity import BindingChange, Bindings
+from svcmesh.catalog.log import Entry, Origin, RecordKey
+from svcmesh.catalog.messages import (
     Buckets,
     CatalogMessage,
     Compare,
@@ -40,16 +48,7 @@ from svcmesh.catalog.codec import (
     Summaries,
     WantExternal,
     Wants,
-    decode_envelope_untrusted,
-    encode_envelope,
 )
-from svcmesh.catalog.config import ReplicaConfig
-from svcmesh.catalog.contest import Contest
-from svcmesh.catalog.exchange import Exchange
-from svcmesh.catalog.hlc import PeerClocks
-from svcmesh.catalog.holdings import Holdings
-from svcmesh.catalog.identity import BindingChange, Bindings
-from svcmesh.catalog.log import Entry, Origin, RecordKey
 from svcmesh.catalog.publishing import Publisher
 from svcmesh.catalog.records import Body, Kind, NodeId
 from svcmesh.catalog.saving import SavedVersion

@@ -17,7 +17,8 @@ from typing import Any
 
 import msgpack
 
-from svcmesh.catalog.codec import EPOCH_MAX, NUMBER_MAX, decode_body_untrusted
+from svcmesh.catalog.bodies import decode_body_untrusted
+from svcmesh.catalog.fields import EPOCH_MAX, NUMBER_MAX
 from svcmesh.catalog.log import Entry, Log, Origin, RecordKey
 from svcmesh.catalog.records import NodeId
 from svcmesh.errors import DecodeError

@@ -6,9 +6,9 @@ from math import ceil
 from math import log as ln
 from random import Random
 
-from svcmesh.catalog.codec import Pages, Summaries, Summary
 from svcmesh.catalog.config import ReplicaConfig
 from svcmesh.catalog.log import Log
+from svcmesh.catalog.messages import Pages, Summaries, Summary
 from svcmesh.catalog.paging import next_page
 
 ENVELOPE_BYTES = 160

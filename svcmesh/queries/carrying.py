@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from svcmesh.catalog.codec import decode_body_untrusted, encode_body
+from svcmesh.catalog.bodies import decode_body_untrusted, encode_body
 from svcmesh.catalog.records import (
     CheckRecord,
     Kind,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 from uuid import UUID
 
-from svcmesh.catalog.codec import replication_problem
+from svcmesh.catalog.bodies import replication_problem
 from svcmesh.catalog.records import QueryRecord
 from svcmesh.definitions import check_metadata
 from svcmesh.errors import SvcmeshError

@@ -13,7 +13,7 @@ from random import Random
 from types import MappingProxyType
 from typing import Final
 
-from svcmesh.catalog.codec import replication_problem
+from svcmesh.catalog.bodies import replication_problem
 from svcmesh.catalog.errors import CatalogFullError, RecordTooLargeError
 from svcmesh.catalog.records import Body, CheckRecord, HealthStatus, Kind
 from svcmesh.checks.definition import (

@@ -1,10 +1,10 @@
 """Who has what, since when: from summaries by hand, and from agents in the simulator."""
 
 from svcmesh.catalog.agreement import Agreements, Difference, Version
-from svcmesh.catalog.codec import Summary
 from svcmesh.catalog.digest import Item
 from svcmesh.catalog.external import CONTENT
 from svcmesh.catalog.log import Origin
+from svcmesh.catalog.messages import Summary
 from svcmesh.catalog.records import NodeId
 from svcmesh.simulate import Link
 from tests.svcmesh.catalog.convergence_checker import converge

@@ -6,9 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gossip import Coordinate
-from svcmesh.catalog.codec import (
-    EPOCH_MAX,
-    NUMBER_MAX,
+from svcmesh.catalog.bodies import decode_body_untrusted, encode_body
+from svcmesh.catalog.codec import decode_envelope_untrusted, encode_envelope
+from svcmesh.catalog.digest import BUCKETS
+from svcmesh.catalog.fields import EPOCH_MAX, NUMBER_MAX
+from svcmesh.catalog.log import Entry, Origin, RecordKey
+from svcmesh.catalog.messages import (
     Buckets,
     CatalogMessage,
     Compare,
@@ -23,13 +26,7 @@ from svcmesh.catalog.codec import (
     Want,
     WantExternal,
     Wants,
-    decode_body_untrusted,
-    decode_envelope_untrusted,
-    encode_body,
-    encode_envelope,
 )
-from svcmesh.catalog.digest import BUCKETS
-from svcmesh.catalog.log import Entry, Origin, RecordKey
 from svcmesh.catalog.records import (
     Body,
     CheckRecord,

@@ -5,10 +5,15 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from svcmesh.catalog.bodies import encode_body
 from svcmesh.catalog.changes import CatalogEffect, SendCatalog
-from svcmesh.catalog.codec import (
+from svcmesh.catalog.codec import encode_envelope
+from svcmesh.catalog.config import ReplicaConfig
+from svcmesh.catalog.digest import BUCKETS
+from svcmesh.catalog.fields import NUMBER_MAX
+from svcmesh.catalog.log import Entry, Origin, RecordKey
+from svcmesh.catalog.messages import (
     FROM_THE_START,
-    NUMBER_MAX,
     Buckets,
     CatalogMessage,
     Compare,
@@ -23,12 +28,7 @@ from svcmesh.catalog.codec import (
     Want,
     WantExternal,
     Wants,
-    encode_body,
-    encode_envelope,
 )
-from svcmesh.catalog.config import ReplicaConfig
-from svcmesh.catalog.digest import BUCKETS
-from svcmesh.catalog.log import Entry, Origin, RecordKey
 from svcmesh.catalog.records import Kind, NodeId
 from svcmesh.catalog.replica import Replica
 from tests.svcmesh.catalog.replicas import Shown, node_record, service

@@ -11,18 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from svcmesh.catalog.bodies import encode_body
 from svcmesh.catalog.changes import CatalogDropped, CatalogEffect, SendCatalog
-from svcmesh.catalog.codec import (
-    Envelope,
-    Page,
-    Pages,
-    Summaries,
-    Summary,
-    encode_body,
-    encode_envelope,
-)
+from svcmesh.catalog.codec import encode_envelope
 from svcmesh.catalog.config import ReplicaConfig
 from svcmesh.catalog.log import Entry, Origin, RecordKey
+from svcmesh.catalog.messages import Envelope, Page, Pages, Summaries, Summary
 from svcmesh.catalog.records import Kind, NodeId
 from svcmesh.catalog.replica import Replica
 from svcmesh.simulate import Link

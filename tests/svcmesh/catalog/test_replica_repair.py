@@ -4,20 +4,13 @@ from uuid import UUID
 
 import pytest
 
+from svcmesh.catalog.bodies import encode_body
 from svcmesh.catalog.changes import CatalogEffect, IdentityContested, RecordChanged, SendCatalog
-from svcmesh.catalog.codec import (
-    EPOCH_MAX,
-    CatalogMessage,
-    Envelope,
-    Page,
-    Pages,
-    Summaries,
-    Summary,
-    encode_body,
-    encode_envelope,
-)
+from svcmesh.catalog.codec import encode_envelope
 from svcmesh.catalog.config import ReplicaConfig
+from svcmesh.catalog.fields import EPOCH_MAX
 from svcmesh.catalog.log import Entry, Origin, RecordKey
+from svcmesh.catalog.messages import CatalogMessage, Envelope, Page, Pages, Summaries, Summary
 from svcmesh.catalog.records import Kind, NodeId
 from svcmesh.simulate import Link
 from tests.svcmesh.catalog.convergence_checker import assert_converged, converge

@@ -2,7 +2,7 @@
 
 import pytest
 
-from svcmesh.catalog.codec import encode_body
+from svcmesh.catalog.bodies import encode_body
 from svcmesh.catalog.config import ReplicaConfig
 from svcmesh.catalog.errors import RecordTooLargeError
 from svcmesh.catalog.records import HealthStatus, Kind
