@@ -19,7 +19,7 @@ begin with 22, so one port serves both while a cluster changes over.
 Either side may call the other. Bodies are what msgpack carries; methods check them.
 """
 
-from svcmesh.rpc.connection import Bounds, Connection, Methods
+from svcmesh.rpc.connection import Body, Bounds, Connection, Methods
 from svcmesh.rpc.errors import RpcClosedError, RpcError, RpcRefusedError, RpcTimeoutError
 from svcmesh.rpc.pool import RpcPool
 from svcmesh.rpc.security import AcceptRules, DialRules
@@ -27,6 +27,7 @@ from svcmesh.rpc.server import Callers, RpcServer
 
 __all__ = [
     "AcceptRules",
+    "Body",
     "Bounds",
     "Callers",
     "Connection",

@@ -13,7 +13,7 @@ good for a moment: as many clients may ask as there are, the link carries a call
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from svcmesh.catalog.records import QueryRecord
 from svcmesh.datacenters import RemoteAccess
@@ -27,7 +27,7 @@ from svcmesh.queries.carrying import (
 from svcmesh.queries.definition import QueryError
 from svcmesh.queries.execution import Asker, QueryNotFoundError
 from svcmesh.queries.failover import Outcome, candidates, local_part
-from svcmesh.rpc import RpcError
+from svcmesh.rpc import Body, RpcError
 
 logger = logging.getLogger("agent.queries")
 
@@ -53,8 +53,6 @@ SLICE_ROWS: Final = 100
 NOT_FOUND: Final = "query-not-found"
 REFUSED: Final = "refused"
 
-Body = Any
-"""What msgpack carries."""
 T = TypeVar("T")
 
 

@@ -11,8 +11,8 @@ from svcmesh.catalog.topics import Topic, node_topic, service_checks_topic, serv
 from svcmesh.catalog.view import CatalogView
 from svcmesh.catalog.view_rows import ServiceRow
 from svcmesh.dnsnames import INSTANCES_MAX, NODE, SERVICE, pack_instance, pack_node
-from svcmesh.rpc import RpcError
-from svcmesh.runtime.remote import REFUSED, UNREACHABLE, Body, Method
+from svcmesh.rpc import Body, RpcError
+from svcmesh.runtime.remote import REFUSED, UNREACHABLE, Method
 
 WAIT_S_MAX: Final = 600.0
 SLICE_ROWS: Final = 256

@@ -9,10 +9,10 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from svcmesh.datacenters import Address, UnreachableError
-from svcmesh.rpc import RpcClosedError, RpcError, RpcPool, RpcRefusedError, RpcTimeoutError
+from svcmesh.rpc import Body, RpcClosedError, RpcError, RpcPool, RpcRefusedError, RpcTimeoutError
 
 logger = logging.getLogger("wan.calls")
 
@@ -28,9 +28,6 @@ FAIL_FAST_S: Final = 5.0
 WATCHED_MAX: Final = 128
 IN_USE_S: Final = 60.0
 """A server is watched for so long after it was last asked."""
-
-Body = Any
-"""What msgpack carries."""
 
 
 class Place(NamedTuple):

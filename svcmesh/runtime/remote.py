@@ -22,13 +22,14 @@ import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 from zlib import crc32
 
 from svcmesh.consensus.service import OutcomeUnknownError
 from svcmesh.datacenters import Address, NoPathError, Topology, UnreachableError
 from svcmesh.errors import SvcmeshError
 from svcmesh.rpc import (
+    Body,
     Methods,
     RpcClosedError,
     RpcError,
@@ -70,8 +71,6 @@ NOT_DONE: Final = frozenset({NO_PATH, UNREACHABLE, OVERLOADED})
 
 SECONDS_MAX: Final = 86_400.0
 
-Body = Any
-"""What msgpack carries."""
 Method = Callable[[Body, float], Awaitable[Body]]
 
 

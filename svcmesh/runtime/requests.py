@@ -8,9 +8,9 @@ on its way does nothing.
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from svcmesh.rpc import RpcError
+from svcmesh.rpc import Body, RpcError
 
 REMEMBER_S: Final = 60.0
 REQUESTS_MAX: Final = 16_384
@@ -23,9 +23,6 @@ VOID: Final = "void"
 """Code of the error for a request that was settled before it came: it was not done."""
 FORGOTTEN: Final = "forgotten"
 """Code of the error for a request of which we cannot say whether it came."""
-
-Body = Any
-"""What msgpack carries."""
 
 
 @dataclass(slots=True)

@@ -31,13 +31,7 @@ from svcmesh.consensus.service import NoLeaderError
 from svcmesh.consensus.store import Store
 from svcmesh.errors import DecodeError
 from svcmesh.goformats import parse_duration
-from svcmesh.rpc import (
-    RpcClosedError,
-    RpcError,
-    RpcPool,
-    RpcRefusedError,
-    RpcTimeoutError,
-)
+from svcmesh.rpc import Body, RpcClosedError, RpcError, RpcPool, RpcRefusedError, RpcTimeoutError
 from svcmesh.runtime.consensus import SNAPSHOT_CHUNK_TIMEOUT_S, Consensus
 
 logger = logging.getLogger("raft")
@@ -214,7 +208,7 @@ class ServerGroup:
 
     # -- methods that other servers call --------------------------------------------------------
 
-    def handle_raft(self, body: Any) -> None:  # noqa: ANN401 -- not looked at yet
+    def handle_raft(self, body: Body) -> None:
         """`raft`: [sender, packed message]."""
         match body:
             case [str() as sender, packed]:
@@ -227,7 +221,7 @@ class ServerGroup:
             case _:
                 logger.warning("a message of no form was dropped")
 
-    async def handle_snapshot(self, body: Any, _: float) -> object:  # noqa: ANN401
+    async def handle_snapshot(self, body: Body, _: float) -> object:
         """`raft.snapshot`: [sender, term, offset, part, whether it is the last]."""
         match body:
             case [str() as sender, int() as term, int() as offset, bytes() as part, bool() as last]:
@@ -239,7 +233,7 @@ class ServerGroup:
                     "refused", "raft.snapshot: expected [sender, term, offset, part, ...]"
                 )
 
-    async def handle_status(self, _: Any, __: float) -> object:  # noqa: ANN401
+    async def handle_status(self, _: Body, __: float) -> object:
         """`raft.status`: where this server stands."""
         consensus = self.consensus
         return {

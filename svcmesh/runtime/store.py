@@ -30,13 +30,7 @@ from svcmesh.consensus.store import (
 )
 from svcmesh.consensus.store.queries import QUERIES, Query
 from svcmesh.errors import DecodeError, SvcmeshError
-from svcmesh.rpc import (
-    RpcClosedError,
-    RpcError,
-    RpcPool,
-    RpcRefusedError,
-    RpcTimeoutError,
-)
+from svcmesh.rpc import Body, RpcClosedError, RpcError, RpcPool, RpcRefusedError, RpcTimeoutError
 from svcmesh.runtime.consensus import Consensus
 from svcmesh.runtime.sessions import SessionKeeper
 from svcmesh.runtime.writing import (
@@ -232,7 +226,7 @@ class StoreService:
             self._leader_until = now + LEADER_S
         leader = self._leader
 
-        def ended(verdicts: Any, error: SvcmeshError | None) -> None:  # noqa: ANN401
+        def ended(verdicts: Body, error: SvcmeshError | None) -> None:
             if error is not None:
                 done(_failure(error, leader))
             elif isinstance(verdicts, list):
@@ -365,7 +359,7 @@ class StoreService:
             if not index or not found.index <= index <= store.index or left_s <= 0:
                 return self._described(max(1, found.index), found.value, mode)
             changed: asyncio.Future[None] = self._loop.create_future()
-            watch = store.watch(query.topics(*arguments), lambda: _wake(changed))  # noqa: B023
+            watch = store.watch(query.topics(*arguments), partial(_wake, changed))
             try:
                 async with asyncio.timeout(left_s):
                     await changed
@@ -461,7 +455,7 @@ class StoreService:
 
     # -- methods that other agents call -----------------------------------------------------------
 
-    def begin_writes(self, body: Any, reply: Callable[[Any], None]) -> bool:  # noqa: ANN401
+    def begin_writes(self, body: Body, reply: Callable[[Any], None]) -> bool:
         """`store.writes`, without a task: as the leader, for what needs nothing but the log."""
         consensus = self.consensus
         if consensus is None or not consensus.is_leader:
@@ -491,7 +485,7 @@ class StoreService:
             outcome.add_done_callback(count)
         return True
 
-    async def handle_writes(self, body: Any, _: float) -> object:  # noqa: ANN401
+    async def handle_writes(self, body: Body, _: float) -> object:
         """`store.writes`: [packed writes, hops]; answers their verdicts."""
         match body:
             case [list() as writes, int() as hops]:
@@ -499,7 +493,7 @@ class StoreService:
             case _:
                 raise RpcError(REFUSED, "store.writes: expected [writes, hops]")
 
-    async def handle_query(self, body: Any, _: float) -> object:  # noqa: ANN401
+    async def handle_query(self, body: Body, _: float) -> object:
         """`store.query`: [name, arguments, mode, index, seconds to wait, hops]."""
         match body:
             case [
@@ -515,7 +509,7 @@ class StoreService:
             case _:
                 raise RpcError(REFUSED, "store.query: expected [name, arguments, mode, ...]")
 
-    async def handle_renew(self, body: Any, _: float) -> object:  # noqa: ANN401
+    async def handle_renew(self, body: Body, _: float) -> object:
         """`session.renew`: [session id, hops]."""
         match body:
             case [str() as session_id, int() as hops]:

@@ -14,6 +14,9 @@ from svcmesh.errors import SvcmeshError
 
 Answer = list[Any]
 
+Decoded = Any
+"""What msgpack has decoded; whoever takes it looks at its types, or `decode_command` has."""
+
 
 class CommandError(SvcmeshError):
     """The state machine refused a command; nothing has changed. The text is Consul's."""
@@ -82,7 +85,7 @@ def encode_command(kind: CommandKind, body: object, *, wall_ms: int) -> bytes:
     return bytes(msgpack.packb([kind.value, wall_ms, body]))
 
 
-def decode_command(data: bytes) -> tuple[CommandKind, int, Any]:
+def decode_command(data: bytes) -> tuple[CommandKind, int, Decoded]:
     """Read what `encode_command` of this or an older version wrote.
 
     Raises:
@@ -98,7 +101,7 @@ def decode_command(data: bytes) -> tuple[CommandKind, int, Any]:
         raise CommandError(f"a command that this version does not know: {error}") from error
 
 
-def _has_shape(kind: CommandKind, body: Any) -> bool:  # noqa: ANN401 -- decoded bytes
+def _has_shape(kind: CommandKind, body: Decoded) -> bool:
     match kind:
         case CommandKind.TRANSACTION:
             return isinstance(body, list) and all(_is_like(each, _OPERATION) for each in body)
@@ -115,7 +118,7 @@ def _has_shape(kind: CommandKind, body: Any) -> bool:  # noqa: ANN401 -- decoded
             return _is_like(body, _SHAPES[kind])
 
 
-def _is_like(fields: Any, types: tuple[type, ...]) -> bool:  # noqa: ANN401
+def _is_like(fields: Decoded, types: tuple[type, ...]) -> bool:
     return isinstance(fields, list) and tuple(map(type, fields)) == types
 
 

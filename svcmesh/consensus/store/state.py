@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgpack
 
+from svcmesh.consensus.store.commands import Decoded
 from svcmesh.consensus.store.keys import Change, KeySpace
 from svcmesh.consensus.store.records import KvEntry, Session
 from svcmesh.errors import DecodeError
@@ -118,7 +119,7 @@ class StateReader:
             raise DecodeError("store-state", "it is cut short")
         return self.head
 
-    def _take_head(self, head: Any) -> None:  # noqa: ANN401 -- decoded bytes
+    def _take_head(self, head: Decoded) -> None:
         if not isinstance(head, dict) or head.get("format") not in FORMATS:
             raise DecodeError("store-state", "not a state of this version")
         self.sessions = _check_head(head)
@@ -160,7 +161,7 @@ class StateLoader:
         )
         return LoadedState(head, self._reader.sessions, self._keys, self._restoring)
 
-    def _take_rows(self, kind: Any, rows: Any) -> None:  # noqa: ANN401 -- decoded bytes
+    def _take_rows(self, kind: Decoded, rows: Decoded) -> None:
         match kind:
             case "k":
                 self._keys.load([_entry(packed) for packed in rows])
@@ -174,21 +175,21 @@ class StateLoader:
                 raise ValueError("a part of another kind")
 
 
-def _entry(packed: Any) -> KvEntry:  # noqa: ANN401 -- decoded bytes
+def _entry(packed: Decoded) -> KvEntry:
     entry = KvEntry(*packed)
     if tuple(map(type, entry)) != _ENTRY_TYPES:
         raise ValueError("an entry of another shape")
     return entry
 
 
-def _deletion(packed: Any) -> tuple[str, int]:  # noqa: ANN401 -- decoded bytes
+def _deletion(packed: Decoded) -> tuple[str, int]:
     key, index = packed
     if (type(key), type(index)) != (str, int):
         raise ValueError("a deletion of another shape")
     return key, index
 
 
-def _change(packed: Any) -> Change:  # noqa: ANN401 -- decoded bytes
+def _change(packed: Decoded) -> Change:
     index, key, before = packed
     if (type(index), type(key)) != (int, str):
         raise ValueError("a change of another shape")

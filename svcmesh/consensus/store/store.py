@@ -7,7 +7,13 @@ watches. Only what is applied here is ever read.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
-from svcmesh.consensus.store.commands import Answer, CommandError, CommandKind, decode_command
+from svcmesh.consensus.store.commands import (
+    Answer,
+    CommandError,
+    CommandKind,
+    Decoded,
+    decode_command,
+)
 from svcmesh.consensus.store.keys import KeySpace
 from svcmesh.consensus.store.locking import KeyWriter
 from svcmesh.consensus.store.records import Session
@@ -162,17 +168,17 @@ class Store:
 
     # -- commands on keys -------------------------------------------------------------------------
 
-    def _set(self, body: Any, index: int, wall_ms: int) -> bool:  # noqa: ANN401 -- a decoded body
+    def _set(self, body: Decoded, index: int, wall_ms: int) -> bool:
         key, value, flags = body
         self._writer(index, wall_ms).put(key, value, flags)
         return True
 
-    def _cas(self, body: Any, index: int, wall_ms: int) -> bool:  # noqa: ANN401
+    def _cas(self, body: Decoded, index: int, wall_ms: int) -> bool:
         key, value, flags, expected = body
         writer = self._writer(index, wall_ms)
         return writer.compare_and_put(key, value, flags, expected) is not None
 
-    def _sequence(self, body: Any, index: int, wall_ms: int) -> str:  # noqa: ANN401
+    def _sequence(self, body: Decoded, index: int, wall_ms: int) -> str:
         prefix, value, flags, session = body
         number = self._sequences.get(prefix, 0)
         # Somebody may have written such a key by hand: it stays.
@@ -188,20 +194,20 @@ class Store:
         self._sequences[prefix] = number + 1
         return key
 
-    def _lock(self, body: Any, index: int, wall_ms: int) -> bool:  # noqa: ANN401
+    def _lock(self, body: Decoded, index: int, wall_ms: int) -> bool:
         key, value, flags, session = body
         return self._writer(index, wall_ms).lock(key, value, flags, session) is not None
 
-    def _unlock(self, body: Any, index: int, wall_ms: int) -> bool:  # noqa: ANN401
+    def _unlock(self, body: Decoded, index: int, wall_ms: int) -> bool:
         key, value, flags, session = body
         return self._writer(index, wall_ms).unlock(key, value, flags, session) is not None
 
-    def _delete(self, body: Any, index: int, _: int) -> bool:  # noqa: ANN401
+    def _delete(self, body: Decoded, index: int, _: int) -> bool:
         (key,) = body
         self.keys.delete(key, index=index)
         return True
 
-    def _delete_cas(self, body: Any, index: int, _: int) -> bool:  # noqa: ANN401
+    def _delete_cas(self, body: Decoded, index: int, _: int) -> bool:
         key, expected = body
         entry = self.keys.get(key)
         # One that is not there is as the caller wants it.
@@ -210,12 +216,12 @@ class Store:
         self.keys.delete(key, index=index)
         return True
 
-    def _delete_tree(self, body: Any, index: int, _: int) -> bool:  # noqa: ANN401
+    def _delete_tree(self, body: Decoded, index: int, _: int) -> bool:
         (prefix,) = body
         self.keys.delete_below(prefix, index=index)
         return True
 
-    def _transaction(self, body: Any, index: int, wall_ms: int) -> list[Any]:  # noqa: ANN401
+    def _transaction(self, body: Decoded, index: int, wall_ms: int) -> list[Any]:
         results, problems = run_transaction(
             body, self.keys, self.sessions, index=index, wall_ms=wall_ms
         )
@@ -229,7 +235,7 @@ class Store:
 
     # -- other commands ---------------------------------------------------------------------------
 
-    def _create_session(self, body: Any, index: int, _: int) -> str:  # noqa: ANN401
+    def _create_session(self, body: Decoded, index: int, _: int) -> str:
         session = Session.unpack(body)._replace(create_index=index, modify_index=index)
         if self.sessions.get(session.id) is not None:
             raise CommandError(f"session {session.id} exists")
@@ -237,7 +243,7 @@ class Store:
         self._watches.fire((SESSIONS, Topic("session", session.id)))
         return session.id
 
-    def _destroy_session(self, body: Any, index: int, wall_ms: int) -> bool:  # noqa: ANN401
+    def _destroy_session(self, body: Decoded, index: int, wall_ms: int) -> bool:
         session_id, is_delayed = body
         session = self.sessions.remove(session_id, index=index)
         if session is None:
@@ -254,7 +260,7 @@ class Store:
         self._watches.fire((SESSIONS, Topic("session", session_id)))
         return True
 
-    def _set_autopilot(self, body: Any, index: int, _: int) -> bool:  # noqa: ANN401
+    def _set_autopilot(self, body: Decoded, index: int, _: int) -> bool:
         settings, expected = body
         for name, value in settings.items():
             if type(value) is not type(AUTOPILOT_DEFAULTS.get(name)):
@@ -265,12 +271,12 @@ class Store:
         self.autopilot_index = index
         return True
 
-    def _begin_restore(self, body: Any, _: int, wall_ms: int) -> bool:  # noqa: ANN401
+    def _begin_restore(self, body: Decoded, _: int, wall_ms: int) -> bool:
         (restore_id,) = body
         self._restoring = _Restoration(restore_id, wall_ms + RESTORE_IDLE_MS)
         return True
 
-    def _restore_part(self, body: Any, _: int, wall_ms: int) -> bool:  # noqa: ANN401
+    def _restore_part(self, body: Decoded, _: int, wall_ms: int) -> bool:
         restore_id, part = body
         restoring = self._under_way(restore_id)
         try:
@@ -281,7 +287,7 @@ class Store:
         restoring.ends_at_ms = wall_ms + RESTORE_IDLE_MS
         return True
 
-    def _end_restore(self, body: Any, index: int, _: int) -> bool:  # noqa: ANN401
+    def _end_restore(self, body: Decoded, index: int, _: int) -> bool:
         (restore_id,) = body
         restoring = self._under_way(restore_id)
         self._restoring = None
