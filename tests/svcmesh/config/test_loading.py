@@ -262,7 +262,7 @@ def test_keys_that_promise_security_or_change_behaviour_are_errors(
 def test_flags_of_what_is_not_built_are_judged_like_keys() -> None:
     assert load(ui=True, raft_protocol=("3",)).warnings == (
         "-ui is ignored: there is no web page yet",
-        "-raft-protocol is ignored: there is no Raft to tune",
+        "-raft-protocol is ignored: Raft's timing, log and snapshots have no settings",
     )
     assert refusal(segment="x").startswith("-segment: ")
     assert refusal(bogus="1") == "flag provided but not defined: -bogus"  # Consul's
