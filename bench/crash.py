@@ -59,7 +59,7 @@ def measure(agents: list[Agent], options: argparse.Namespace) -> dict[str, objec
         victim.process.send_signal(signal.SIGSTOP)
         stopped.append(failed(victim, others, start))
         victim.process.send_signal(signal.SIGCONT)
-        until(lambda a, v=victim: a.members().get(v.name) == ALIVE, others, start, 60, 0.2)  # type: ignore[misc]
+        until(lambda a, v=victim: a.members().get(v.name) == ALIVE, others, start, 60, 0.2)  # type: ignore[misc]  # a default has no type
         time.sleep(5)
     killed = []
     for victim in agents[8 : 8 + options.kills]:

@@ -258,7 +258,7 @@ def measure_reads(dcs: TwoDataCenters, reads: int) -> Result:
                 kills.append(victim.name)
                 load.is_over.wait(DEAD_S)
                 victim.start()
-                until(lambda s=victim: bool(s.http("/v1/status/leader")), 60.0, "it is back")  # type: ignore[misc]
+                until(lambda s=victim: bool(s.http("/v1/status/leader")), 60.0, "it is back")  # type: ignore[misc]  # a default has no type
                 # Its data center is whole again before the next one dies.
                 until(lambda: _are_well(dcs), 60.0, "all servers are alive")
 

@@ -120,21 +120,20 @@ def put(
     query = read_query(http)
     if number:
         query.append(("flags", str(number)))
-    refused = ""
+    done, refused = "Data written to", ""
     if cas:
         query.append(("cas", str(expected)))
         refused = f"Error! Did not write to {key}: CAS failed"
     elif acquire:
         query.append(("acquire", session or ""))
-        refused = "Error! Did not acquire lock"
+        done, refused = "Lock acquired on", "Error! Did not acquire lock"
     elif release:
         query.append(("release", session or ""))
-        refused = "Error! Did not release lock"
+        done, refused = "Lock released on", "Error! Did not release lock"
     is_done = _write(http, key, query, data, failure="Error! Failed writing data")
     if not is_done and refused:
         raise CommandError(refused)
-    done = {bool(acquire): "Lock acquired on", bool(release): "Lock released on"}.get(True)
-    click.echo(f"Success! {'Data written to' if cas or not done else done}: {key}")
+    click.echo(f"Success! {done}: {key}")
     return 0
 
 

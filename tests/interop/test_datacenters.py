@@ -108,7 +108,7 @@ def test_a_server_that_is_killed_loses_no_read(world: World) -> None:
     for _ in range(3):
         before = counted[0]
         world.second.kill()
-        wait_until(lambda before=before: counted[0] > before + 50, within_s=30, what="reads")  # type: ignore[misc]
+        wait_until(lambda before=before: counted[0] > before + 50, within_s=30, what="reads")  # type: ignore[misc]  # a default has no type
         world.second = world.start_second()
         world.second.wait_until_up()
     done.set()

@@ -85,7 +85,7 @@ def test_what_is_saved_is_what_every_server_has_after_it_is_restored(trio: Trio)
     assert trio.run("snapshot", "restore", file) == ["Restored snapshot"]
     for server in trio.servers:
         wait_until(
-            lambda server=server: trio.keys(server) == before,  # type: ignore[misc]
+            lambda server=server: trio.keys(server) == before,  # type: ignore[misc]  # a default has no type
             within_s=10,
             what=f"{server.name} has what was saved",
         )

@@ -158,7 +158,7 @@ def test_a_cluster_changes_over_to_mutual_tls_without_losing_a_write(agents: Age
                 agents.configure(agent.name, kind, more)
                 agent.http("/v1/agent/reload", method="PUT")
             before = written
-            wait_until(lambda: written > before + 50, within_s=20, what="writes go on")  # noqa: B023
+            wait_until(lambda: written > before + 50, within_s=20, what="writes go on")  # noqa: B023  # called before the loop goes on
     finally:
         is_over.set()
         writer.join()
@@ -184,7 +184,7 @@ def test_a_cluster_changes_over_to_mutual_tls_without_losing_a_write(agents: Age
         )
         with ended_afterwards(stranger):
             stranger.wait_until_up()
-            wait_until(lambda: len(stranger.statuses()) > 4, within_s=20, what="joined")  # noqa: B023
+            wait_until(lambda: len(stranger.statuses()) > 4, within_s=20, what="joined")  # noqa: B023  # called before the loop goes on
             with pytest.raises(urllib.error.HTTPError) as refused:
                 stranger.http("/v1/kv/ready")
             assert refused.value.code == 500

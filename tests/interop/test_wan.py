@@ -102,7 +102,7 @@ ALL = dict.fromkeys(("a1.dc1", "a2.dc1", "a3.dc1", "b1.dc2", "b2.dc2"), "alive")
 def test_one_join_brings_all_servers_of_both_together(both: TwoDatacenters) -> None:
     for name in ("a1", "a3", "b1", "b2"):
         wait_until(
-            lambda name=name: wan_statuses(both.agents[name]) == ALL,  # type: ignore[misc]
+            lambda name=name: wan_statuses(both.agents[name]) == ALL,  # type: ignore[misc]  # a default has no type
             within_s=20,
             what=f"{name} knows all\n{both.agents[name].output()}",
         )
@@ -144,7 +144,7 @@ def test_a_server_that_was_killed_finds_the_wan_again_without_being_told(
     again.wait_until_up()
     for name in ("a1", "b2"):
         wait_until(
-            lambda name=name: wan_statuses(both.agents[name]) == ALL,  # type: ignore[misc]
+            lambda name=name: wan_statuses(both.agents[name]) == ALL,  # type: ignore[misc]  # a default has no type
             within_s=20,
             what=f"{name} knows all again\n{again.output()}",
         )

@@ -145,7 +145,7 @@ def test_nothing_is_told_before_it_is_on_disk(
         for number in range(1, 6):
             bench.writer.save(save(number))
             assert len(bench.saved) == len(synced)
-            await bench.until(lambda number=number: bench.saved[-1:] == [number])  # type: ignore[misc]
+            await bench.until(lambda number=number: bench.saved[-1:] == [number])  # type: ignore[misc]  # a default has no type
         assert len(synced) == 5
 
     run(tmp_path, scenario)

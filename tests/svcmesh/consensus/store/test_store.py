@@ -192,7 +192,7 @@ def fired(log: Log, *topics: Topic) -> list[Topic]:
     """Watch each topic; they are in the list once they fire."""
     seen: list[Topic] = []
     for topic in topics:
-        log.store.watch([topic], lambda topic=topic: seen.append(topic))  # type: ignore[misc]
+        log.store.watch([topic], lambda topic=topic: seen.append(topic))  # type: ignore[misc]  # a default has no type
     return seen
 
 
