@@ -19,11 +19,13 @@ begin with 22, so one port serves both while a cluster changes over.
 Either side may call the other. Bodies are what msgpack carries; methods check them.
 """
 
-from svcmesh.rpc.connection import Body, Bounds, Connection, Methods
+from svcmesh.rpc.connection import Bounds, Connection
 from svcmesh.rpc.errors import RpcClosedError, RpcError, RpcRefusedError, RpcTimeoutError
+from svcmesh.rpc.frames import Body
 from svcmesh.rpc.pool import RpcPool
 from svcmesh.rpc.security import AcceptRules, DialRules
 from svcmesh.rpc.server import Callers, RpcServer
+from svcmesh.rpc.serving import Methods
 
 __all__ = [
     "AcceptRules",

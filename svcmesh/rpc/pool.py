@@ -4,10 +4,13 @@ import asyncio
 from collections import Counter
 from typing import Final
 
-from svcmesh.rpc.connection import NO_METHODS, Body, Bounds, Connection, Ended, Methods
+from svcmesh.rpc.calling import Ended
+from svcmesh.rpc.connection import Bounds, Connection
 from svcmesh.rpc.errors import RpcRefusedError
+from svcmesh.rpc.frames import Body
 from svcmesh.rpc.remarks import Remarks
 from svcmesh.rpc.security import DialRules, Refusal, dns_names, refusal_of
+from svcmesh.rpc.serving import NO_METHODS, Methods
 from svcmesh.rpc.sockets import keep_alive
 
 DIAL_TIMEOUT_S: Final = 1.0

@@ -1,6 +1,6 @@
 """Who may connect, and whom we connect to: the rules, and words for why TLS was refused.
 
-Contexts and names come from whoever reads the configuration (`svcmesh/tls`); nothing here reads
+Contexts and names come from whoever reads the configuration (`runtime/tls.py`); nothing here reads
 files.
 """
 

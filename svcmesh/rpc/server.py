@@ -13,9 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from svcmesh.rpc.connection import Bounds, Connection, Methods, refusal_frame
+from svcmesh.rpc.connection import Bounds, Connection
+from svcmesh.rpc.frames import refusal_frame
 from svcmesh.rpc.remarks import Remarks
 from svcmesh.rpc.security import TLS_RECORD, AcceptRules, Refusal, dns_names, refusal_of
+from svcmesh.rpc.serving import Methods
 from svcmesh.rpc.sockets import keep_alive
 
 logger = logging.getLogger("rpc")
@@ -147,9 +149,8 @@ class RpcServer:
             nonlocal is_made
             is_made = True
             certificate = transport.get_extra_info("peercert")
-            if rules.server_names:
-                names = dns_names(certificate)
-                connection.is_server = not set(names).isdisjoint(rules.server_names)
+            if rules.server_names and set(dns_names(certificate)).isdisjoint(rules.server_names):
+                connection.distrust()
             self.connections.add(connection)
             if not is_encrypted:
                 self._plain[connection] = host

@@ -8,7 +8,7 @@ import pytest
 
 from svcmesh.errors import SvcmeshError
 from svcmesh.rpc import Methods, RpcClosedError, RpcError, RpcPool, RpcServer, RpcTimeoutError
-from svcmesh.rpc.connection import Reply
+from svcmesh.rpc.serving import Reply
 
 Address = tuple[str, int]
 

@@ -12,8 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from svcmesh.rpc import AcceptRules, Bounds, Connection, Methods, RpcError, RpcPool, RpcServer
-from svcmesh.rpc.connection import DEADLINE_S_MAX
 from svcmesh.rpc.errors import RpcClosedError, RpcRefusedError, RpcTimeoutError
+from svcmesh.rpc.serving import DEADLINE_S_MAX
 
 Address = tuple[str, int]
 
