@@ -11,7 +11,7 @@ from svcmesh.api.answers import JSON_HEADERS, ApiError
 from svcmesh.api.bodies import read_json
 from svcmesh.api.lists import Rows
 from svcmesh.api.query import ReadOptions, check_namespace, read_options
-from svcmesh.api.reads import NOT_READY, Read, ReadService
+from svcmesh.api.reads import NotReadyError, Read, ReadService
 from svcmesh.api.responses import dress, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.rows import HEALTH
@@ -197,7 +197,7 @@ def _query_meta(options: ReadOptions) -> JsonObject:
 
 def _not_found(call: Call) -> ApiError:
     if not call.facade.is_ready:
-        return ApiError(500, NOT_READY)
+        return NotReadyError()
     return ApiError(404, str(QueryNotFoundError()))
 
 

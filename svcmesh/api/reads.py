@@ -34,8 +34,6 @@ DIRECT_BYTES_MAX: Final = 64 * 1024
 ALONE_ROWS_MAX: Final = 50
 """A longer list is built once for all who ask for it meanwhile."""
 
-NOT_READY: Final = "The catalog is not in sync yet"
-
 
 @dataclass(frozen=True, slots=True)
 class Read:
@@ -193,14 +191,21 @@ class ReadService:
         return await self._parking.next_call(watch, deadline_at)
 
 
+class NotReadyError(ApiError):
+    """Nothing was found, and the catalog is not in sync yet: others may know."""
+
+    def __init__(self) -> None:
+        super().__init__(500, "The catalog is not in sync yet")
+
+
 def known(call: Call, rows: Sequence[Any]) -> Sequence[Any]:
     """`rows`, unless they are empty for want of synchronisation.
 
     Raises:
-        ApiError: Nothing was found and the catalog is not in sync yet: 500.
+        NotReadyError: There are none, and the catalog is not in sync yet.
     """
     if not rows and not call.facade.is_ready:
-        raise ApiError(500, NOT_READY)
+        raise NotReadyError
     return rows
 
 

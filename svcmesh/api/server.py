@@ -60,10 +60,11 @@ from svcmesh.api.listeners import (
     UnixAddress,
     listening_unix_socket,
 )
-from svcmesh.api.reads import Endpoint, KeptAnswer, ReadService
+from svcmesh.api.reads import Endpoint, KeptAnswer, NotReadyError, ReadService
 from svcmesh.api.responses import in_pieces, takes_gzip
 from svcmesh.api.routing import Call, Request, Router, split_target
 from svcmesh.consensus.service import NoLeaderError
+from svcmesh.datacenters import UnreachableError
 from svcmesh.errors import ConfigError
 from svcmesh.rpc import RpcError
 
@@ -245,6 +246,7 @@ class HttpServer:
 
         Raises:
             RpcError: It is none that may be asked from there.
+            UnreachableError: We have just started; another server may know.
         """
         forwarded = elsewhere.unpack_request_untrusted(body)
         request, facade = forwarded.request, self._facade
@@ -259,6 +261,8 @@ class HttpServer:
             if forwarded.run != self._run:
                 elsewhere.answer_at_once(call)
             response = await self._handle_with_leader(call, ends_at)
+        except NotReadyError as error:
+            raise UnreachableError from error
         except ApiError as error:
             response = error_response(error)
         return elsewhere.pack_response(response, self._run)

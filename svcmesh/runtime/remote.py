@@ -364,7 +364,7 @@ class RemoteCalls:
         self.counters["served"] += 1
         if request.is_write:
             return await self._memory.run(request.id, lambda: method(request.body, timeout_s))
-        return await self._cancellable(request, method(request.body, timeout_s))
+        return await _for_rpc(self._cancellable(request, method(request.body, timeout_s)))
 
     async def _handle_settle(self, body: Body, timeout_s: float) -> Body:
         """`dc.settle`: what became of a write of another data center, or of one that we sent."""

@@ -405,6 +405,17 @@ def test_without_permission_nothing_stale_is_given() -> None:
     run_two(scenario)
 
 
+def test_what_a_server_does_not_know_before_its_first_sync_is_left_to_others() -> None:
+    async def scenario(client: Client, _: FakeAgent, there: FakeAgent) -> None:
+        there.is_ready = False
+        for path in ("/v1/health/service/none", "/v1/query/none/execute"):
+            answer = await client.get(f"{path}?dc=dc2")
+            assert (answer.status, answer.text) == (500, str(UnreachableError()))
+        assert (await client.get("/v1/catalog/nodes?dc=dc2")).status == 200
+
+    run_two(scenario)
+
+
 def test_every_endpoint_that_takes_a_data_center_is_there() -> None:
     async def scenario(client: Client, _: FakeAgent, __: FakeAgent) -> None:
         for path in sorted(elsewhere.OF_DATACENTER):

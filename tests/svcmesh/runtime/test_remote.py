@@ -218,6 +218,20 @@ def test_the_errors_of_a_method_come_back() -> None:
     run(scenario)
 
 
+def test_a_server_that_knows_too_little_yet_is_passed_by() -> None:
+    async def has_just_started(_: object, __: float) -> object:
+        raise UnreachableError
+
+    async def scenario(world: World) -> None:
+        world["x"].methods["name"] = has_just_started
+        assert await world.client.call("dc2", "name", None, timeout_s=5.0) == "y"
+        world["y"].methods["name"] = has_just_started
+        with pytest.raises(UnreachableError):
+            await world.client.call("dc2", "name", None, timeout_s=5.0)
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("dead", [["a"], ["b"], ["x"], ["a", "x"]])
 def test_reads_pass_dead_servers_by(dead: list[str]) -> None:
     async def scenario(world: World) -> None:
