@@ -1,6 +1,7 @@
 """Real programs as children of a test: agents of ours, and counterparts."""
 
 import contextlib
+import io
 import json
 import shutil
 import signal
@@ -17,6 +18,9 @@ import pytest
 
 SERF_STATUS = {1: "alive", 2: "leaving", 3: "left", 4: "failed"}
 
+PATIENCE_S = 60.0
+"""How long anything may take on a busy machine; only what never comes is waited for so long."""
+
 
 def require_program(name: str) -> str:
     """The path of a program, or a skip that says what to install."""
@@ -27,15 +31,45 @@ def require_program(name: str) -> str:
 
 
 def wait_until(
-    condition: Callable[[], object], *, within_s: float, what: str, every_s: float = 0.05
+    condition: Callable[[], object],
+    *,
+    what: str | Callable[[], str],
+    within_s: float = PATIENCE_S,
+    every_s: float = 0.05,
 ) -> float:
-    """Poll until `condition` is truthy; seconds it took, or a failure that says `what`."""
+    """Poll until `condition` is truthy; seconds it took, or a failure that says `what`.
+
+    A condition that raises OSError, as every refusal of an agent is, does not hold yet.
+    """
     start = time.monotonic()
-    while not condition():
+    while True:
+        error: OSError | None = None
+        try:
+            if condition():
+                return time.monotonic() - start
+        except OSError as caught:
+            error = caught
         if time.monotonic() - start > within_s:
-            pytest.fail(f"not within {within_s:.0f} s: {what}")
+            said = what if isinstance(what, str) else what()
+            pytest.fail(f"not within {within_s:.0f} s: {said}{f' ({error})' if error else ''}")
         time.sleep(every_s)
-    return time.monotonic() - start
+
+
+def fetch(request: urllib.request.Request | str, *, timeout_s: float = PATIENCE_S) -> bytes:
+    """The body of an answer.
+
+    Raises:
+        urllib.error.HTTPError: It is no success. The body can be read; the connection is closed.
+    """
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            return bytes(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            body = error.read()
+        raise urllib.error.HTTPError(
+            error.url, error.code, error.reason, error.headers, io.BytesIO(body)
+        ) from None
 
 
 class Child:
@@ -56,11 +90,11 @@ class Child:
     def interrupt(self) -> int:
         """Ask it to leave; its exit code."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=PATIENCE_S)
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=PATIENCE_S)
 
 
 class Svcmesh(Child):
@@ -83,13 +117,12 @@ class Svcmesh(Child):
             method=method,
             data=None if body is None else json.dumps(body).encode(),
         )
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            content = answer.read()
+        content = fetch(request)
         return json.loads(content) if content.strip() else None
 
     def statuses(self) -> dict[str, str]:
         """Status by member name; empty while there is no answer."""
-        with contextlib.suppress(urllib.error.URLError, OSError):
+        with contextlib.suppress(OSError):
             return {
                 member["Name"]: SERF_STATUS[member["Status"]]
                 for member in self.http("/v1/agent/members")
@@ -104,7 +137,7 @@ class Svcmesh(Child):
             assert self.process.poll() is None, self.output()
             return bool(self.statuses())
 
-        wait_until(is_up, within_s=30, what=f"{self.name} answers HTTP\n{self.output()}")
+        wait_until(is_up, what=lambda: f"{self.name} answers HTTP\n{self.output()}")
 
 
 class Serf(Child):
@@ -123,7 +156,7 @@ class Serf(Child):
             ["serf", arguments[0], self.rpc, *arguments[1:]],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
         )
         return done.stdout
 
@@ -134,7 +167,7 @@ class Serf(Child):
         return {}
 
     def wait_until_up(self) -> None:
-        wait_until(self.statuses, within_s=30, what=f"{self.name} answers\n{self.output()}")
+        wait_until(self.statuses, what=lambda: f"{self.name} answers\n{self.output()}")
 
 
 @contextlib.contextmanager
