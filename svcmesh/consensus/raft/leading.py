@@ -114,6 +114,8 @@ class Leadership:
 
         Entries of earlier terms are never committed by counting (thesis, 3.6.2).
         """
+        if self._log.commit == self._log.last_index:
+            return self._log.commit
         index = LogIndex(self._majority(lambda p: p.match, own=saved_index))
         if index > self._log.commit and self._log.term(index) == self._term:
             return index
@@ -233,14 +235,17 @@ class Leadership:
             own if server == self._id else of(self._progress[server])
             for server in self._log.members.voters
         ]
-        values.sort(reverse=True)
-        return values[self._log.members.quorum - 1]
+        values.sort()
+        return values[-self._log.members.quorum]
 
     def _replicate_to(self, server: ServerId, *, looks_for_gaps: bool = False) -> None:
         """Send what may be sent; `looks_for_gaps`: also ask whether what was sent has arrived."""
         progress = self._progress[server]
         config, log = self._config, self._log
         while progress.may_send(config.inflight_max):
+            has_all = progress.next > log.last_index
+            if has_all and progress.flow is Flow.REPLICATE and not looks_for_gaps:
+                return
             prev_index = LogIndex(progress.next - 1)
             prev_term = log.term(prev_index)
             if progress.next < log.first_index or prev_term is None:
@@ -252,8 +257,6 @@ class Leadership:
                 bytes_max=config.append_bytes_max,
                 entries_max=config.append_entries_max,
             )
-            if not entries and progress.flow is Flow.REPLICATE and not looks_for_gaps:
-                return
             looks_for_gaps = False
             last_index = entries[-1].index if entries else prev_index
             progress.note_sent(last_index, has_entries=bool(entries))
@@ -271,7 +274,7 @@ class Leadership:
         return index
 
     def _confirmed_reads(self) -> Iterator[ConfirmedRead]:
-        if not self.has_committed:
+        if not self._reads or not self.has_committed:
             return
         confirmed = self._majority(lambda p: p.acked_round, own=self._round)
         while self._reads and self._reads[0].round <= confirmed:

@@ -83,6 +83,7 @@ class SimServer:
         self._cluster = cluster
         self._rate, self._offset = 1.0, 0.0
         self._timer: Timer | None = None
+        self._timer_at = 0.0
         self._saves: list[Save] = []
         self._save_ends_at = 0.0
         self._life = 0
@@ -136,14 +137,15 @@ class SimServer:
         self._ready_reads.clear()
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
 
     def receive(self, sender: ServerId, message: Message) -> None:
         if self.raft is None:
             return
         if self.is_paused:
-            self._cluster.clock.call_later(0.05, lambda: self.receive(sender, message))
+            self._cluster.clock.post(0.05, self.receive, sender, message)
             return
-        self._act(self.machine.handle_message(sender, message, now=self.now))
+        self._act(self.raft.handle_message(sender, message, now=self.now))
 
     def receive_snapshot(
         self, sender: ServerId, term: Term, meta: SnapshotMeta, state: State
@@ -196,10 +198,10 @@ class SimServer:
         cluster = self._cluster
         for effect in effects:
             match effect:
-                case Save():
-                    self._begin_save(effect)
                 case Send():
                     cluster.network_send(self.id, effect.to, effect.message)
+                case Save():
+                    self._begin_save(effect)
                 case SendSnapshot():
                     cluster.send_snapshot(self, effect)
                 case Committed():
@@ -224,18 +226,17 @@ class SimServer:
         self._saves.append(save)
         delay_s = self._cluster.rng.uniform(0, self._cluster.save_s_max)
         self._save_ends_at = max(clock.now, self._save_ends_at) + delay_s
-        life = self._life
-        clock.call_at(self._save_ends_at, lambda: self._end_save(save, life))
+        clock.post_at(self._save_ends_at, self._end_save, save, self._life)
 
     def _end_save(self, save: Save, life: int) -> None:
         if life != self._life or self.raft is None:
             return
         if self.is_paused:
-            self._cluster.clock.call_later(0.05, lambda: self._end_save(save, life))
+            self._cluster.clock.post(0.05, self._end_save, save, life)
             return
         while self._saves and self._saves[0].token <= save.token:
             self.disk.write(self._saves.pop(0))
-        self._act(self.machine.handle_saved(save.token, now=self.now))
+        self._act(self.raft.handle_saved(save.token, now=self.now))
 
     def _apply(self, through: LogIndex) -> None:
         log = self.machine.log
@@ -263,20 +264,35 @@ class SimServer:
             done(True)
 
     def _arm(self) -> None:
+        """See that the timer does not come too late. One that comes early is armed again then.
+
+        Deadlines are moved on by every message: to cancel a timer each time costs more than it.
+        """
         if self.raft is None:
             return
+        due_at = self._due_at(self.raft)
         if self._timer is not None:
+            if self._timer_at <= due_at:
+                return
             self._timer.cancel()
-        due_at = (self.machine.next_deadline_at - self._offset) / self._rate
-        self._timer = self._cluster.clock.call_at(due_at + 1e-6, self._on_timer)
+        self._timer, self._timer_at = self._cluster.clock.call_at(due_at, self._on_timer), due_at
+
+    def _due_at(self, raft: Raft) -> float:
+        """When its clock has reached the deadline, by the cluster's."""
+        return (raft.next_deadline_at - self._offset) / self._rate + 1e-6
 
     def _on_timer(self) -> None:
+        self._timer = None
         if self.raft is None:
             return
+        clock = self._cluster.clock
         if self.is_paused:
-            self._timer = self._cluster.clock.call_later(0.05, self._on_timer)
-            return
-        self._act(self.machine.handle_timer(now=self.now))
+            self._timer_at = clock.now + 0.05
+            self._timer = clock.call_at(self._timer_at, self._on_timer)
+        elif clock.now < self._due_at(self.raft):
+            self._arm()
+        else:
+            self._act(self.raft.handle_timer(now=self.now))
 
 
 LOST = object()
@@ -331,12 +347,16 @@ class SimCluster:
 
     @property
     def running(self) -> list[SimServer]:
-        return [server for server in self.servers.values() if server.is_running]
+        return [server for server in self.servers.values() if server.raft is not None]
 
     @property
     def leaders(self) -> list[SimServer]:
         """Whoever takes itself for the leader."""
-        return [s for s in self.running if s.machine.role is Role.LEADER]
+        return [
+            server
+            for server in self.servers.values()
+            if server.raft is not None and server.raft.role is Role.LEADER
+        ]
 
     def leader(self) -> SimServer:
         """The one of the latest term."""
@@ -354,12 +374,13 @@ class SimCluster:
         return self.clock.now - began_at
 
     def network_send(self, sender: ServerId, to: ServerId, message: Message) -> None:
-        if (sender, to) in self.cut or self.rng.random() < self.loss or to not in self.servers:
+        random = self.rng.random
+        if (sender, to) in self.cut or random() < self.loss or to not in self.servers:
             return
-        copies = 2 if self.rng.random() < self.duplication else 1
-        for _ in range(copies):
-            delay_s = self.rng.uniform(*self.latency_s)
-            self.clock.call_later(delay_s, lambda: self._deliver(sender, to, message))
+        shortest_s, longest_s = self.latency_s
+        for _ in range(2 if random() < self.duplication else 1):
+            delay_s = shortest_s + (longest_s - shortest_s) * random()
+            self.clock.post(delay_s, self._deliver, sender, to, message)
 
     def _deliver(self, sender: ServerId, to: ServerId, message: Message) -> None:
         if (sender, to) not in self.cut:
@@ -422,14 +443,14 @@ class SimCluster:
                     operation.returned_at, operation.result = self.clock.now, result
                 else:
                     operation.is_refused = True
-                self.clock.call_later(rng.uniform(0.005, 0.1), ask)
+                self.clock.post(rng.uniform(0.005, 0.1), ask)
 
             def give_up() -> None:
                 if not is_over[0]:
                     is_over[0] = True
-                    self.clock.call_later(rng.uniform(0.005, 0.1), ask)
+                    self.clock.post(rng.uniform(0.005, 0.1), ask)
 
-            self.clock.call_later(CLIENT_TIMEOUT_S, give_up)
+            self.clock.post(CLIENT_TIMEOUT_S, give_up)
             # Followers read too, by the leader's leave.
             is_anywhere = kind == "get" and rng.random() < 0.5
             candidates = self.running if is_anywhere else self.leaders or self.running
@@ -452,7 +473,7 @@ class SimCluster:
             elif not server.propose((kind, key, *argument), finish):
                 finish(None, is_refused=True)
 
-        self.clock.call_later(rng.uniform(0, 0.2), ask)
+        self.clock.post(rng.uniform(0, 0.2), ask)
 
     def _guess(self, rng: Random, key: str) -> int:
         """A value that the key may have, so that comparisons succeed now and then."""
