@@ -10,7 +10,8 @@ from cli.client import Json, client_flags, client_from_flags, read_flags, read_q
 from cli.errors import ApiError, CommandError
 from cli.flags import GoCommand, check_no_arguments, flag, key_value_pairs
 from cli.groups import Entry, LazyGroup
-from cli.tables import pretty_json, print_table, wants_json
+from cli.printing import say
+from cli.tables import format_flag, pretty_json, print_table, wants_json
 
 SHORT_ID_LETTERS: Final = 8
 TAGS_GAP: Final = 6
@@ -19,9 +20,9 @@ TAGS_GAP: Final = 6
 catalog: Final = LazyGroup(
     "catalog",
     {
-        "datacenters": Entry("cli.catalog", "datacenters", "Lists all known data centers"),
-        "nodes": Entry("cli.catalog", "nodes", "Lists all nodes in a data center"),
-        "services": Entry("cli.catalog", "services", "Lists all services in a data center"),
+        "datacenters": Entry("cli.catalog", "datacenters", "List the data centers"),
+        "nodes": Entry("cli.catalog", "nodes", "List the nodes of a data center"),
+        "services": Entry("cli.catalog", "services", "List the services of a data center"),
     },
     purpose="Ask about the cluster's nodes and services.",
     no_command_status=1,
@@ -31,13 +32,13 @@ catalog: Final = LazyGroup(
 @click.command("datacenters", cls=GoCommand)
 @client_flags
 @read_flags
-@flag("format", metavar="pretty|json", help="Output format. Default: pretty.")
+@format_flag()
 def datacenters(args: tuple[str, ...], format: str | None, **http: object) -> int:
     """List the data centers that the agent knows."""
     check_no_arguments(args)
     as_json = wants_json(format)
     found = _ask(http, "/v1/catalog/datacenters", what="datacenters")
-    click.echo(pretty_json(found) if as_json else "\n".join(found))
+    say(pretty_json(found) if as_json else "\n".join(found))
     return 0
 
 
@@ -53,7 +54,7 @@ def datacenters(args: tuple[str, ...], format: str | None, **http: object) -> in
     help="Show nodes with this metadata only. Can be repeated.",
 )
 @flag("service", metavar="id or name", help="Show nodes with an instance of this service only.")
-@flag("format", metavar="pretty|json", help="Output format. Default: pretty.")
+@format_flag()
 def nodes(
     args: tuple[str, ...],
     detailed: bool | None,
@@ -72,12 +73,12 @@ def nodes(
     path = f"/v1/catalog/service/{quote(service, safe='')}" if service else "/v1/catalog/nodes"
     found: list[dict[str, Json]] = _ask(http, path, query, what="nodes")
     if not found:
-        click.echo("No nodes match the given query - try expanding your search.", err=True)
+        say("No nodes match the given query - try expanding your search.", err=True)
         return 0
     if not near:
         found.sort(key=lambda node: node["Node"])
     if as_json:
-        click.echo(pretty_json(found))
+        say(pretty_json(found))
     elif detailed:
         rows = [_detailed_row(node, "ServiceMeta" in node) for node in found]
         print_table(("Node", "ID", "Address", "DC", "TaggedAddresses", "Meta"), rows)
@@ -101,7 +102,7 @@ def nodes(
 )
 @flag("tags", kind="bool", help="Show tags as well.")
 @flag("global", kind="bool", help="Show the services of all data centers, and where they are.")
-@flag("format", metavar="pretty|json", help="Output format. Default: pretty.")
+@format_flag()
 def services(
     args: tuple[str, ...],
     node: str | None,
@@ -129,18 +130,18 @@ def services(
     else:
         found = _ask(http, "/v1/catalog/services", query, what="services")
     if not found:
-        click.echo("No services match the given query - try expanding your search.", err=True)
+        say("No services match the given query - try expanding your search.", err=True)
         return 0
     names = sorted(found)
     if as_json:
-        click.echo(pretty_json({name: sorted(found[name]) for name in names}))
+        say(pretty_json({name: sorted(found[name]) for name in names}))
     elif tags:
         width = max(map(len, names)) + TAGS_GAP
         lines = [f"{name:<{width}}{','.join(sorted(found[name]))}" for name in names]
         # A name without tags is padded unless it ends the output.
-        click.echo("\n".join(lines).strip())
+        say("\n".join(lines).strip())
     else:
-        click.echo("\n".join(names))
+        say("\n".join(names))
     return 0
 
 
@@ -149,7 +150,7 @@ def _global_services(http: Mapping[str, object], *, as_json: bool) -> int:
         http, "/v1/catalog/services", [("global", "1")], what="services"
     )
     if as_json:
-        click.echo(pretty_json(found))
+        say(pretty_json(found))
         return 0
     rows = [
         (

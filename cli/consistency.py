@@ -4,8 +4,9 @@ import click
 
 from cli.client import Json, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError
-from cli.flags import GoCommand, flag
-from cli.tables import pretty_json, print_table, wants_json
+from cli.flags import GoCommand
+from cli.printing import say
+from cli.tables import format_flag, pretty_json, print_table, wants_json
 from cli.times import age, age_s, since
 
 DISAGREES_STATUS = 2
@@ -18,7 +19,7 @@ _HEADER = ("Peer", "Agrees", "For", "Compared", "Differs in")
 
 @click.command("consistency", cls=GoCommand)
 @client_flags
-@flag("format", metavar="pretty|json", help="Output format. Default: pretty.")
+@format_flag()
 def consistency(args: tuple[str, ...], format: str | None, **http: object) -> int:
     """Show whether the agents agree on the catalog, as one of them knows from comparing.
 
@@ -31,11 +32,11 @@ def consistency(args: tuple[str, ...], format: str | None, **http: object) -> in
     except ApiError as error:
         raise CommandError(f"Error asking for consistency: {error}") from None
     if as_json:
-        click.echo(pretty_json(found))
+        say(pretty_json(found))
     else:
-        click.echo(_summary(found))
+        say(_summary(found))
         if found["Peers"]:
-            click.echo()
+            say()
             print_table(_HEADER, [_row(peer) for peer in found["Peers"]])
     return 0 if found["Agrees"] or _is_under_way(found) else DISAGREES_STATUS
 
@@ -73,7 +74,7 @@ def _peers(count: int) -> str:
 
 def _row(peer: dict[str, Json]) -> tuple[str, ...]:
     if peer["Agrees"] is None:
-        return peer["Node"], _ANSWERS[None], "-", "never", ""
+        return peer["Node"], _ANSWERS[None], "-", "never", "-"
     differences = [_difference(peer["Node"], one) for one in peer["Differences"]]
     if not differences and not peer["Agrees"]:
         differences = [f"{peer['DifferingBuckets']} of 128 parts"]
@@ -82,7 +83,7 @@ def _row(peer: dict[str, Json]) -> tuple[str, ...]:
         _ANSWERS[peer["Agrees"]],
         age(peer["Since"]),
         f"{age(peer['Compared'])} ago",
-        "; ".join(differences),
+        "; ".join(differences) or "-",
     )
 
 

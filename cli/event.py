@@ -8,6 +8,7 @@ from cli.client import client_flags, client_from_flags
 from cli.errors import ApiError, CommandError, FlagError
 from cli.flags import HTTP_OPTIONS, GoCommand, flag
 from cli.goregexp import compile_regexp
+from cli.printing import say
 
 
 @click.command("event", cls=GoCommand, arguments="[payload]")
@@ -55,5 +56,5 @@ def event(
         )
     except ApiError as error:
         raise CommandError(f"Error firing event: {error}") from None
-    click.echo(f"Event ID: {answer['ID']}")
+    say(f"Event ID: {answer['ID']}")
     return 0

@@ -112,6 +112,10 @@ class GoCommand(click.Command):
             return super().invoke(ctx)
         except FlagError as error:
             raise self._with_usage(ctx, error) from None
+        except CommandError as error:
+            if late := self._late_flag(ctx.params["args"]):
+                error.text += f"\n({late} was taken for an argument: flags come before arguments)"
+            raise
 
     def get_help(self, ctx: click.Context) -> str:
         """Usage, purpose and flags, by section."""
@@ -130,6 +134,12 @@ class GoCommand(click.Command):
 
     def _with_usage(self, ctx: click.Context, error: FlagError) -> CommandError:
         return CommandError(f"{error.text}\n\n{self.get_help(ctx)}", status=error.status)
+
+    def _late_flag(self, args: Sequence[str]) -> str:
+        """The first of the arguments that would have been a flag of ours before them."""
+        names = {name for one in self.params if isinstance(one, Flag) for name in one.names}
+        spelled = {f"{dashes}{name}" for name in names for dashes in ("-", "--")}
+        return next((one for one in args if one.partition("=")[0] in spelled), "")
 
     def _canonical(self, ctx: click.Context, args: Iterable[str]) -> list[str]:
         flags = {

@@ -4,13 +4,14 @@ import click
 
 from cli.client import Json, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError
-from cli.flags import GoCommand, flag
-from cli.tables import pretty_json, wants_json
+from cli.flags import GoCommand
+from cli.printing import say
+from cli.tables import format_flag, pretty_json, wants_json
 
 
 @click.command("info", cls=GoCommand)
 @client_flags
-@flag("format", metavar="pretty|json", help="Output format. Default: pretty.")
+@format_flag()
 def info(args: tuple[str, ...], format: str | None, **http: object) -> int:
     """Print debugging information for operators."""
     as_json = wants_json(format)
@@ -23,10 +24,10 @@ def info(args: tuple[str, ...], format: str | None, **http: object) -> int:
         for group, values in sorted((about.get("Stats") or {}).items())
     }
     if as_json:
-        click.echo(pretty_json(groups))
+        say(pretty_json(groups))
         return 0
     for group, values in groups.items():
-        click.echo(f"{group}:")
+        say(f"{group}:")
         for key, value in values.items():
-            click.echo(f"\t{key} = {value}")
+            say(f"\t{key} = {value}")
     return 0

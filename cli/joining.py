@@ -7,6 +7,7 @@ import click
 from cli.client import client_flags, client_from_flags
 from cli.errors import ApiError, CommandError, FlagError
 from cli.flags import GoCommand, flag
+from cli.printing import say
 
 
 @click.command("join", cls=GoCommand, arguments="address ...")
@@ -22,12 +23,12 @@ def join(args: tuple[str, ...], wan: bool | None, **http: object) -> int:
         try:
             client.put(f"/v1/agent/join/{quote(address, safe='')}", [("wan", "1")] if wan else [])
         except ApiError as error:
-            click.echo(f"Error joining address '{address}': {error}", err=True)
+            say(f"Error joining address '{address}': {error}", err=True)
         else:
             joined += 1
     if not joined:
         raise CommandError("Failed to join any nodes.")
-    click.echo(f"Successfully joined cluster by contacting {joined} nodes.")
+    say(f"Successfully joined cluster by contacting {joined} nodes.")
     return 0
 
 
@@ -36,11 +37,11 @@ def join(args: tuple[str, ...], wan: bool | None, **http: object) -> int:
 def leave(args: tuple[str, ...], **http: object) -> int:
     """Tell an agent to leave the cluster gracefully and to end."""
     if args:
-        click.echo(click.get_current_context().get_help())
+        say(click.get_current_context().get_help())
         raise CommandError(f"Error found unexpected args: [{' '.join(args)}]")
     try:
         client_from_flags(http).put("/v1/agent/leave")
     except ApiError as error:
         raise CommandError(f"Error leaving: {error}") from None
-    click.echo("Graceful leave complete")
+    say("Graceful leave complete")
     return 0

@@ -7,6 +7,7 @@ import click
 from cli.client import Client, Json, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError, FlagError
 from cli.flags import GoCommand, flag
+from cli.printing import say
 
 PATH: Final = "/v1/operator/keyring"
 RELAY_FACTOR_MAX: Final = 5
@@ -80,7 +81,7 @@ def keyring(
             return _show(client, query, field="PrimaryKeys" if list_primary else "Keys")
         ((action, key),) = changes.items()
         method, said = _CHANGES[action]
-        click.echo(f"==> {said}")
+        say(f"==> {said}")
         client.send(method, PATH, query, {"Key": key})
     except ApiError as error:
         raise CommandError(f"error: {error}") from None
@@ -89,13 +90,13 @@ def keyring(
 
 def _show(client: Client, query: "list[tuple[str, str]]", *, field: str) -> int:
     what = "primary" if field == "PrimaryKeys" else "installed"
-    click.echo(f"==> Gathering {what} encryption keys...")
+    say(f"==> Gathering {what} encryption keys...")
     rings: Json = client.get(PATH, query)
     for ring in rings:
         pool = "WAN" if ring["WAN"] else f"{ring['Datacenter']} (LAN)"
-        click.echo(f"\n{pool}:")
+        say(f"\n{pool}:")
         for name, note in sorted((ring.get("Messages") or {}).items()):
-            click.echo(f"  {name}: {note}")
+            say(f"  {name}: {note}")
         for key, count in sorted((ring.get(field) or {}).items()):
-            click.echo(f"  {key} [{count}/{ring['NumNodes']}]")
+            say(f"  {key} [{count}/{ring['NumNodes']}]")
     return 0

@@ -15,6 +15,7 @@ from cli.client import Json, NotFoundError, client_flags, client_from_flags, rea
 from cli.errors import ApiError, CommandError, FlagError
 from cli.flags import GoCommand, flag
 from cli.groups import Entry, LazyGroup
+from cli.printing import say
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -23,11 +24,11 @@ FLAGS_MAX: Final = 2**64 - 1
 kv: Final = LazyGroup(
     "kv",
     {
-        "delete": Entry("cli.kv", "delete", "Removes data from the KV store"),
-        "export": Entry("cli.kv", "export", "Exports a tree from the KV store as JSON"),
-        "get": Entry("cli.kv", "get", "Retrieves or lists data from the KV store"),
-        "import": Entry("cli.kv", "import_", "Imports a tree stored as JSON to the KV store"),
-        "put": Entry("cli.kv", "put", "Sets or updates data in the KV store"),
+        "delete": Entry("cli.kv", "delete", "Delete a key, or all below a prefix"),
+        "export": Entry("cli.kv", "export", "Print what is below a prefix as JSON"),
+        "get": Entry("cli.kv", "get", "Show a key, or what is below a prefix"),
+        "import": Entry("cli.kv", "import_", "Write what `kv export` has printed"),
+        "put": Entry("cli.kv", "put", "Write a key"),
     },
     purpose="Read and write the keys of the consistent store.",
     no_command_status=1,
@@ -62,7 +63,7 @@ def get(
         if keys:
             query += [("keys", ""), ("separator", "/" if separator is None else separator)]
             for name in client.get(_path(key), query):
-                click.echo(name)
+                say(name)
             return 0
         found = client.get(_path(key), [*query, *([("recurse", "")] if recurse else [])])
     except NotFoundError:
@@ -133,7 +134,7 @@ def put(
     is_done = _write(http, key, query, data, failure="Error! Failed writing data")
     if not is_done and refused:
         raise CommandError(refused)
-    click.echo(f"Success! {done}: {key}")
+    say(f"Success! {done}: {key}")
     return 0
 
 
@@ -216,7 +217,7 @@ def import_(args: tuple[str, ...], **http: object) -> int:
         query = [*read_query(http), *([("flags", str(flags))] if flags else [])]
         failure = f"Error! Failed writing data for key {key}"
         _write(http, key, query, data, failure=failure)
-        click.echo(f"Imported: {key}")
+        say(f"Imported: {key}")
     return 0
 
 
@@ -289,6 +290,6 @@ def _value(entry: dict[str, Json]) -> bytes:
 
 def _show_details(entry: dict[str, Json], value: bytes) -> None:
     for name in ("CreateIndex", "Flags", "Key", "LockIndex", "ModifyIndex"):
-        click.echo(f"{name:<17}{entry[name]}")
+        say(f"{name:<17}{entry[name]}")
     click.echo(f"{'Session':<17}{entry.get('Session') or '-'}")
     click.echo(f"{'Value':<17}".encode() + value if value else "Value")

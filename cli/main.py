@@ -10,6 +10,7 @@ import click
 
 from cli.errors import CommandError
 from cli.groups import Entry, LazyGroup
+from cli.printing import say
 
 UNKNOWN_COMMAND_STATUS: Final = 127
 INTERRUPTED_STATUS: Final = 130
@@ -22,43 +23,37 @@ AUTOCOMPLETE_FLAGS: Final = (
 )
 
 COMMANDS: Final = {
-    "agent": Entry("cli.agent", "agent", "Runs a svcmesh agent"),
-    "catalog": Entry("cli.catalog", "catalog", "Interact with the catalog"),
+    "agent": Entry("cli.agent", "agent", "Run an agent"),
+    "catalog": Entry("cli.catalog", "catalog", "List nodes, services and data centers"),
     "consistency": Entry(
-        "cli.consistency", "consistency", "Shows whether the agents agree on the catalog"
+        "cli.consistency", "consistency", "Show whether the agents agree on the catalog"
     ),
-    "debug": Entry("cli.debugging", "debug", "Records a debugging archive for operators"),
-    "doctor": Entry("cli.doctor", "doctor", "Examines the network between the members"),
-    "event": Entry("cli.event", "event", "Fire a new event"),
-    "force-leave": Entry(
-        "cli.forceleave", "force_leave", "Forces a member of the cluster to enter the left state"
-    ),
-    "info": Entry("cli.info", "info", "Provides debugging information for operators"),
-    "join": Entry("cli.joining", "join", "Tell a svcmesh agent to join a cluster"),
-    "keygen": Entry("cli.keygen", "keygen", "Generates a new encryption key"),
-    "keyring": Entry("cli.keyring", "keyring", "Manages gossip layer encryption keys"),
-    "kv": Entry("cli.kv", "kv", "Interact with the key-value store"),
-    "leave": Entry("cli.joining", "leave", "Leaves the cluster and shuts down gracefully"),
-    "lock": Entry("cli.lock", "lock", "Execute a command holding a lock"),
-    "maint": Entry("cli.maint", "maint", "Controls node or service maintenance mode"),
-    "members": Entry("cli.members", "members", "Lists the members of the cluster"),
-    "monitor": Entry("cli.monitor", "monitor", "Stream logs from a svcmesh agent"),
-    "operator": Entry(
-        "cli.operator", "operator", "Provides tools for the servers of the consistent store"
-    ),
-    "reload": Entry("cli.reload", "reload", "Triggers the agent to reload configuration files"),
-    "rtt": Entry("cli.rtt", "rtt", "Estimates network round trip time between nodes"),
-    "services": Entry("cli.services", "services", "Interact with services"),
-    "session": Entry("cli.session", "session", "Interact with sessions"),
-    "simulate": Entry("cli.simulate", "simulate", "Simulates a cluster under faults"),
-    "snapshot": Entry(
-        "cli.snapshot", "snapshot", "Saves, restores and inspects the consistent store"
-    ),
-    "tls": Entry("cli.tls", "tls", "Makes certificate authorities and certificates"),
-    "validate": Entry("cli.validate", "validate", "Validate configuration files or folders"),
-    "version": Entry("cli.version", "version", "Prints the version"),
-    "why": Entry("cli.why", "why", "Shows why a node or a service has the state it has"),
-    "watch": Entry("cli.watch", "watch", "Watch for changes"),
+    "debug": Entry("cli.debugging", "debug", "Record a debugging archive for operators"),
+    "doctor": Entry("cli.doctor", "doctor", "Examine the network between the members"),
+    "event": Entry("cli.event", "event", "Send a user event"),
+    "force-leave": Entry("cli.forceleave", "force_leave", "Have a failed member listed as left"),
+    "info": Entry("cli.info", "info", "Print debugging information for operators"),
+    "join": Entry("cli.joining", "join", "Tell an agent to join a cluster"),
+    "keygen": Entry("cli.keygen", "keygen", "Make a gossip encryption key"),
+    "keyring": Entry("cli.keyring", "keyring", "Show and change the gossip encryption keys"),
+    "kv": Entry("cli.kv", "kv", "Read and write keys"),
+    "leave": Entry("cli.joining", "leave", "Tell an agent to leave the cluster and end"),
+    "lock": Entry("cli.lock", "lock", "Run a program while holding a lock"),
+    "maint": Entry("cli.maint", "maint", "Put a node or service into maintenance"),
+    "members": Entry("cli.members", "members", "List the members of the cluster"),
+    "monitor": Entry("cli.monitor", "monitor", "Show the log of a running agent"),
+    "operator": Entry("cli.operator", "operator", "Look after the servers of the consistent store"),
+    "reload": Entry("cli.reload", "reload", "Tell an agent to read its configuration again"),
+    "rtt": Entry("cli.rtt", "rtt", "Estimate the round trip between two nodes"),
+    "services": Entry("cli.services", "services", "Register and deregister services"),
+    "session": Entry("cli.session", "session", "Begin, keep and end sessions"),
+    "simulate": Entry("cli.simulate", "simulate", "Simulate a cluster under faults"),
+    "snapshot": Entry("cli.snapshot", "snapshot", "Save, restore and inspect the consistent store"),
+    "tls": Entry("cli.tls", "tls", "Make certificate authorities and certificates"),
+    "validate": Entry("cli.validate", "validate", "Check configuration files"),
+    "version": Entry("cli.version", "version", "Print the version"),
+    "why": Entry("cli.why", "why", "Show why a node or a service has the state it has"),
+    "watch": Entry("cli.watch", "watch", "Print something, or run a program when it changes"),
 }
 
 ROOT: Final = LazyGroup(
@@ -89,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = ROOT.main(args, prog_name="svcmesh", standalone_mode=False)
         sys.stdout.flush()
     except CommandError as error:
-        click.echo(error.text, err=True)
+        say(error.text, err=True)
         return error.status
     except click.exceptions.Abort:
         return INTERRUPTED_STATUS

@@ -7,7 +7,8 @@ import click
 from cli.client import Client, Json, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError
 from cli.flags import GoCommand, flag
-from cli.tables import pretty_json, wants_json
+from cli.printing import say
+from cli.tables import format_flag, pretty_json, wants_json
 
 NODE_CHECK_ID = "_node_maintenance"
 SERVICE_CHECK_PREFIX = "_service_maintenance:"
@@ -19,7 +20,7 @@ SERVICE_CHECK_PREFIX = "_service_maintenance:"
 @flag("disable", kind="bool", help="End maintenance.")
 @flag("reason", help="Why; shown as the notes of the check. With -enable only.")
 @flag("service", metavar="id", help="This service of the agent instead of the whole node.")
-@flag("format", metavar="pretty|json", help="Output format of the list. Default: pretty.")
+@format_flag("Output format of the list")
 def maint(
     args: tuple[str, ...],
     enable: bool | None,
@@ -57,7 +58,7 @@ def maint(
         raise CommandError(f"Error {doing} {what} maintenance: {error}") from None
     of_whom = f' for "{service}"' if service else ""
     state = "enabled" if enable else "disabled"
-    click.echo(f"{what.capitalize()} maintenance is now {state}{of_whom}")
+    say(f"{what.capitalize()} maintenance is now {state}{of_whom}")
     return 0
 
 
@@ -77,9 +78,9 @@ def _show(client: Client, *, as_json: bool) -> None:
         elif check_id.startswith(SERVICE_CHECK_PREFIX):
             services.append({"ID": check["ServiceID"], "Reason": check["Notes"]})
     if as_json:
-        click.echo(pretty_json({"Node": nodes[0] if nodes else None, "Services": services}))
+        say(pretty_json({"Node": nodes[0] if nodes else None, "Services": services}))
         return
     for node in nodes:
-        click.echo(f"Node:\n  Name:   {node['Name']}\n  Reason: {node['Reason']}\n")
+        say(f"Node:\n  Name:   {node['Name']}\n  Reason: {node['Reason']}\n")
     for one in services:
-        click.echo(f"Service:\n  ID:     {one['ID']}\n  Reason: {one['Reason']}\n")
+        say(f"Service:\n  ID:     {one['ID']}\n  Reason: {one['Reason']}\n")

@@ -9,7 +9,7 @@ from cli.client import Json, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError
 from cli.flags import GoCommand, flag
 from cli.goregexp import compile_regexp
-from cli.tables import pretty_json, print_table, wants_json
+from cli.tables import format_flag, pretty_json, print_table, wants_json
 
 NOBODY_STATUS: Final = 2
 _STATUSES: Final = ("none", "alive", "leaving", "left", "failed")
@@ -26,7 +26,7 @@ Member = dict[str, Json]
 @flag("segment", help="Show the members of one network segment only.")
 @flag("status", help="Show members whose status matches this regular expression only.")
 @flag("wan", kind="bool", help="Show the servers of all data centers.")
-@flag("format", metavar="pretty|json", help="Output format. Default: pretty.")
+@format_flag()
 def members(
     args: tuple[str, ...],
     detailed: bool | None,

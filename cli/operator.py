@@ -8,7 +8,8 @@ from cli.client import Json, client_flags, client_from_flags, read_flags, read_q
 from cli.errors import ApiError, CommandError, FlagError
 from cli.flags import GoCommand, flag
 from cli.groups import Entry, LazyGroup
-from cli.tables import pretty_json, table, wants_json
+from cli.printing import say
+from cli.tables import format_flag, pretty_json, table, wants_json
 from svcmesh.goformats import parse_bool, parse_duration
 
 AUTOPILOT: Final = "/v1/operator/autopilot/configuration"
@@ -22,9 +23,9 @@ operator: Final = LazyGroup(
     "operator",
     {
         "autopilot": Entry(
-            "cli.operator", "autopilot", "Shows and changes how the servers are looked after"
+            "cli.operator", "autopilot", "Show and change how the servers are looked after"
         ),
-        "raft": Entry("cli.operator", "raft", "Shows and changes the group of servers"),
+        "raft": Entry("cli.operator", "raft", "Show and change the group of servers"),
     },
     purpose="Look after the servers that carry the consistent store.",
     no_command_status=1,
@@ -33,10 +34,10 @@ operator: Final = LazyGroup(
 raft: Final = LazyGroup(
     "raft",
     {
-        "list-peers": Entry("cli.operator", "list_peers", "Lists the servers of the group"),
-        "remove-peer": Entry("cli.operator", "remove_peer", "Takes a server out of the group"),
+        "list-peers": Entry("cli.operator", "list_peers", "List the servers of the group"),
+        "remove-peer": Entry("cli.operator", "remove_peer", "Take a server out of the group"),
         "transfer-leader": Entry(
-            "cli.operator", "transfer_leader", "Hands leadership to another server"
+            "cli.operator", "transfer_leader", "Hand leadership to another server"
         ),
     },
     purpose="Show and change the group of servers that carry the consistent store.",
@@ -46,9 +47,9 @@ raft: Final = LazyGroup(
 autopilot: Final = LazyGroup(
     "autopilot",
     {
-        "get-config": Entry("cli.operator", "get_config", "Shows the settings"),
-        "set-config": Entry("cli.operator", "set_config", "Changes the settings"),
-        "state": Entry("cli.operator", "state", "Shows how each server does"),
+        "get-config": Entry("cli.operator", "get_config", "Show the settings"),
+        "set-config": Entry("cli.operator", "set_config", "Change the settings"),
+        "state": Entry("cli.operator", "state", "Show how each server does"),
     },
     purpose="Show and change how the group of servers is looked after.",
     no_command_status=1,
@@ -76,7 +77,7 @@ def list_peers(args: tuple[str, ...], **http: object) -> int:
         )
         for server in found["Servers"]
     ]
-    click.echo(table(("Node", "ID", "Address", "State", "Voter", "RaftProtocol"), rows))
+    say(table(("Node", "ID", "Address", "State", "Voter", "RaftProtocol"), rows))
     return 0
 
 
@@ -104,7 +105,7 @@ def remove_peer(args: tuple[str, ...], address: str | None, id: str | None, **ht
     except ApiError as error:
         raise CommandError(f"Error removing peer: {error}") from None
     name = "id" if id else "address"
-    click.echo(f'Removed peer with {name} "{chosen[1]}"')
+    say(f'Removed peer with {name} "{chosen[1]}"')
     return 0
 
 
@@ -122,7 +123,7 @@ def transfer_leader(args: tuple[str, ...], id: str | None, **http: object) -> in
         raise CommandError(f"{failure}: {error}") from None
     if not answer or not answer.get("Success"):
         raise CommandError(failure)
-    click.echo("Success")
+    say("Success")
     return 0
 
 
@@ -133,7 +134,7 @@ def get_config(args: tuple[str, ...], **http: object) -> int:
     """Show the settings of autopilot."""
     settings = _settings(http)
     for name in SHOWN:
-        click.echo(f"{name} = {_go_text(name, settings[name])}")
+        say(f"{name} = {_go_text(name, settings[name])}")
     return 0
 
 
@@ -178,14 +179,14 @@ def set_config(args: tuple[str, ...], **flags: object) -> int:
         raise CommandError(f"Error setting Autopilot configuration: {error}") from None
     if not is_done:
         raise CommandError("Configuration could not be atomically updated, please try again")
-    click.echo("Configuration updated!")
+    say("Configuration updated!")
     return 0
 
 
 @click.command("state", cls=GoCommand)
 @client_flags
 @read_flags
-@flag("format", help="`pretty` or `json`. Default: pretty.")
+@format_flag()
 def state(args: tuple[str, ...], format: str | None, **http: object) -> int:
     """Show how each server does, as the leader sees it."""
     as_json = wants_json(format)
@@ -194,7 +195,7 @@ def state(args: tuple[str, ...], format: str | None, **http: object) -> int:
     except ApiError as error:
         raise CommandError(f"Error querying Autopilot state: {error}") from None
     if as_json:
-        click.echo(pretty_json(found))
+        say(pretty_json(found))
         return 0
     _show_state(found)
     return 0
@@ -253,20 +254,20 @@ def _typed(option: str, text: str) -> Json:
 
 def _show_state(found: dict[str, Json]) -> None:
     """Later versions of Consul show it so."""
-    click.echo(f"Healthy:                      {_go_text('', found['Healthy'])}")
-    click.echo(f"Failure Tolerance:            {found['FailureTolerance']}")
-    click.echo(f"Optimistic Failure Tolerance: {found['OptimisticFailureTolerance']}")
-    click.echo(f"Leader:                       {found['Leader']}")
-    click.echo("Voters:")
+    say(f"Healthy:                      {_go_text('', found['Healthy'])}")
+    say(f"Failure Tolerance:            {found['FailureTolerance']}")
+    say(f"Optimistic Failure Tolerance: {found['OptimisticFailureTolerance']}")
+    say(f"Leader:                       {found['Leader']}")
+    say("Voters:")
     for voter in found["Voters"]:
-        click.echo(f"   {voter}")
-    click.echo("Servers:")
+        say(f"   {voter}")
+    say("Servers:")
     for server_id, server in found["Servers"].items():
-        click.echo(f"   {server_id}")
+        say(f"   {server_id}")
         for label, name in (
             ("Name", "Name"), ("Address", "Address"), ("Version", "Version"),
             ("Status", "Status"), ("Node Type", "NodeType"), ("Node Status", "NodeStatus"),
             ("Healthy", "Healthy"), ("Last Contact", "LastContact"), ("Last Term", "LastTerm"),
             ("Last Index", "LastIndex"),
         ):  # fmt: skip
-            click.echo(f"      {label + ':':<16} {_go_text('', server[name])}")
+            say(f"      {label + ':':<16} {_go_text('', server[name])}")

@@ -5,6 +5,7 @@ import click
 from cli.client import Client, Json, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError, FlagError
 from cli.flags import GoCommand, flag
+from cli.printing import say
 from gossip.serf.vivaldi import distance_s
 from gossip.wire.messages import Coordinate
 
@@ -33,7 +34,7 @@ def rtt(args: tuple[str, ...], wan: bool | None, **http: object) -> int:
     one, other = (places[name] for name in names)
     milliseconds = 1000.0 * distance_s(one, other)
     pool = "WAN" if wan else "LAN"
-    click.echo(
+    say(
         f"Estimated {names[0]} <-> {names[1]} rtt: {milliseconds:.3f} ms (using {pool} coordinates)"
     )
     return 0

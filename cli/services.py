@@ -12,6 +12,7 @@ from cli.client import Client, client_flags, client_from_flags, read_flags
 from cli.errors import ApiError, CommandError
 from cli.flags import GoCommand, flag, key_value_pairs
 from cli.groups import Entry, LazyGroup
+from cli.printing import say
 
 if TYPE_CHECKING:
     from svcmesh.definitions import ServiceDefinition
@@ -88,7 +89,7 @@ def register(
             client.put("/v1/agent/service/register", body=body)
         except ApiError as error:
             raise CommandError(f'Error registering service "{service}": {error}') from None
-        click.echo(f"Registered service: {service}")
+        say(f"Registered service: {service}")
     return 0
 
 
@@ -114,7 +115,7 @@ def _deregister(client: Client, service_id: str) -> None:
         client.put(f"/v1/agent/service/deregister/{quote(service_id, safe='')}")
     except ApiError as error:
         raise CommandError(f'Error deregistering service "{service_id}": {error}') from None
-    click.echo(f"Deregistered service: {service_id}")
+    say(f"Deregistered service: {service_id}")
 
 
 def _load(files: tuple[str, ...]) -> "tuple[ServiceDefinition, ...]":

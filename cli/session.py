@@ -12,20 +12,20 @@ from cli.client import Json, client_flags, client_from_flags, read_flags, read_q
 from cli.errors import ApiError, CommandError
 from cli.flags import GoCommand, flag
 from cli.groups import Entry, LazyGroup
-from cli.tables import pretty_json, print_table, wants_json
+from cli.printing import say
+from cli.tables import format_flag, pretty_json, print_table, wants_json
 from svcmesh.goformats import duration_string
 
 NONE: Final = "-"
-FORMAT_HELP: Final = "`pretty` or `json`. Default: pretty."
 
 session: Final = LazyGroup(
     "session",
     {
-        "create": Entry("cli.session", "create", "Begins a session"),
-        "destroy": Entry("cli.session", "destroy", "Ends a session and lets go of its locks"),
-        "info": Entry("cli.session", "info", "Shows a session"),
-        "list": Entry("cli.session", "list_", "Lists sessions"),
-        "renew": Entry("cli.session", "renew", "Gives a session its whole time again"),
+        "create": Entry("cli.session", "create", "Begin a session"),
+        "destroy": Entry("cli.session", "destroy", "End a session and let go of its locks"),
+        "info": Entry("cli.session", "info", "Show a session"),
+        "list": Entry("cli.session", "list_", "List sessions"),
+        "renew": Entry("cli.session", "renew", "Give a session its whole time again"),
     },
     purpose="Begin, keep and end the sessions that locks hang on.",
     no_command_status=1,
@@ -79,7 +79,7 @@ def create(
     if check or ttl:
         body["NodeChecks"] = list(check)
     made = _send("create", body, http, "creating")
-    click.echo(made["ID"])
+    say(made["ID"])
     return 0
 
 
@@ -90,7 +90,7 @@ def destroy(args: tuple[str, ...], **http: object) -> int:
     """End a session: its keys are released or deleted. One that is not there is no error."""
     session_id = _id(args)
     _send(f"destroy/{quote(session_id, safe='')}", None, http, "destroying")
-    click.echo(f"Success! Destroyed session: {session_id}")
+    say(f"Success! Destroyed session: {session_id}")
     return 0
 
 
@@ -101,14 +101,14 @@ def renew(args: tuple[str, ...], **http: object) -> int:
     """Give a session with a TTL its whole time again."""
     session_id = _id(args)
     _send(f"renew/{quote(session_id, safe='')}", None, http, "renewing")
-    click.echo(f"Success! Renewed session: {session_id}")
+    say(f"Success! Renewed session: {session_id}")
     return 0
 
 
 @click.command("info", cls=GoCommand, arguments="ID")
 @client_flags
 @read_flags
-@flag("format", help=FORMAT_HELP)
+@format_flag()
 def info(args: tuple[str, ...], format: str | None, **http: object) -> int:
     """Show a session."""
     as_json = wants_json(format)
@@ -117,7 +117,7 @@ def info(args: tuple[str, ...], format: str | None, **http: object) -> int:
     if not found:
         raise CommandError(f"Error! No session exists with ID: {session_id}")
     if as_json:
-        click.echo(pretty_json(found[0]))
+        say(pretty_json(found[0]))
         return 0
     for label, value in (
         ("ID", found[0]["ID"]),
@@ -130,14 +130,14 @@ def info(args: tuple[str, ...], format: str | None, **http: object) -> int:
         ("CreateIndex", str(found[0]["CreateIndex"])),
         ("ModifyIndex", str(found[0]["ModifyIndex"])),
     ):
-        click.echo(f"{label:<13}{value}")
+        say(f"{label:<13}{value}")
     return 0
 
 
 @click.command("list", cls=GoCommand)
 @client_flags
 @read_flags
-@flag("format", help=FORMAT_HELP)
+@format_flag()
 @flag("node", help="Only the sessions of this node.")
 def list_(args: tuple[str, ...], format: str | None, node: str | None, **http: object) -> int:
     """List sessions."""
@@ -145,7 +145,7 @@ def list_(args: tuple[str, ...], format: str | None, node: str | None, **http: o
     as_json = wants_json(format)
     found = _get(f"node/{quote(node, safe='')}" if node else "list", http)
     if as_json:
-        click.echo(pretty_json(found))
+        say(pretty_json(found))
         return 0
     rows = [
         (

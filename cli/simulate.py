@@ -12,7 +12,7 @@ import click
 
 from cli.errors import CommandError
 from cli.flags import GoCommand, flag
-from cli.tables import pretty_json, print_table, wants_json
+from cli.tables import format_flag, pretty_json, print_table, wants_json
 
 if TYPE_CHECKING:
     from svcmesh.simulate.results import Summary
@@ -31,7 +31,7 @@ OnProgress = Callable[[float, int], None]
 @flag("members", kind="int", metavar="number", help="How many members the pool has.")
 @flag("duration", kind="int", metavar="seconds", help="How many seconds to simulate.")
 @flag("out", metavar="directory", help="Write results.json and the pictures (SVG) there.")
-@flag("format", metavar="string", help="Output format: pretty (default) or json.")
+@format_flag()
 def simulate(
     args: tuple[str, ...],
     list: bool | None,

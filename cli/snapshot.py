@@ -17,9 +17,9 @@ PATH: Final = "/v1/snapshot"
 snapshot: Final = LazyGroup(
     "snapshot",
     {
-        "inspect": Entry("cli.snapshot", "inspect", "Shows what is in a snapshot file"),
-        "restore": Entry("cli.snapshot", "restore", "Restores the consistent store from a file"),
-        "save": Entry("cli.snapshot", "save", "Saves the consistent store to a file"),
+        "inspect": Entry("cli.snapshot", "inspect", "Show what is in a snapshot file"),
+        "restore": Entry("cli.snapshot", "restore", "Restore the consistent store from a file"),
+        "save": Entry("cli.snapshot", "save", "Save the consistent store to a file"),
     },
     purpose="Save, restore and inspect the state of the consistent store.",
     no_command_status=1,

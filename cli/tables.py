@@ -3,12 +3,14 @@
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import click
 
 from cli.errors import CommandError
+from cli.flags import F, flag
+from cli.printing import harmless
 
 FORMATS: Final = ("pretty", "json")
 
@@ -43,8 +45,13 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for name in header:
         grid.add_column(name, overflow="fold")
     for row in rows:
-        grid.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+        grid.add_row(*(Text(harmless(cell, keep=""), style=STYLES.get(cell, "")) for cell in row))
     Console(highlight=False).print(grid)
+
+
+def format_flag(what: str = "Output format") -> Callable[[F], F]:
+    """Declare `-format`; `wants_json` reads it."""
+    return flag("format", metavar="|".join(FORMATS), help=f"{what}. Default: {FORMATS[0]}.")
 
 
 def wants_json(output_format: str | None) -> bool:

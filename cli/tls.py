@@ -34,21 +34,21 @@ SERVER_WARNING: Final = """\
 tls: Final = LazyGroup(
     "tls",
     {
-        "ca": Entry("cli.tls", "ca", "Helpers for CAs"),
-        "cert": Entry("cli.tls", "cert", "Helpers for certificates"),
+        "ca": Entry("cli.tls", "ca", "Make certificate authorities"),
+        "cert": Entry("cli.tls", "cert", "Make certificates"),
     },
     purpose="Make certificates for TLS between agents and for HTTPS.",
     no_command_status=1,
 )
 ca: Final = LazyGroup(
     "ca",
-    {"create": Entry("cli.tls", "create_authority", "Create a new CA")},
+    {"create": Entry("cli.tls", "create_authority", "Make a certificate authority")},
     purpose="Make a certificate authority.",
     no_command_status=1,
 )
 cert: Final = LazyGroup(
     "cert",
-    {"create": Entry("cli.tls", "create_certificate", "Create a new certificate")},
+    {"create": Entry("cli.tls", "create_certificate", "Make a certificate")},
     purpose="Make certificates.",
     no_command_status=1,
 )

@@ -3,12 +3,13 @@
 import click
 
 from cli.errors import CommandError
-from cli.flags import GoCommand, flag
+from cli.flags import GoCommand
+from cli.tables import format_flag
 from svcmesh import __version__
 
 
 @click.command("version", cls=GoCommand)
-@flag("format", metavar="pretty|json", help="Output format. Default: pretty.")
+@format_flag()
 def version(args: tuple[str, ...], format: str | None) -> int:
     """Print the version of the program and of the protocol that it speaks."""
     if format not in (None, "", "pretty", "json"):

@@ -9,7 +9,8 @@ import click
 from cli.client import Client, Json, NotFoundError, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError
 from cli.flags import GoCommand, flag
-from cli.tables import pretty_json, wants_json
+from cli.printing import say
+from cli.tables import format_flag, pretty_json, wants_json
 from cli.times import age, read_instant, since
 
 OUTPUT_LINES_MAX = 4
@@ -20,7 +21,7 @@ _BODY = " " * 6
 @client_flags
 @flag("node", kind="bool", help="NAME is a node.")
 @flag("service", kind="bool", help="NAME is the id of a service instance, or a service.")
-@flag("format", metavar="pretty|json", help="Output format. Default: pretty.")
+@format_flag()
 def why(
     args: tuple[str, ...],
     node: bool | None,
@@ -46,7 +47,7 @@ def why(
     else:
         found = _ask(client, _quoted(args[0]), is_last=True)
         lines = story(found)
-    click.echo(pretty_json(found) if as_json else "\n".join(lines))
+    say(pretty_json(found) if as_json else "\n".join(lines))
     return 0
 
 

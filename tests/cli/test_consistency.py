@@ -36,7 +36,7 @@ def test_agreement_is_a_success(run: Run, api: StubApi) -> None:
     assert ", 1m5s ago (fingerprint 00ab)\n" in result.out
     header, row, _ = result.out.splitlines()[2:]
     assert header.split() == ["Peer", "Agrees", "For", "Compared", "Differs", "in"]
-    assert row.split() == ["n2", "yes", "1m5s", "1s", "ago"]
+    assert row.split() == ["n2", "yes", "1m5s", "1s", "ago", "-"]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_before_the_first_comparison_nothing_is_known(run: Run, api: StubApi) ->
     result = run("consistency")
     assert result.status == 2
     assert result.out.startswith("n1 has not been compared with any of its 1 peer yet\n")
-    assert result.out.splitlines()[-1].split() == ["n2", "-", "-", "never"]
+    assert result.out.splitlines()[-1].split() == ["n2", "-", "-", "never", "-"]
 
 
 def test_json_is_the_answer_of_the_api(run: Run, api: StubApi) -> None:

@@ -27,7 +27,7 @@ def test_without_a_known_command_usage_goes_to_stderr_and_the_status_is_127(
     result = run(*args)
     assert (result.status, result.out) == (127, "")
     assert result.err.startswith("Usage: svcmesh [--version] [--help] <command> [<args>]")
-    assert re.search(r"^ {4}members +Lists the members", result.err, re.MULTILINE)
+    assert re.search(r"^ {4}members +List the members", result.err, re.MULTILINE)
 
 
 @pytest.mark.parametrize("flag", ["-h", "-help", "--help"])
@@ -167,6 +167,35 @@ def test_the_version_is_there_for_programs_too(run: Run) -> None:
     }
     result = run("version", "-format=foo")
     assert (result.status, result.err) == (1, "Unknown format: foo\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "late"),
+    [
+        (("why", "n1", "-http-addr=127.0.0.1:1"), "-http-addr=127.0.0.1:1"),
+        (("kv", "put", "key", "value", "--flags", "1"), "--flags"),
+    ],
+)
+def test_a_flag_after_the_arguments_is_pointed_at(
+    run: Run, args: tuple[str, ...], late: str
+) -> None:
+    result = run(*args)
+    assert result.status == 1
+    last = result.err.splitlines()[-1]
+    assert last == f"({late} was taken for an argument: flags come before arguments)"
+
+
+def test_an_error_without_such_a_flag_has_no_word_of_it(run: Run) -> None:
+    assert "flags come before" not in run("why", "n1", "-nosuchflag").err
+
+
+def test_what_others_have_named_things_cannot_steer_a_terminal(
+    run: Run, api: StubApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.answer("/v1/catalog/services", {"evil\x1b[2J\x9b31m": []})
+    assert run("catalog", "services").out == "evil\x1b[2J\x9b31m\n", "a program gets it as it is"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert "evil?[2J?31m\n" in run("catalog", "services").out
 
 
 def test_a_terminal_gets_colours_and_a_pipe_plain_columns(api: StubApi) -> None:
