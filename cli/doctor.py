@@ -6,8 +6,9 @@ import click
 
 from cli.client import Json, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError
-from cli.flags import GoCommand, flag
-from cli.tables import pretty_json, print_table, wants_json
+from cli.flags import GoCommand, check_no_arguments
+from cli.printing import say
+from cli.tables import format_flag, pretty_json, print_table, wants_json
 
 SICK_STATUS: Final = 2
 """Something is wrong; 1 is that nobody could tell."""
@@ -18,44 +19,43 @@ _HEADER: Final = ("Node", "Address", "UDP", "TCP", "Datagram", "Encryption", "Pr
 
 @click.command("doctor", cls=GoCommand)
 @client_flags
-@flag("format", metavar="pretty|json", help="Output format. Default: pretty.")
+@format_flag()
 def doctor(args: tuple[str, ...], format: str | None, **http: object) -> int:
-    """Examine how an agent reaches every other member, by UDP and TCP.
+    """Examine how an agent reaches every other member, by UDP and TCP, failed ones included.
 
     What is wrong comes first. The exit code is 0 if nothing is, 2 if something is, and 1 if the
     agent could not be asked.
     """
     as_json = wants_json(format)
-    if args:
-        raise CommandError(f"Too many arguments (expected 0, got {len(args)})")
+    check_no_arguments(args)
     try:
         client = client_from_flags(http)
         report: dict[str, Json] = client.read("/v1/agent/doctor", timeout_s=TIMEOUT_S).value
     except ApiError as error:
         raise CommandError(f"Error examining the pool: {error}") from None
     if as_json:
-        click.echo(pretty_json(report))
+        say(pretty_json(report))
     else:
         _print(report)
     return 0 if report["Healthy"] else SICK_STATUS
 
 
 def _print(report: dict[str, Json]) -> None:
-    click.echo(
+    say(
         f"{report['Node']}: loop lag {report['LoopLagMs']} ms, "
         f"clock {report['ClockDriftMs']:+.0f} ms from the peers' median, "
         f"health score {report['HealthScore']}, gossip sent as {_sealed(report['Encryption'])}"
     )
     for problem in report["Problems"]:
-        click.echo(f"  {problem}")
+        say(f"  {problem}")
     members = report["Members"]
     if members:
-        click.echo()
+        say()
         print_table(_HEADER, [_row(member) for member in members])
-        click.echo()
+        say()
     sick = sum(bool(member["Problems"]) for member in members)
     total = f"{len(members)} member{'s' if len(members) != 1 else ''} examined"
-    click.echo(f"{total}, {sick} with problems" if sick else f"{total}, nothing wrong with them")
+    say(f"{total}, {sick} with problems" if sick else f"{total}, nothing wrong with them")
 
 
 def _row(member: dict[str, Json]) -> tuple[str, ...]:

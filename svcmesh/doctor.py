@@ -24,6 +24,8 @@ class MemberReport:
     """One member as it was reached."""
 
     diagnosis: Diagnosis
+    is_failed: bool
+    """Whether the pool takes it for failed."""
     seal: str
     """The fingerprint of the key that it sends with, or `PLAIN` or `UNKNOWN`."""
     problems: tuple[str, ...]
@@ -75,6 +77,13 @@ def network_problems(found: Diagnosis, *, datagram_bytes: int) -> list[str]:
     if found.udp_rtt_s is not None and found.udp_rtt_s > SLOW_RTT_S:
         problems.append(f"slow: {found.udp_rtt_s * 1000:.0f} ms for a round trip")
     return problems
+
+
+def failed_problems(found: Diagnosis, problems: list[str]) -> list[str]:
+    """What is wrong with a member that the pool has declared failed, instead of `problems`."""
+    if found.udp_rtt_s is None and found.tcp_rtt_s is None:
+        return [f"has failed, and does not answer at all ({found.tcp_error})"]
+    return ["is listed as failed, but answers this agent", *problems]
 
 
 def seal_problems(seal: str, *, own: str) -> list[str]:

@@ -56,6 +56,7 @@ def _member_json(report: MemberReport) -> dict[str, object]:
     return {
         "Node": found.name,
         "Address": str(found.address),
+        "Failed": report.is_failed,
         "UdpRttMs": None if found.udp_rtt_s is None else _ms(found.udp_rtt_s),
         "UdpLost": found.udp_lost,
         "DatagramBytes": found.datagram_bytes,

@@ -11,6 +11,7 @@ from svcmesh.doctor import (
     UNKNOWN,
     Examination,
     MemberReport,
+    failed_problems,
     fingerprint,
     network_problems,
     own_problems,
@@ -19,6 +20,8 @@ from svcmesh.doctor import (
 
 AT_ONCE_MAX: Final = 16
 """Members that are examined at the same time."""
+TRIED: Final = (MemberStatus.ALIVE, MemberStatus.LEAVING, MemberStatus.FAILED)
+"""A failed one too: that its host refuses, or that it does answer, is what an operator asks for."""
 
 
 class Doctor:
@@ -40,7 +43,10 @@ class Doctor:
         self._running: asyncio.Task[Examination] | None = None
 
     async def examine(self) -> Examination:
-        """Try every present member; seconds where some do not answer, and longer in large pools."""
+        """Try every member that has not left.
+
+        That takes seconds where some do not answer, and longer in large pools.
+        """
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._examine())
         return await asyncio.shield(self._running)
@@ -52,14 +58,13 @@ class Doctor:
 
     async def _examine(self) -> Examination:
         own_name = self._gossip.local.name
-        present = (MemberStatus.ALIVE, MemberStatus.LEAVING)
-        others = [m for m in self._gossip.members() if m.status in present and m.name != own_name]
+        others = [m for m in self._gossip.members() if m.status in TRIED and m.name != own_name]
         turns = asyncio.Semaphore(AT_ONCE_MAX)
 
         async def examine(member: Member) -> MemberReport:
             async with turns:
                 diagnosis = await self._gossip.diagnose(member.name)
-            return self._report(diagnosis)
+            return self._report(diagnosis, is_failed=member.status is MemberStatus.FAILED)
 
         members = await asyncio.gather(*(examine(member) for member in others))
         lag_s, drift_s = self._gossip.loop_lag_s, self._clock_drift_s()
@@ -79,11 +84,13 @@ class Doctor:
             return None
         return self._keyring.primary
 
-    def _report(self, diagnosis: Diagnosis) -> MemberReport:
+    def _report(self, diagnosis: Diagnosis, *, is_failed: bool) -> MemberReport:
         seal = UNKNOWN
         if diagnosis.udp_rtt_s is not None:
             seal = fingerprint(self._gossip.seal_key(diagnosis.address))
         problems = network_problems(diagnosis, datagram_bytes=self._datagram_bytes)
         if self._keyring is not None and seal != UNKNOWN:
             problems += seal_problems(seal, own=fingerprint(self._own_key))
-        return MemberReport(diagnosis, seal, tuple(problems))
+        if is_failed:
+            problems = failed_problems(diagnosis, problems)
+        return MemberReport(diagnosis, is_failed, seal, tuple(problems))

@@ -8,6 +8,7 @@ from svcmesh.doctor import (
     PLAIN,
     Examination,
     MemberReport,
+    failed_problems,
     fingerprint,
     network_problems,
     own_problems,
@@ -57,6 +58,17 @@ def test_what_is_wrong_on_the_way_is_said_once_each(diagnosis: Diagnosis, words:
         assert word in problem
 
 
+def test_a_failed_member_is_named_also_when_it_answers() -> None:
+    gone = found(udp_rtt_s=None, tcp_rtt_s=None, tcp_error="connection refused")
+    assert failed_problems(gone, ["does not answer at all"]) == [
+        "has failed, and does not answer at all (connection refused)"
+    ]
+    assert failed_problems(found(), ["slow"]) == [
+        "is listed as failed, but answers this agent",
+        "slow",
+    ]
+
+
 @pytest.mark.parametrize(
     ("seal", "own", "problems"),
     [
@@ -89,8 +101,8 @@ def test_an_agent_is_itself_examined() -> None:
 
 
 def test_a_report_is_healthy_when_nobody_has_a_problem() -> None:
-    fine = MemberReport(found(), PLAIN, ())
-    sick = MemberReport(found(), PLAIN, ("slow",))
+    fine = MemberReport(found(), False, PLAIN, ())
+    sick = MemberReport(found(), False, PLAIN, ("slow",))
     assert Examination(0, 0, 0, PLAIN, (), (fine,)).is_healthy
     assert not Examination(0, 0, 0, PLAIN, (), (fine, sick)).is_healthy
     assert not Examination(0, 0, 0, PLAIN, ("late",), (fine,)).is_healthy

@@ -61,7 +61,7 @@ def test_the_doctor_reports_each_member_in_milliseconds() -> None:
         diagnosis = Diagnosis(
             MemberName("n2"), Address("127.0.0.2", 8301), 0.0012344, 1, 1200, None, "refused"
         )
-        sick = MemberReport(diagnosis, "plain text", ("no answer by TCP: refused",))
+        sick = MemberReport(diagnosis, False, "plain text", ("no answer by TCP: refused",))
         agent.insight.report = Examination(0.0015, -2.5, 1, "plain text", ("late",), (sick,))
         answer = (await client.get("/v1/agent/doctor")).json
         assert answer == {
@@ -76,6 +76,7 @@ def test_the_doctor_reports_each_member_in_milliseconds() -> None:
                 {
                     "Node": "n2",
                     "Address": "127.0.0.2:8301",
+                    "Failed": False,
                     "UdpRttMs": 1.23,
                     "UdpLost": 1,
                     "DatagramBytes": 1200,
