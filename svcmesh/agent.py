@@ -34,7 +34,6 @@ from svcmesh.runtime.dns import DnsRuntime
 from svcmesh.runtime.doctor import Doctor
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.failover import QueryFailover, QueryMethods
-from svcmesh.runtime.joining import on_one_line
 from svcmesh.runtime.kept import load_kept
 from svcmesh.runtime.keyring import KeyringFile, load_keyring
 from svcmesh.runtime.lan import LanPool, gossip_config
@@ -167,7 +166,7 @@ class Agent:
         try:
             await self._membership.join_at_start(self.config)
         except JoinError as error:
-            self._stop(f"join: {on_one_line(error)}")
+            self._stop(f"joining failed: {error}")
         self._membership.retry_join(self.config)
         self._tasks.spawn(self._state.run(lambda: self.view.index))
         self._tasks.spawn(self._keep_coordinates())

@@ -1,5 +1,7 @@
 """What can go wrong in the product, by whose fault it is."""
 
+from collections.abc import Sequence
+
 
 class SvcmeshError(Exception):
     """Root of every error of the product; the libraries have roots of their own."""
@@ -46,7 +48,15 @@ class UnknownMemberError(SvcmeshError):
 
 
 class JoinError(SvcmeshError):
-    """No member answered at the address; the text says why, on one or more lines."""
+    """Nobody was joined; the text says why, on one line."""
+
+
+class NobodyAnsweredError(JoinError):
+    """No member answered at any address; `failures` has each, and why."""
+
+    def __init__(self, failures: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{target}: {why}" for target, why in failures))
+        self.failures = tuple(failures)
 
 
 class NameReservedError(SvcmeshError):

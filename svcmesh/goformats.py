@@ -1,6 +1,10 @@
-"""Booleans, durations and instants as Go programs write them, and so flags, files and the API."""
+"""Booleans, durations, instants and lists of errors as Go programs write them.
+
+Flags, files and the API have them so, because Consul's have.
+"""
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -44,6 +48,12 @@ def parse_duration(text: str) -> float:
     if total_s * 1e9 >= _NANOSECONDS_MAX:
         raise ValueError(f'time: invalid duration "{text}"')
     return -total_s if text.startswith("-") else total_s
+
+
+def error_list(problems: Sequence[str]) -> str:
+    """List problems as hashicorp/go-multierror does, without the two line ends after them."""
+    count = f"{len(problems)} error{'s' if len(problems) > 1 else ''} occurred:"
+    return "\n".join([count, *(f"\t* {problem}" for problem in problems)])
 
 
 def _duration_problem(text: str) -> str:

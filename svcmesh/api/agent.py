@@ -19,7 +19,8 @@ from svcmesh.api.query import check_namespace
 from svcmesh.api.responses import empty_response, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.checks.definition import ScriptProbe, Ttl
-from svcmesh.errors import ConfigError, JoinError
+from svcmesh.errors import ConfigError, JoinError, NobodyAnsweredError
+from svcmesh.goformats import error_list
 from svcmesh.membership import is_server, server_address
 
 HOSTS_MAX: Final = 20
@@ -91,6 +92,9 @@ async def join(call: Call) -> web.Response:
     joins = call.facade.wan.join if call.param("wan") else call.facade.join
     try:
         await asyncio.shield(joins(call.rest))
+    except NobodyAnsweredError as error:
+        failed = [f"Failed to join {target}: {why}" for target, why in error.failures]
+        raise ApiError(500, f"{error_list(failed)}\n\n") from error
     except JoinError as error:
         raise ApiError(500, str(error)) from error
     return empty_response()

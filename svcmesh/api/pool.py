@@ -12,7 +12,7 @@ from svcmesh.api.bodies import read_json
 from svcmesh.api.responses import empty_response, json_response
 from svcmesh.api.routing import Call, Handler, Router
 from svcmesh.errors import UnknownMemberError
-from svcmesh.goformats import parse_bool
+from svcmesh.goformats import error_list, parse_bool
 from svcmesh.jsonvalues import FieldError, Fields
 from svcmesh.membership import wan_name
 
@@ -125,7 +125,7 @@ async def _perform(
 
 
 def _problems(report: KeyReport, pool: str, datacenter: str) -> str:
-    """Who failed and why, in the form that Go's multierror gives them."""
+    """Who failed and why, as Consul lists it."""
     if report.failures:
         lines = [f"{len(report.failures)}/{report.members} nodes reported failure"]
     else:
@@ -133,8 +133,7 @@ def _problems(report: KeyReport, pool: str, datacenter: str) -> str:
     where = pool if pool == _WAN else f"{datacenter} ({pool})"
     lines[0] = f"{where} error: {lines[0]}"
     lines += [f"{name}: {why}" for name, why in sorted(report.failures.items())]
-    count = f"{len(lines)} error{'s' if len(lines) > 1 else ''} occurred:"
-    return "\n".join([count, *(f"\t* {line}" for line in lines), "", ""])
+    return f"{error_list(lines)}\n\n"
 
 
 async def _key(call: Call) -> bytes:

@@ -6,8 +6,8 @@ from typing import Final
 
 from svcmesh.config.interfaces import InterfaceAddress
 from svcmesh.config.settings import IpNetwork, Ports
-from svcmesh.config.values import problem_list
 from svcmesh.errors import ConfigError
+from svcmesh.goformats import error_list
 
 PORT_MAX: Final = 65535
 UNIX: Final = "unix://"
@@ -56,7 +56,7 @@ def parse_networks(texts: Sequence[str], *, at: str) -> tuple[IpNetwork, ...]:
                 raise ValueError
             networks.append(ipaddress.ip_network(text, strict=False))
         except ValueError:
-            raise ConfigError(problem_list([f"{at}: invalid cidr: {text}"])) from None
+            raise ConfigError(error_list([f"{at}: invalid cidr: {text}"])) from None
     return tuple(networks)
 
 
@@ -157,7 +157,7 @@ def resolve_ports(given: Mapping[str, int]) -> Ports:
         if port > PORT_MAX or (port <= 0 and name in _ALWAYS_ON)
     ]
     if problems:
-        raise ConfigError(problem_list(problems))
+        raise ConfigError(error_list(problems))
     return Ports(**{name: port if port > 0 else -1 for name, port in given.items()})
 
 

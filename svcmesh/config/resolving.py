@@ -33,9 +33,10 @@ from svcmesh.config.settings import (
     Ports,
 )
 from svcmesh.config.templates import expand
-from svcmesh.config.values import Value, problem_list
+from svcmesh.config.values import Value
 from svcmesh.definitions import ServiceDefinition, check_metadata
 from svcmesh.errors import ConfigError
+from svcmesh.goformats import error_list
 
 _VERIFICATION: Final = (
     "verify_incoming", "verify_incoming_rpc", "verify_incoming_https", "verify_outgoing",
@@ -172,7 +173,7 @@ class Resolver:
             if (problem := BY_PATH[path].problem(value))
         ]
         if problems:
-            raise ConfigError(problems[0] if len(problems) == 1 else problem_list(problems))
+            raise ConfigError(problems[0] if len(problems) == 1 else error_list(problems))
 
     # -- typed access -----------------------------------------------------------------------
 

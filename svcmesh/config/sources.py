@@ -14,7 +14,7 @@ from svcmesh.config.files import Document, Format, decode_hcl, read_documents
 from svcmesh.config.foreign import FOREIGN_BY_FLAG, FOREIGN_BY_PATH, ForeignKey
 from svcmesh.config.setting import Setting
 from svcmesh.config.settings import BY_FLAG, BY_KEY, GROUPS
-from svcmesh.config.values import Kind, Value, problem_list, value_from_flag, value_from_json
+from svcmesh.config.values import Kind, Value, value_from_flag, value_from_json
 from svcmesh.definitions import (
     DefinitionError,
     ServiceDefinition,
@@ -22,7 +22,7 @@ from svcmesh.definitions import (
     parse_service_definition,
 )
 from svcmesh.errors import ConfigError
-from svcmesh.goformats import parse_bool
+from svcmesh.goformats import error_list, parse_bool
 from svcmesh.jsonvalues import json_kind
 
 PROCESS_FLAGS = frozenset({"dev", "config-format", "hcl"})
@@ -130,7 +130,7 @@ def _source(document: Document) -> Source:
     reader = _FileReader()
     reader.walk(document.content, prefix="")
     if reader.problems:
-        raise ConfigError(f"failed to parse {document.name}: {problem_list(reader.problems)}")
+        raise ConfigError(f"failed to parse {document.name}: {error_list(reader.problems)}")
     reader.source.warnings = [f"{document.name}: {one}" for one in reader.source.warnings]
     return reader.source
 

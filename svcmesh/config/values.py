@@ -107,12 +107,6 @@ def value_text(value: Value) -> str:
             return str(value)
 
 
-def problem_list(problems: Sequence[str]) -> str:
-    """Problems as Go's multierror lists them, which is how Consul reports them."""
-    count = f"{len(problems)} error{'s' if len(problems) > 1 else ''} occurred:"
-    return "\n".join([count, *(f"\t* {problem}" for problem in problems)])
-
-
 def _duration(text: str, *, at: str) -> float:
     try:
         return parse_duration(text)

@@ -210,7 +210,8 @@ class Discovery:
     def _on_fact(self, fact: CatalogEffect) -> None:
         match fact:
             case BecameReady():
-                logger.info("synced: %d nodes", len(self._view.nodes()))
+                count = len(self._view.nodes())
+                logger.info("synced: %d node%s", count, "" if count == 1 else "s")
             case IdentityContested():
                 self._reserved_by = fact.holder
                 logger.error(

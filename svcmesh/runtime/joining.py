@@ -3,15 +3,19 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final
 
 from gossip import Gossip
-from svcmesh.errors import JoinError
+from svcmesh.errors import JoinError, NobodyAnsweredError
 from svcmesh.runtime.tasks import BackgroundTasks
 
 logger = logging.getLogger("agent.join")
 
-Join = Callable[[Sequence[str]], Awaitable[int]]
-"""Joins by any of these addresses: the number of members reached, 0 for none."""
+CLUSTER: Final = "the cluster"
+
+Join = Callable[[Sequence[str]], Awaitable[object]]
+"""Joins by any of these addresses, or raises `JoinError`."""
 
 
 class RetriesExhaustedError(Exception):
@@ -27,7 +31,7 @@ class Joiner:
         tasks: BackgroundTasks,
         *,
         replays: bool,
-        what: str = "the cluster",
+        what: str = CLUSTER,
     ) -> None:
         """`replays`: joining by ourselves, we want the events that were missed meanwhile."""
         self._gossip, self._tasks, self._replays = gossip, tasks, replays
@@ -40,15 +44,11 @@ class Joiner:
         `is_start`: that belongs to starting, and nobody has asked for it since.
 
         Raises:
-            JoinError: None was reached.
+            NobodyAnsweredError: None was reached.
         """
         result = await self._gossip().join(addresses, replay=is_start and self._replays)
         if not result.contacted:
-            # The form that Go's multierror gives them, and Consul's clients know.
-            count = len(result.errors)
-            lines = [f"{count} error{'s' if count > 1 else ''} occurred:"]
-            lines += [f"\t* Failed to join {target}: {why}" for target, why in result.errors]
-            raise JoinError("\n".join([*lines, "", ""]))
+            raise NobodyAnsweredError(result.errors)
         logger.info("joined %s: contacted=%d", self._what, result.contacted)
         return result.contacted
 
@@ -77,21 +77,23 @@ class Joiner:
     ) -> None:
         try:
             await retry_join(
-                self._try_join, addresses, interval_s=interval_s, attempts_max=attempts_max
+                partial(self.join, is_start=True),
+                addresses,
+                what=self._what,
+                interval_s=interval_s,
+                attempts_max=attempts_max,
             )
         except RetriesExhaustedError:
             on_exhausted()
 
-    async def _try_join(self, addresses: Sequence[str]) -> int:
-        try:
-            return await self.join(addresses, is_start=True)
-        except JoinError as error:
-            logger.warning("%s", on_one_line(error))
-            return 0
-
 
 async def retry_join(
-    join: Join, addresses: Sequence[str], *, interval_s: float, attempts_max: int
+    join: Join,
+    addresses: Sequence[str],
+    *,
+    what: str = CLUSTER,
+    interval_s: float,
+    attempts_max: int,
 ) -> None:
     """Try until somebody answers; `attempts_max` 0 means for ever.
 
@@ -101,15 +103,20 @@ async def retry_join(
         RetriesExhaustedError: Nobody answered in `attempts_max` attempts.
     """
     attempt, pauses_s = 1, first_pauses_s(interval_s)
-    while not await join(addresses):
+    while True:
+        try:
+            await join(addresses)
+            return
+        except JoinError as error:
+            why = error
         if not pauses_s:
             attempt, pauses_s = attempt + 1, [interval_s]
         if attempts_max and attempt >= attempts_max:
+            logger.error("joining %s failed for the last time: %s", what, why)
             raise RetriesExhaustedError
         pause_s = pauses_s.pop(0)
-        logger.warning("Join failed, will retry: in=%gs", pause_s)
+        logger.warning("joining %s failed, next attempt in %gs: %s", what, pause_s, why)
         await asyncio.sleep(pause_s)
-    logger.info("Join completed: attempt=%d", attempt + (not pauses_s))
 
 
 def first_pauses_s(interval_s: float) -> list[float]:
@@ -124,8 +131,3 @@ def first_pauses_s(interval_s: float) -> list[float]:
         pauses_s.append(pause_s)
         left_s, pause_s = left_s - pause_s, 2 * pause_s
     return [*pauses_s, left_s]
-
-
-def on_one_line(error: JoinError) -> str:
-    """The reasons of a failed join, for the log."""
-    return " ".join(str(error).split())

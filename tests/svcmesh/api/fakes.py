@@ -53,7 +53,7 @@ from svcmesh.consistency import PeerReport, Report
 from svcmesh.coordinates import NodeCoordinates
 from svcmesh.datacenters import NoPathError
 from svcmesh.doctor import Examination
-from svcmesh.errors import JoinError, UnknownMemberError
+from svcmesh.errors import JoinError, NobodyAnsweredError, UnknownMemberError
 from svcmesh.explaining import Explainer
 from svcmesh.federation import DcPlace, DcServer
 from svcmesh.healthlog import HealthLog
@@ -359,7 +359,7 @@ class FakeAgent:
 
     async def join(self, address: str) -> int:
         if address == "down":
-            raise JoinError("1 error occurred:\n\t* Failed to join down: refused\n\n")
+            raise NobodyAnsweredError([("down", "refused")])
         self.joined.append(address)
         return 1
 

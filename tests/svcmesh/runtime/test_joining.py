@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from svcmesh.errors import NobodyAnsweredError
 from svcmesh.runtime.joining import RetriesExhaustedError, first_pauses_s, retry_join
 
 
@@ -13,15 +14,24 @@ class Pool:
         self.attempts: list[Sequence[str]] = []
         self._answers_at = answers_at
 
-    async def join(self, addresses: Sequence[str]) -> int:
+    async def join(self, addresses: Sequence[str]) -> None:
         self.attempts.append(addresses)
-        return int(len(self.attempts) == self._answers_at)
+        if len(self.attempts) != self._answers_at:
+            raise NobodyAnsweredError([(address, "refused") for address in addresses])
 
 
 def test_it_tries_all_addresses_until_somebody_answers() -> None:
     pool = Pool(answers_at=3)
     asyncio.run(retry_join(pool.join, ["a", "b"], interval_s=0, attempts_max=0))
     assert pool.attempts == [["a", "b"]] * 3
+
+
+def test_a_failed_attempt_is_one_line_with_every_reason(caplog: pytest.LogCaptureFixture) -> None:
+    pool = Pool(answers_at=2)
+    asyncio.run(retry_join(pool.join, ["a", "b"], interval_s=0, attempts_max=0))
+    assert caplog.messages == [
+        "joining the cluster failed, next attempt in 0s: a: refused; b: refused"
+    ]
 
 
 def test_it_gives_up_after_the_allowed_attempts() -> None:
