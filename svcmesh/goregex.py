@@ -13,6 +13,9 @@ PROGRAM_SIZE_MAX: Final = 1000
 """Instructions of a compiled expression: with these, 4 KiB of text take a few milliseconds."""
 
 _MEMORY_BYTES_MAX: Final = 1024 * 1024
+_SIEVE_BYTES_MAX: Final = 64 * 1024
+"""Enough for twice `PROGRAM_SIZE_MAX`. What does not fit is refused in two milliseconds; with all
+the memory, `a{1,900}` ten times over is compiled for a fifth of a second first."""
 
 _GO_WORDS: Final = {
     "missing ]": "missing closing ]",
@@ -63,8 +66,10 @@ def _compile(pattern: str) -> Any:  # noqa: ANN401 -- re2 has no types
 
     options = re2.Options()
     options.log_errors = False
-    options.max_mem = _MEMORY_BYTES_MAX
+    options.max_mem = _SIEVE_BYTES_MAX
     try:
+        re2.compile(_encode(pattern), options=options)
+        options.max_mem = _MEMORY_BYTES_MAX
         compiled = re2.compile(_encode(pattern), options=options)
     except re2.error as error:
         raise GoRegexError(_problem(error.args[0].decode("utf-8", "replace"))) from None

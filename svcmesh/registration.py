@@ -24,6 +24,7 @@ from svcmesh.catalog.records import (
 )
 from svcmesh.catalog.view import CatalogView
 from svcmesh.catalog.view_rows import NodeRow
+from svcmesh.checks.parsing import CHECKS_MAX
 from svcmesh.definitions import ANY_ADDRESSES, check_metadata
 from svcmesh.errors import SvcmeshError
 from svcmesh.goformats import duration_string, parse_duration
@@ -188,12 +189,16 @@ def _parse_registration(fields: Fields) -> Registration:
     given_empty = _given_empty(fields, meta="NodeMeta", tagged_addresses="TaggedAddresses")
     meta, tagged = fields.strings_map("NodeMeta"), fields.strings_map("TaggedAddresses")
     service_fields = fields.nested("Service")
-    check_fields = [fields.nested("Check"), *fields.nested_list("Checks")]
+    given_checks = [fields.nested("Check"), *fields.nested_list("Checks")]
+    check_fields = [check for check in given_checks if check is not None]
+    if len(check_fields) > CHECKS_MAX:
+        text = f"Checks: at most {CHECKS_MAX} may be given, got {len(check_fields)}"
+        raise RegistrationError(text)
     fields.skip("Token")
     _refuse_foreign(fields, _ENTERPRISE)
     fields.finish()
     service = None if service_fields is None else parse_service(service_fields)
-    checks = [parse_check(check, name) for check in check_fields if check is not None]
+    checks = [parse_check(check, name) for check in check_fields]
     if not name:
         raise RegistrationError("Must provide node")
     if not address and not keeps_node:

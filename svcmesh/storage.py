@@ -340,7 +340,7 @@ class DataDir:
             return
         try:
             if name.startswith(REGISTRATIONS):
-                (self.root / aside).write_bytes(self._memory[name])
+                replace_file(self.root / aside, self._memory[name])
                 self.commit({name: None})
             else:
                 (self.root / name).replace(self.root / aside)

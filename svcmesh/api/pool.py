@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from gossip import KeyOperation, KeyReport, StateError
+from gossip import KeyOperation, KeyReport, StateError, TooLargeError
 from svcmesh.api.answers import ApiError
 from svcmesh.api.bodies import read_json
 from svcmesh.api.responses import empty_response, json_response
@@ -117,7 +117,7 @@ async def _perform(
     assert found is not None
     try:
         report = await found.change_keys(operation, key, relay_factor=relay_factor)
-    except StateError as error:
+    except (StateError, TooLargeError) as error:
         raise ApiError(500, str(error)) from error
     if not report.is_complete:
         raise ApiError(500, _problems(report, pool, call.facade.view.datacenter))

@@ -29,6 +29,10 @@ from svcmesh.goformats import duration_string, parse_duration
 from svcmesh.jsonvalues import is_empty
 from svcmesh.reading import Reader, spellings
 
+CHECKS_MAX: Final = 256
+"""Of one service or registration. Differs from Consul, which has no bound: each takes a fraction of
+a millisecond, and a body of 512 KiB has room for enough of them to stop the agent for seconds."""
+
 _COMMON: Final = (
     "Name", "Notes", "Status", "Args", "ScriptArgs", "HTTP", "Header", "Method", "Body", "TCP",
     "UDP", "GRPC", "GRPCUseTLS", "TLSServerName", "TLSSkipVerify", "AliasNode", "AliasService",
@@ -110,6 +114,8 @@ def parse_service_checks(
     if not _asks_for_nothing(reader, check):
         items.append(("Check", check))
     items += [("Checks", item) for item in reader.items(checks, "objects", at="Checks")]
+    if len(items) > CHECKS_MAX:
+        raise reader.refusal(f"Checks: at most {CHECKS_MAX} may be given, got {len(items)}")
     known = _INSIDE_BODY if reader.is_body else _INSIDE_FILE
     found = []
     for number, (at, item) in enumerate(items, 1):

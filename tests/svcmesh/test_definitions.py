@@ -122,6 +122,14 @@ def test_what_consul_refuses_is_refused_in_its_words(obj: object, text: str) -> 
     assert refusal(obj) == text
 
 
+def test_more_checks_than_an_agent_takes_up_in_a_moment_are_refused() -> None:
+    def checked(count: int) -> Json:
+        return {"Name": "x", "Checks": [{"TTL": "10s"}] * count}
+
+    assert len(parse_service_definition(checked(256), where="", strict=True).checks) == 256
+    assert refusal(checked(257)) == "Checks: at most 256 may be given, got 257"
+
+
 @pytest.mark.parametrize(
     ("key_letters", "value_letters", "is_accepted"),
     [(128, 512, True), (129, 1, False), (1, 513, False)],

@@ -144,6 +144,7 @@ class FakePool:
     member: str = "n1"
 
     report: KeyReport = field(default_factory=lambda: KeyReport(1, answers=1))
+    failure: Exception | None = None
     asked: list[tuple[KeyOperation, bytes, int]] = field(default_factory=list)
     left: list[tuple[str, bool]] = field(default_factory=list)
 
@@ -151,6 +152,8 @@ class FakePool:
         self, operation: KeyOperation, key: bytes = b"", *, relay_factor: int = 0
     ) -> KeyReport:
         self.asked.append((operation, key, relay_factor))
+        if self.failure is not None:
+            raise self.failure
         return self.report
 
     def force_leave(self, name: str, *, prune: bool) -> None:

@@ -283,6 +283,12 @@ def test_deregistering_a_node_leaves_nothing_of_it() -> None:
         ("register", {"Address": "1.1.1.1"}, 500, "Must provide node"),
         (
             "register",
+            {"Node": "e", "Address": "1.1.1.1", "Checks": [{"CheckID": "c"}] * 257},
+            500,
+            "Checks: at most 256 may be given, got 257",
+        ),
+        (
+            "register",
             {"Node": "e", "Address": "1.1.1.1", "Service": {"ID": "x"}},
             500,
             "Must provide service name with ID",

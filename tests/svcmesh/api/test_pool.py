@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from gossip import KeyOperation, KeyReport, MemberName
+from gossip import KeyOperation, KeyReport, MemberName, TooLargeError
 from svcmesh.config import load_config
 
 from .fakes import Client, FakeAgent, FakePool, run, serving
@@ -97,6 +97,15 @@ def test_refusals(method: str, query: str, body: bytes, status: int, text: str) 
         assert answer.status == status
         assert text in answer.text
         assert agent.pool.asked == []
+
+    run(scenario)
+
+
+def test_a_key_that_no_query_carries_is_refused_in_words() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.pool.failure = TooLargeError("query exceeds the limit of 1024 bytes")
+        answer = await client.call("POST", "/v1/operator/keyring", json={"Key": KEY_TEXT})
+        assert (answer.status, answer.text) == (500, "query exceeds the limit of 1024 bytes")
 
     run(scenario)
 

@@ -134,7 +134,7 @@ def test_many_regular_expressions_are_refused() -> None:
         finds(" or ".join(["Service matches x"] * 17))
 
 
-@pytest.mark.parametrize("pattern", ["[ab]{400}[cd]{400}[ef]{400}", r"\\pL{900}"])
+@pytest.mark.parametrize("pattern", ["[ab]{400}[cd]{400}[ef]{400}", r"\\pL{900}", "a{1,900}" * 10])
 def test_a_regular_expression_that_costs_too_much_is_refused(pattern: str) -> None:
     with pytest.raises(FilterError, match=r"error parsing regexp: .*too large"):
         finds(f'Service matches "{pattern}"')
