@@ -10,6 +10,7 @@ from typing import TypeVar, assert_never
 
 from dnsserver import records
 from dnsserver.addresses import address_of_reverse, pack_address
+from dnsserver.addressrow import AddressRow
 from dnsserver.config import DnsConfig, ServiceTtls
 from dnsserver.directory import (
     AskOthers,
@@ -26,9 +27,9 @@ from dnsserver.labels import split_labels
 from dnsserver.names import AddressName, NodeName, QueryName, ServiceName, UnbuiltName, parse_name
 from dnsserver.nameservers import nameserver_records
 from dnsserver.node_records import node_address_records, node_meta_records
-from dnsserver.pool import ServicePool
+from dnsserver.pool import ServicePool, Target
 from dnsserver.records import Record, address_record, name_record
-from dnsserver.service_records import ServiceLookup, Target
+from dnsserver.service_records import ServiceLookup
 from dnsserver.shuffling import Mixture
 from dnsserver.zones import Zone, Zones
 
@@ -48,15 +49,13 @@ class AddressRun:
     """A or AAAA records of the name that was asked: what most answers are, made in one piece."""
 
     type: int
-    ttl_s: int
-    packed: list[bytes]
+    records: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class TargetRun:
     """SRV records of the name that was asked, each with the address of its target."""
 
-    ttl_s: int
     targets: list[Target]
     additional: list[Record]
     """What comes along besides the addresses if all of it fits."""
@@ -119,6 +118,8 @@ class Plan:
     """How many beginnings there are, 0 and up; all of them are equally likely."""
     stamp: Stamp | None = None
     """Whether the plan still holds. None: it is for once only."""
+    row: AddressRow | None = None
+    """Every answer is a stretch of it from its beginning on; all of them are equally long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +289,7 @@ class Answerer:
                 return self._negative(question, zone, records.NOERROR)
             return answer
 
-        return Plan(draw, lookup.beginnings, stamp)
+        return Plan(draw, lookup.beginnings, stamp, lookup.row)
 
     def _node(self, question: Question, zone: Zone, name: NodeName, depth: int) -> Plan | Awaited:
         type_ = question.type
@@ -449,9 +450,9 @@ class Answerer:
 
 def _draw_run(lookup: ServiceLookup, first: int, mixture: Mixture) -> AddressRun | TargetRun | None:
     if lookup.type != records.SRV:
-        return AddressRun(lookup.type, lookup.ttl_s, lookup.draw_addresses(first, mixture))
+        return AddressRun(lookup.type, lookup.draw_addresses(first, mixture))
     targets, additional, overflows = lookup.draw_targets(first, mixture)
-    return TargetRun(lookup.ttl_s, targets, additional, overflows) if targets else None
+    return TargetRun(targets, additional, overflows) if targets else None
 
 
 def _done(plan: Plan | Awaited) -> Plan:

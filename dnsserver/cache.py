@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dnsserver.directory import Stamp
-from dnsserver.schedule import Schedule
+from dnsserver.schedule import RowSchedule, Schedule
 
 ENTRIES_MAX: Final = 16384
 BYTES_MAX: Final = 64 * 1024 * 1024
@@ -32,7 +32,9 @@ class Entry:
         "sized", "stamp",
     )  # fmt: skip
 
-    def __init__(self, stamp: Stamp, schedule: Schedule, expires_at_utc: float = math.inf) -> None:
+    def __init__(
+        self, stamp: Stamp, schedule: Schedule | RowSchedule, expires_at_utc: float = math.inf
+    ) -> None:
         self.stamp, self.schedule, self.expires_at_utc = stamp, schedule, expires_at_utc
         self.responses: Iterator[bytes] = iter(())
         """The next ones to hand out; the schedule has more."""

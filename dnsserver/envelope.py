@@ -12,6 +12,9 @@ UDP_BYTES_DEFAULT = 512
 UDP_BYTES_MAX = 65507
 """What fits into an IPv4 datagram."""
 TCP_BYTES_MAX = 65535
+ID_BYTES = 2
+ANSWER_COUNT_AT = 6
+"""Where a message says how many answers it has, in two bytes."""
 
 QR, AA, TC, RD, RA, AD, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
 

@@ -9,12 +9,13 @@ Written by hand: dnslib costs seven times as much, and its compression pointers 
 16 KiB, where large TCP responses are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import assert_never
 
 from dnsserver import records
+from dnsserver.addressrow import AddressRow
 from dnsserver.answers import AddressRun, Answer, TargetRun
-from dnsserver.envelope import Room, header, opt_record, response_flags
+from dnsserver.envelope import ANSWER_COUNT_AT, ID_BYTES, Room, header, opt_record, response_flags
 from dnsserver.query import HEADER_BYTES, Query
 from dnsserver.records import Record
 from dnsserver.runs import SMALL_UNCOMPRESSED_BYTES_MAX, encode_addresses, encode_targets
@@ -46,6 +47,30 @@ def encode_response(
     answers, authority, additional = body.counts
     start = header(query, flags, (answers, authority, additional + (1 if opt else 0)))
     return b"".join((start, body.after_header, opt)), body.is_cut
+
+
+def stretch_encoder(
+    response: bytes, query: Query, row: AddressRow
+) -> Callable[[list[int]], list[bytes]]:
+    """Return what makes any responses to a query of which `response`, without its id, is one.
+
+    All of them have a stretch of `row`; they differ in where that begins, and in nothing else.
+    What is returned is good as long as `row` stays as it is.
+    """
+    answers_at = HEADER_BYTES - ID_BYTES + len(query.question)
+    count_at = ANSWER_COUNT_AT - ID_BYTES
+    count = int.from_bytes(response[count_at : count_at + 2], "big")
+    size = row.record_bytes
+    stretch_bytes = count * size
+    head, tail = response[:answers_at], response[answers_at + stretch_bytes :]
+    records = row.stretch(0, len(row) + count)
+    join = b"".join
+
+    def encode(beginnings: list[int]) -> list[bytes]:
+        places = [beginning * size for beginning in beginnings]
+        return [join((head, records[at : at + stretch_bytes], tail)) for at in places]
+
+    return encode
 
 
 def _encode_records(query: Query, answer: Answer, answers_max: int | None, bytes_max: int) -> Body:

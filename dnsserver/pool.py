@@ -10,6 +10,7 @@ from random import Random
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from dnsserver.addresses import pack_address, preferred_address
+from dnsserver.addressrow import ADDRESS_BYTES, AddressRow
 from dnsserver.directory import ServiceAnswer, Stamp
 from dnsserver.labels import encode_name
 from dnsserver.records import AAAA, ANY, A
@@ -17,6 +18,9 @@ from dnsserver.shuffling import Mixture, rotated
 
 MIXED_MAX: Final = 16
 """Items that are worth a decision each about their order."""
+
+ROWS_MAX: Final = 4
+"""Address rows of one pool: of A and AAAA, and of TTLs that prepared queries have."""
 
 T = TypeVar("T")
 
@@ -93,6 +97,21 @@ class Location(NamedTuple):
     """The node's address behind an instance's own host name."""
 
 
+class Target(NamedTuple):
+    """An SRV record and the address of its target, the parts that are the same in every answer."""
+
+    place: tuple[str, bytes, int]
+    """Node, target and port: instances that share them are one answer."""
+    name: bytes
+    """The target."""
+    srv: bytes
+    """The whole record; its owner is the name that was asked."""
+    address: bytes
+    """The record of the address, after its owner."""
+    meta_bytes: int
+    """What the node's metadata takes at least."""
+
+
 class Member:
     """One instance of a pool, and where it is found when A, AAAA or anything else is asked."""
 
@@ -103,10 +122,9 @@ class Member:
         self._ipv4 = self._ipv6 = self._other = _locate(instance, ANY)
         if _is_tagged(instance):
             self._ipv4, self._ipv6 = _locate(instance, A), _locate(instance, AAAA)
-        self.target_key: tuple[bytes, str] | None = None
-        """The zone and data center for which `target` was worked out."""
-        self.target: tuple[bytes | None, bytes | None] = (None, None)
-        """Address and target of an SRV record."""
+        self.target_key: tuple[bytes, str, int] | None = None
+        """Zone, data center and TTL for which `target` was made."""
+        self.target: Target | None = None
 
     def location(self, type_: int) -> Location:
         """Return where the instance is for a query of this type."""
@@ -114,10 +132,10 @@ class Member:
             return self._ipv4
         return self._ipv6 if type_ == AAAA else self._other
 
-    def has_address_of(self, type_: int) -> bool:
-        """Say whether there is an address to answer A or AAAA with."""
+    def address_of(self, type_: int) -> bytes | None:
+        """Return the packed address to answer A or AAAA with, if there is one."""
         packed = self.location(type_).packed
-        return packed is not None and len(packed) == (4 if type_ == A else 16)
+        return packed if packed is not None and len(packed) == ADDRESS_BYTES[type_] else None
 
     @property
     def has_host(self) -> bool:
@@ -133,9 +151,9 @@ class ServicePool:
     """
 
     __slots__ = (
-        "_addresses",
-        "_instances",
+        "_members",
         "_rng",
+        "_rows",
         "hosts",
         "ipv4",
         "ipv6",
@@ -152,8 +170,10 @@ class ServicePool:
         self.ipv6: RandomOrder[Member] = RandomOrder(rng)
         self.hosts: RandomOrder[Member] = RandomOrder(rng)
         """Those with a host name in place of an address, for some type of query."""
-        self._instances: dict[Hashable, ServiceAnswer] = {}
-        self._addresses: dict[int, list[bytes]] = {}
+        self._members: dict[Hashable, Member] = {}
+        """By key, in the order in which they came."""
+        self._rows: dict[tuple[int, int], AddressRow] = {}
+        """By type and TTL, the oldest first."""
         self.is_complete = True
         self.stamp = Stamp()
 
@@ -169,15 +189,18 @@ class ServicePool:
         """The number of instances."""
         return len(self.members)
 
-    def addresses(self, type_: int) -> list[bytes]:
-        """Return the packed addresses for A or AAAA, each once, in the order of the pool."""
-        addresses = self._addresses.get(type_)
-        if addresses is None:
+    def address_row(self, type_: int, ttl_s: int) -> AddressRow:
+        """Return the records for A or AAAA; only a pool in random order has them ready."""
+        row = self._rows.get((type_, ttl_s))
+        if row is None:
+            assert self._rng is not None
+            if len(self._rows) >= ROWS_MAX:
+                del self._rows[next(iter(self._rows))]
             members = self.ipv4 if type_ == A else self.ipv6
-            found = (member.location(type_).packed for member in members)
-            addresses = list(dict.fromkeys(packed for packed in found if packed is not None))
-            self._addresses[type_] = addresses
-        return addresses
+            found = [member.address_of(type_) for member in members]
+            addresses = [address for address in found if address is not None]
+            row = self._rows[type_, ttl_s] = AddressRow(type_, ttl_s, addresses, self._rng)
+        return row
 
     @property
     def is_ordered(self) -> bool:
@@ -191,36 +214,38 @@ class ServicePool:
 
     def instances(self) -> tuple[ServiceAnswer, ...]:
         """Return all instances, in the order in which they came."""
-        return tuple(self._instances.values())
+        return tuple(member.instance for member in self._members.values())
 
     def put(self, key: Hashable, instance: ServiceAnswer) -> None:
         """Add an instance, or replace the one of this key; nothing happens when it is the same."""
-        old = self._instances.get(key)
-        if old == instance:
-            return
+        old = self._members.get(key)
         if old is not None:
+            if old.instance == instance:
+                return
             self.discard(key)
-        self._instances[key] = instance
-        member = Member(instance)
+        member = self._members[key] = Member(instance)
         self.members.add(key, member)
-        if member.has_address_of(A):
+        if member.address_of(A) is not None:
             self.ipv4.add(key, member)
-        if member.has_address_of(AAAA):
+        if member.address_of(AAAA) is not None:
             self.ipv6.add(key, member)
         if member.has_host:
             self.hosts.add(key, member)
-        self._renew()
+        for (type_, _), row in self._rows.items():
+            if (address := member.address_of(type_)) is not None:
+                row.add(address)
+        self.renew()
 
     def discard(self, key: Hashable) -> None:
         """Remove an instance, if it is there."""
-        if self._instances.pop(key, None) is None:
+        member = self._members.pop(key, None)
+        if member is None:
             return
         for collection in (self.members, self.ipv4, self.ipv6, self.hosts):
             collection.discard(key)
-        self._renew()
-
-    def _renew(self) -> None:
-        self._addresses.clear()
+        for (type_, _), row in self._rows.items():
+            if (address := member.address_of(type_)) is not None:
+                row.discard(address)
         self.renew()
 
 

@@ -12,10 +12,10 @@ from dnsserver.counters import DnsCounters
 from dnsserver.directory import Directory, Stamp
 from dnsserver.envelope import Room, encode_rejection, encode_slip, room_for
 from dnsserver.errors import QueryRejectedError
-from dnsserver.message import encode_response
+from dnsserver.message import encode_response, stretch_encoder
 from dnsserver.query import HEADER_BYTES, Query, decode_query_untrusted
 from dnsserver.records import SERVFAIL, Record
-from dnsserver.schedule import Schedule
+from dnsserver.schedule import RowSchedule, Schedule
 from dnsserver.shuffling import Mixture
 
 ALIAS_RECORDS_MAX = 5
@@ -202,8 +202,13 @@ class Responder:
                 entry.expires_at_utc = int(now_utc) + 1.0
             return response[2:]
 
-        schedule = Schedule(plan.beginnings, encode, self._rng, bytes_max=SCHEDULE_BYTES_MAX)
-        entry = Entry(stamp, schedule)
+        entry = Entry(
+            stamp, Schedule(plan.beginnings, encode, self._rng, bytes_max=SCHEDULE_BYTES_MAX)
+        )
+        if plan.row is not None:
+            response = encode(0, Mixture(self._rng))
+            stretch = stretch_encoder(response, plain, plan.row)
+            entry.schedule = RowSchedule(plan.beginnings, stretch, self._rng)
         return entry
 
     def _look_up(

@@ -11,6 +11,8 @@ every instance equally often.
 | up to 32 | about 32, kept in different mixtures; made anew after thousands of uses |
 | more | one for each instance to begin with, kept |
 | too many bytes | made a few at a time, these handed out in turn sixteen times, none kept |
+
+Responses that are stretches of a row of records are copies, and made when their turn comes.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,6 +32,10 @@ SHUFFLE_TURNS: Final = 8
 """How often a sequence is handed out in one order."""
 UNKEPT_USES: Final = 16
 """So often are responses used that are not kept: making one costs more than the kernel's part."""
+ROW_CHUNK: Final = 16
+"""Stretches of a row that are made at a time."""
+ROW_USES: Final = 2
+"""How often these are handed out in turn; with two, no place is less even than by chance."""
 CHUNK_MAX: Final = 32
 CHUNK_BYTES_MAX: Final = 32_768
 """Made at a time, at most: a fraction of a millisecond."""
@@ -128,3 +134,30 @@ class Schedule:
         self._kept += made
         self.bytes_kept += made_bytes
         return iter(made)
+
+
+class RowSchedule:
+    """Hands out the stretches of a row of records, and keeps none of them."""
+
+    __slots__ = ("_beginnings", "_encode", "_rng")
+
+    bytes_kept: Final = 0
+
+    def __init__(
+        self, beginnings: int, encode: Callable[[list[int]], list[bytes]], rng: Random
+    ) -> None:
+        """`encode` makes the responses for some of the beginnings, which are in random order."""
+        self._beginnings, self._encode, self._rng = beginnings, encode, rng
+
+    def refill(self) -> Iterator[bytes]:
+        """Return responses without end, made on the way."""
+        return chain.from_iterable(self._encode(chunk) * ROW_USES for chunk in self._chunks())
+
+    def _chunks(self) -> Iterator[list[int]]:
+        """Go through all beginnings again and again, from another place each time."""
+        count = self._beginnings
+        while True:
+            start = int(self._rng.random() * count)
+            for at in range(start, start + count, ROW_CHUNK):
+                chunk = range(at, min(at + ROW_CHUNK, start + count))
+                yield [beginning % count for beginning in chunk]

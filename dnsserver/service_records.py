@@ -6,35 +6,24 @@ name that is given as address.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from dnsserver import records
+from dnsserver.addressrow import AddressRow, encode_address_records
 from dnsserver.directory import NodeAnswer
 from dnsserver.node_records import is_asked_for, node_meta_records
-from dnsserver.pool import MIXED_MAX, Location, Member, RandomOrder, ServicePool
+from dnsserver.pool import MIXED_MAX, Location, Member, RandomOrder, ServicePool, Target
 from dnsserver.records import Record, address_record, name_record, srv_record
 from dnsserver.shuffling import Mixture
+from dnsserver.writer import POINTER_BYTES, encode_address_data, encode_srv
 from dnsserver.zones import Zone
 
 SRV_BYTES_MIN = 18
 """Of an SRV record without its target, when its owner is compressed."""
 
-ADDRESS_BYTES_MIN = 16
-"""Of an A record whose owner is compressed."""
-
 TXT_BYTES_MIN = 13
 """Of a TXT record without its text, when its owner is compressed."""
 
 _ALIAS_TYPES = frozenset({records.CNAME, records.A, records.AAAA})
-
-
-class Target(NamedTuple):
-    """What one SRV record says, and the address of its target."""
-
-    weight: int
-    port: int
-    name: bytes
-    packed: bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +53,9 @@ class ServiceLookup:
     @property
     def beginnings(self) -> int:
         """How many ways there are to begin an answer, all equally likely; 0: there is no answer."""
+        row = self.row
+        if row is not None:
+            return len(row)
         count = len(self._drawn_from)
         return min(count, 1) if self.pool.is_ordered else count
 
@@ -72,6 +64,16 @@ class ServiceLookup:
         """Whether an answer may bring along what is known of a host name."""
         drawn_from, hosts = self._drawn_from, self.pool.hosts
         return len(hosts) > 0 and (drawn_from is hosts or drawn_from is self.pool.members)
+
+    @property
+    def row(self) -> AddressRow | None:
+        """What answers are stretches of: set when A or AAAA is asked and many addresses fit."""
+        if self.type not in (records.A, records.AAAA) or self.pool.is_ordered:
+            return None
+        count = len(self.pool.ipv4 if self.type == records.A else self.pool.ipv6)
+        if min(self.addresses_max, count) <= MIXED_MAX:
+            return None
+        return self.pool.address_row(self.type, self.ttl_s)
 
     @property
     def _drawn_from(self) -> RandomOrder[Member]:
@@ -86,28 +88,25 @@ class ServiceLookup:
             case _:
                 return pool.hosts
 
-    def draw_addresses(self, first: int, mixture: Mixture) -> list[bytes]:
-        """Return packed addresses, each once, when A or AAAA is asked and there are any.
+    def draw_addresses(self, first: int, mixture: Mixture) -> bytes:
+        """Return address records, each address once, when A or AAAA is asked and there are any.
 
         Args:
             first: Where to begin, below `beginnings`; the rest follows as the mixture has it.
             mixture: Decides in which order.
         """
-        limit = self._addresses_max
-        if min(limit, self.beginnings) > MIXED_MAX:
-            # A stretch of all of them, which is cheaper than to go through the instances.
-            addresses = self.pool.addresses(self.type)
-            first = first * len(addresses) // self.beginnings
-            drawn = addresses[first : first + limit]
-            return drawn + addresses[: min(first, limit - len(drawn))]
+        limit, type_ = self.addresses_max, self.type
+        row = self.row
+        if row is not None:
+            return row.stretch(first, min(limit, len(row)))
         found: dict[bytes, None] = {}
         for member in self._drawn_from.draw(first, mixture, wanted=limit):
-            packed = member.location(self.type).packed
-            assert packed is not None, "only those with an address are drawn from"
-            found[packed] = None
+            address = member.address_of(type_)
+            assert address is not None, "only those with an address are drawn from"
+            found[address] = None
             if len(found) == limit:
                 break
-        return list(found)
+        return encode_address_records(type_, self.ttl_s, list(found))
 
     def draw_targets(self, first: int, mixture: Mixture) -> tuple[list[Target], list[Record], bool]:
         """Return targets, each once, when SRV is asked and no target is a host name.
@@ -119,26 +118,40 @@ class ServiceLookup:
         targets: dict[tuple[str, bytes, int], Target] = {}
         nodes: list[NodeAnswer] = []
         target_bytes = meta_bytes = 0
-        for member in self.pool.members.draw(first, mixture, wanted=self.answers_max):
-            packed, name = self._address_and_target(member)
-            if packed is None or name is None:
+        bytes_max, answers_max = self.bytes_max, self.answers_max
+        target_key = (self.zone.name, self.datacenter, self.ttl_s)
+        for member in self.pool.members.draw(first, mixture, wanted=answers_max):
+            if member.target_key != target_key:
+                member.target_key, member.target = target_key, self._make_target(member)
+            target = member.target
+            if target is None or target.place in targets:
                 continue
-            instance = member.instance
-            place = (instance.node.name, name, instance.port)
-            if place in targets:
-                continue
-            targets[place] = Target(instance.weight, instance.port, name, packed)
-            target_bytes += SRV_BYTES_MIN + len(name) + ADDRESS_BYTES_MIN
+            targets[target.place] = target
             if self.adds_node_meta:
-                nodes.append(instance.node)
-                meta_bytes += sum(
-                    TXT_BYTES_MIN + len(value) for value in instance.node.meta.values()
-                )
-            if target_bytes > self.bytes_max or len(targets) >= self.answers_max:
-                break
-        if target_bytes + meta_bytes > self.bytes_max:
+                nodes.append(member.instance.node)
+                meta_bytes += target.meta_bytes
+            target_bytes += len(target.srv) + len(target.address) + POINTER_BYTES
+            if target_bytes > bytes_max or len(targets) >= answers_max:
+                # No more are of use, and something will be left out.
+                return list(targets.values()), [], True
+        if target_bytes + meta_bytes > bytes_max:
             return list(targets.values()), [], True
         return list(targets.values()), self._metadata(nodes), False
+
+    def _make_target(self, member: Member) -> Target | None:
+        """Encode what an SRV answer has of a member, of which the type asked is no part."""
+        packed = member.location(records.SRV).packed
+        name = self._target(member, packed)
+        if packed is None or name is None:
+            return None
+        instance = member.instance
+        return Target(
+            place=(instance.node.name, name, instance.port),
+            name=name,
+            srv=encode_srv(self.ttl_s, instance.weight, instance.port, name),
+            address=encode_address_data(self.ttl_s, packed),
+            meta_bytes=sum(TXT_BYTES_MIN + len(text) for text in instance.node.meta.values()),
+        )
 
     def draw(
         self, first: int, mixture: Mixture, follow: Callable[[bytes], list[Record]]
@@ -149,7 +162,7 @@ class ServiceLookup:
         return self._addresses(first, mixture, follow), []
 
     @property
-    def _addresses_max(self) -> int:
+    def addresses_max(self) -> int:
         return min(self.answers_max, self.a_record_limit or self.answers_max)
 
     def _addresses(
@@ -158,7 +171,7 @@ class ServiceLookup:
         """Return each address once; without any, an alias for the first host name."""
         found: dict[bytes, None] = {}
         alias: bytes | None = None
-        limit = self._addresses_max
+        limit = self.addresses_max
         for member in self._drawn_from.draw(first, mixture, wanted=limit):
             location = member.location(self.type)
             packed = self._packed(location)
@@ -187,7 +200,8 @@ class ServiceLookup:
         found_bytes = 0
         for member in self.pool.members.draw(first, mixture, wanted=self.answers_max):
             instance = member.instance
-            packed, target = self._address_and_target(member)
+            packed = self._packed(member.location(self.type))
+            target = self._target(member, packed)
             if target is None:
                 continue
             place = (instance.node.name, target, instance.port)
@@ -219,19 +233,6 @@ class ServiceLookup:
         for node in nodes:
             if node.meta and (name := self.zone.node_name(node.name, self.datacenter)) is not None:
                 found += node_meta_records(node, name, self.ttl_s)
-        return found
-
-    def _address_and_target(self, member: Member) -> tuple[bytes | None, bytes | None]:
-        """Return what an SRV record needs, from the member if it was worked out before."""
-        key = (self.zone.name, self.datacenter)
-        if member.target_key == key:
-            return member.target
-        location = member.location(self.type)
-        packed = self._packed(location)
-        found = packed, self._target(member, packed)
-        if location.host is None:
-            # The name that was asked plays no part.
-            member.target_key, member.target = key, found
         return found
 
     def _packed(self, location: Location) -> bytes | None:

@@ -16,10 +16,11 @@ RECORD_FIXED: Final = struct.Struct(">HHIH")
 CLASS_IN: Final = 1
 QUESTION_POINTER: Final = 0xC000 | HEADER_BYTES
 """Stands for the name that was asked."""
+POINTER_BYTES: Final = 2
+"""What a compressed name takes."""
 
 _POINTER_REACH: Final = 0x4000
 _SRV_WITH_OWNER: Final = struct.Struct(">HHHIHHHH")
-_ADDRESS_WITH_OWNER: Final = struct.Struct(">HHHIH")
 _SRV_PRIORITY: Final = 1
 _SRV_HEAD_BYTES: Final = 6
 
@@ -56,36 +57,29 @@ class Writer:
             buffer += record.tail
             struct.pack_into(">H", buffer, data_at - 2, len(buffer) - data_at)
 
-    def write_srv(self, ttl_s: int, weight: int, port: int, target: bytes) -> None:
-        """Append an SRV record of the name that was asked; the same as `write`, but faster."""
-        buffer = self.buffer
-        buffer += _SRV_WITH_OWNER.pack(
-            QUESTION_POINTER, records.SRV, CLASS_IN, ttl_s,
-            _SRV_HEAD_BYTES + len(target), _SRV_PRIORITY, weight, port,
-        )  # fmt: skip
-        if target in self._places:
-            buffer += target
-        else:
-            self._write_name(target, is_compressible=False)
+    def write_srv(self, srv: bytes, target: bytes) -> None:
+        """Append an encoded SRV record of this target."""
+        target_at = len(self.buffer) + len(srv) - len(target)
+        self.buffer += srv
+        if target not in self._places:
+            self._note_name(target, target_at)
 
-    def write_address(self, owner: bytes, ttl_s: int, packed: bytes) -> None:
-        """Append an A or AAAA record; the same as `write`, but faster for a known owner."""
+    def write_address(self, owner: bytes, data: bytes) -> None:
+        """Append an A or AAAA record with this data, as it is encoded."""
         place = self._places.get(owner)
-        type_ = records.A if len(packed) == 4 else records.AAAA
         if place is None:
-            self.write(Record(owner, type_, ttl_s, packed))
-            return
-        self.buffer += _ADDRESS_WITH_OWNER.pack(0xC000 | place, type_, CLASS_IN, ttl_s, len(packed))
-        self.buffer += packed
+            self._write_name(owner, is_compressible=True)
+        else:
+            self.buffer += (0xC000 | place).to_bytes(POINTER_BYTES, "big")
+        self.buffer += data
 
-    def address_bytes_at_most(self, owner: bytes, packed: bytes) -> int:
-        """Return a bound for what `write_address` will take."""
-        owner_bytes = 2 if owner in self._places else len(owner)
-        return owner_bytes + RECORD_FIXED.size + len(packed)
+    def owner_bytes_at_most(self, owner: bytes) -> int:
+        """Return a bound for what a compressed name will take."""
+        return POINTER_BYTES if owner in self._places else len(owner)
 
     def bytes_at_most(self, record: Record) -> int:
         """Return a bound for what writing the record will take."""
-        owner_bytes = 2 if record.name in self._places else len(record.name)
+        owner_bytes = self.owner_bytes_at_most(record.name)
         return owner_bytes + uncompressed_bytes(record) - len(record.name)
 
     def undo_to(self, end: int) -> None:
@@ -100,23 +94,44 @@ class Writer:
         return Body(memoryview(self.buffer)[HEADER_BYTES:], counts, is_cut)
 
     def _write_name(self, name: bytes, *, is_compressible: bool) -> None:
-        places, buffer = self._places, self.buffer
-        start = len(buffer)
+        end, place = self._note_name(name, len(self.buffer))
+        if place is None or not is_compressible:
+            self.buffer += name
+        else:
+            self.buffer += name[:end]
+            self.buffer += (0xC000 | place).to_bytes(POINTER_BYTES, "big")
+
+    def _note_name(self, name: bytes, start: int) -> tuple[int, int | None]:
+        """Remember where the parts of a name will be that is about to be written at `start`.
+
+        Returns where the part begins that was there before, and its place. None: there is none.
+        """
+        places = self._places
         at = 0
         while length := name[at]:
             suffix = name[at:] if at else name
             place = places.get(suffix)
             if place is not None:
-                if not is_compressible:
-                    # What ends it has been seen, too.
-                    break
-                buffer += name[:at]
-                buffer += (0xC000 | place).to_bytes(2, "big")
-                return
+                return at, place
             if start + at < _POINTER_REACH:
                 places[suffix] = start + at
             at += 1 + length
-        buffer += name
+        return at, None
+
+
+def encode_srv(ttl_s: int, weight: int, port: int, target: bytes) -> bytes:
+    """Return an SRV record of the name that was asked; its priority is 1."""
+    fixed = _SRV_WITH_OWNER.pack(
+        QUESTION_POINTER, records.SRV, CLASS_IN, ttl_s,
+        _SRV_HEAD_BYTES + len(target), _SRV_PRIORITY, weight, port,
+    )  # fmt: skip
+    return fixed + target
+
+
+def encode_address_data(ttl_s: int, packed: bytes) -> bytes:
+    """Return an A or AAAA record, by the length of the address, without its owner."""
+    type_ = records.A if len(packed) == 4 else records.AAAA
+    return RECORD_FIXED.pack(type_, CLASS_IN, ttl_s, len(packed)) + packed
 
 
 def uncompressed_bytes(record: Record) -> int:

@@ -158,7 +158,7 @@ def test_an_alias_is_followed_anew_each_time() -> None:
 
 @pytest.mark.parametrize("type_", ["A", "SRV"])
 @pytest.mark.parametrize("edns", [None, 1232])
-@pytest.mark.parametrize("count", [2, 3, 5, 10, 40, 250])
+@pytest.mark.parametrize("count", [2, 3, 5, 10, 40, 250, 1000])
 def test_load_is_spread_evenly_over_ten_thousand_queries(
     type_: str, edns: int | None, count: int
 ) -> None:
@@ -188,6 +188,46 @@ def test_any_instance_may_follow_any_other(type_: str, edns: int | None) -> None
     orders = Counter(client.raw(packet) for _ in range(600))
     assert len(orders) == 6
     assert min(orders.values()) > 40
+
+
+def test_a_small_part_of_ten_thousand_instances_is_another_one_for_each_client() -> None:
+    count = 10_000
+    client = Client(directory_with(count))
+    packet = query(WEB, opt=opt_record(4096))
+    firsts: Counter[bytes] = Counter()
+    for number in range(count):
+        response = client.raw(packet)
+        assert response is not None
+        assert len(response) <= 4096
+        firsts[response[len(query(WEB)) + 12 :][:4]] += 1
+        if number % 1000 == 0:
+            answer = decode(response).answer
+            assert len(answer) == len(set(answer)) > 250
+    assert chi_square(firsts, count, count) < critical(count - 1)
+    assert client.counters.shortened == count
+
+
+@pytest.mark.parametrize("type_", ["A", "AAAA"])
+def test_a_long_answer_follows_its_service(type_: str) -> None:
+    """Instances come and go, several have one address, and others have none of this family."""
+    directory = directory_with(0)
+    pool = directory.pools["web", None] = ServicePool(Random(1))
+    client, rng = Client(directory), Random(2)
+    present: dict[int, str] = {}
+    for step in range(400):
+        number = rng.randrange(60)
+        if step > 60 and rng.random() < 0.4:
+            pool.discard(number)
+            present.pop(number, None)
+        else:
+            address = rng.choice((f"10.2.0.{number // 2}", f"fd00::{number // 2 + 1:x}"))
+            node = NodeAnswer(f"n{number}", "10.9.9.9")
+            pool.put(number, ServiceAnswer(node, "web", address, 8000, 1))
+            present[number] = address
+        expected = {one for one in present.values() if (":" in one) == (type_ == "AAAA")}
+        seen = client.ask(WEB, type_, edns=4096)
+        found = [line.split()[-1] for line in seen.answer]
+        assert sorted(found) == sorted(expected)
 
 
 def chi_square(times: Counter[bytes] | Counter[str], total: int, categories: int) -> float:

@@ -8,10 +8,13 @@ import pytest
 
 from dnsserver.schedule import (
     LARGE_TURNS,
+    ROW_CHUNK,
+    ROW_USES,
     SEQUENCE_MIN,
     SMALL_MAX,
     SMALL_TURNS,
     UNKEPT_USES,
+    RowSchedule,
     Schedule,
 )
 from dnsserver.shuffling import Mixture
@@ -95,3 +98,39 @@ def test_few_bytes_are_made_at_a_time() -> None:
     for refills in range(1, 10):
         next(schedule.refill())
         assert made.count == refills
+
+
+def encode_numbers(beginnings: list[int]) -> list[bytes]:
+    return [b"%d" % beginning for beginning in beginnings]
+
+
+@pytest.mark.parametrize("beginnings", [17, 40, 1000])
+def test_stretches_of_a_row_begin_at_each_place_equally_often(beginnings: int) -> None:
+    responses = RowSchedule(beginnings, encode_numbers, Random(1)).refill()
+    times = Counter(islice(responses, 10 * ROW_USES * beginnings))
+    assert set(times.values()) == {10 * ROW_USES}
+
+
+@pytest.mark.parametrize("beginnings", [17, 40])
+@pytest.mark.parametrize("step", [2, 16, 34, 80])
+def test_who_always_asks_for_a_row_after_the_same_others_gets_all_of_it(
+    beginnings: int, step: int
+) -> None:
+    responses = RowSchedule(beginnings, encode_numbers, Random(1)).refill()
+    mine = Counter(islice(responses, 0, 4000 * step, step))
+    assert len(mine) == beginnings
+    expected = 4000 / beginnings
+    assert all(abs(count - expected) < expected / 2 for count in mine.values())
+
+
+def test_few_stretches_of_a_row_are_made_at_a_time() -> None:
+    made: list[int] = []
+
+    def encode(beginnings: list[int]) -> list[bytes]:
+        made.append(len(beginnings))
+        return encode_numbers(beginnings)
+
+    responses = RowSchedule(100_000, encode, Random(1)).refill()
+    assert not made
+    assert len(set(islice(responses, ROW_CHUNK))) == ROW_CHUNK, "nobody is told the same twice"
+    assert made == [ROW_CHUNK]
