@@ -15,7 +15,7 @@ our doing: the log is refused, because what is missing may have been acknowledge
 import os
 import struct
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -40,8 +40,9 @@ from svcmesh.errors import DecodeError, StorageError
 LOG_HEADER: Final = b"svcmesh raft log 1\n"
 FRAME_BYTES_MAX: Final = 256 * 1024 * 1024
 CHUNK_BYTES: Final = 256 * 1024
-ENTRIES_PER_FRAME: Final = 128
-"""Of a log that is written anew."""
+FRAME_ENTRIES: Final = 128
+FRAME_BYTES: Final = 1024 * 1024
+"""Of a log that is written anew: to pack a frame holds up every other thread."""
 
 _FRAME: Final = struct.Struct(">III")
 
@@ -149,10 +150,7 @@ class RaftDisk:
 
     def _create(self, hard_state: HardState, entries: Sequence[Entry]) -> None:
         beside = self._log.with_name("log.tmp")
-        # In frames of a bounded number of entries: to pack them holds up every other thread.
-        starts = range(0, len(entries), ENTRIES_PER_FRAME) or range(1)
-        frames = (frame_of(hard_state, entries[at : at + ENTRIES_PER_FRAME]) for at in starts)
-        size_bytes = _write_file(beside, chain([LOG_HEADER], frames))
+        size_bytes = _write_file(beside, chain([LOG_HEADER], _frames_of(hard_state, entries)))
         beside.replace(self._log)
         fsync_folder(self._folder)
         self._open(size_bytes, is_cut=False)
@@ -286,6 +284,18 @@ def frame_of(hard_state: HardState, entries: Sequence[Entry]) -> bytes:
     payload = msgpack.packb([hard_state.term, hard_state.voted_for, entries])
     start = struct.pack(">II", len(payload), crc32(payload))
     return bytes(start + struct.pack(">I", crc32(start)) + payload)
+
+
+def _frames_of(hard_state: HardState, entries: Sequence[Entry]) -> Iterator[bytes]:
+    """Entries in frames of a bounded size, and at least one frame."""
+    first, size_bytes = 0, 0
+    for position, entry in enumerate(entries):
+        size_bytes += len(entry.data)
+        if size_bytes > FRAME_BYTES or position - first >= FRAME_ENTRIES:
+            if position > first:
+                yield frame_of(hard_state, entries[first:position])
+            first, size_bytes = position, len(entry.data)
+    yield frame_of(hard_state, entries[first:])
 
 
 def _payload_at(content: bytes, at: int) -> bytes | None:

@@ -2,7 +2,8 @@
 
 A thread costs a write two changes of threads and a fight for the interpreter's lock: more than the
 fsync of a good disk. So the loop waits for the disk itself, as long as all slow waits together are
-a hundredth of its time at most; while it has no time left for that, a thread does.
+a hundredth of its time at most; while it has no time left for that, or a snapshot is being written,
+a thread does.
 """
 
 import asyncio
@@ -71,6 +72,8 @@ class RaftWriter:
         """Asked for in this turn of the loop."""
         self._handed = 0
         """Jobs that the thread has, and has not reported yet."""
+        self._beside = 0
+        """Jobs that other threads are at: an fsync may wait for all that they write."""
         self._has_failed = False
         self._jobs: SimpleQueue[_Framed | Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="raft-writer", daemon=True)
@@ -93,7 +96,11 @@ class RaftWriter:
             StorageError: It refused.
         """
         if not in_order:
-            await asyncio.to_thread(job)
+            self._beside += 1
+            try:
+                await asyncio.to_thread(job)
+            finally:
+                self._beside -= 1
             return
         done: asyncio.Future[None] = self._loop.create_future()
 
@@ -120,8 +127,9 @@ class RaftWriter:
         if framed is None:
             return
         began_at = self._loop.time()
+        is_disk_busy = self._handed or self._beside
         is_large = len(framed.frames) > LOOP_BYTES_MAX
-        if self._handed or is_large or not self._allowance.is_given(began_at):
+        if is_disk_busy or is_large or not self._allowance.is_given(began_at):
             self._handed += 1
             self._jobs.put(framed)
             return

@@ -7,7 +7,7 @@ from svcmesh.consensus.store.commands import (
     encode_command,
 )
 from svcmesh.consensus.store.keys import CompactedError, KeySpace
-from svcmesh.consensus.store.records import VALUE_BYTES_MAX, KvEntry, Session
+from svcmesh.consensus.store.records import VALUE_BYTES_MAX, KvEntry, Row, Session
 from svcmesh.consensus.store.state import LoadedState, StateLoader
 from svcmesh.consensus.store.store import SESSIONS, Store, Topic
 from svcmesh.consensus.store.transactions import READS, WRITES, run_transaction
@@ -24,6 +24,7 @@ __all__ = [
     "KeySpace",
     "KvEntry",
     "LoadedState",
+    "Row",
     "Session",
     "StateLoader",
     "Store",

@@ -1,15 +1,15 @@
 """The key/value part of the state: keys in order, what was deleted, and a window of history."""
 
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Collection, Iterable, Iterator
 from itertools import takewhile
 from typing import Final
 from weakref import WeakSet
 
-from sortedcontainers import SortedDict
+from sortedcontainers import SortedDict, SortedList
 
-from svcmesh.consensus.store.records import KvEntry
+from svcmesh.consensus.store.records import MODIFY_INDEX, SESSION, KvEntry, Row
 from svcmesh.consensus.store.walking import Walk
 
 TOMBSTONES_MAX: Final = 65_536
@@ -20,7 +20,7 @@ CHANGES_MAX: Final = 1000
 LAST: Final = chr(sys.maxunicode)
 
 
-Change = tuple[int, str, KvEntry | None]
+Change = tuple[int, str, Row | None]
 """The index of a change, its key, and what that was before."""
 
 
@@ -44,9 +44,10 @@ class KeySpace:
 
     def __init__(self) -> None:
         self.index = 0
-        self._entries: dict[str, KvEntry] = SortedDict()
-        self._deleted: dict[str, int] = SortedDict()
-        """Keys that are gone, and the index at which they went."""
+        self._entries: dict[str, Row] = SortedDict()
+        self._deleted: OrderedDict[str, int] = OrderedDict()
+        """Keys that are gone, and the index at which they went; the oldest come first."""
+        self._deleted_keys: SortedList[str] = SortedList()
         self._forgotten_index = 0
         """Of the last deletion that is not in `_deleted` any more."""
         self._history: deque[Change] = deque()
@@ -54,7 +55,7 @@ class KeySpace:
         self._history_bytes = 0
         self._history_floor = 0
         self._by_session: dict[str, set[str]] = {}
-        self._changes: list[tuple[str, KvEntry | None, int | None]] = []
+        self._changes: list[tuple[str, Row | None, int | None]] = []
         """Since `begin`: key, its entry before, and when it had been deleted."""
         self._index_before = 0
         self._walks: WeakSet[Walk] = WeakSet()
@@ -66,12 +67,12 @@ class KeySpace:
 
     def get(self, key: str) -> KvEntry | None:
         """The entry of a key."""
-        return self._entries.get(key)
+        return _entry_of(self._entries.get(key))
 
     def below(self, prefix: str) -> Iterator[KvEntry]:
         """The entries whose keys begin so, by key."""
         for key in self._keys_below(prefix):
-            yield self._entries[key]
+            yield KvEntry._make(self._entries[key])
 
     def keys_below(self, prefix: str, separator: str = "") -> list[str]:
         """The keys that begin so; those that go on beyond a separator only up to it, once."""
@@ -89,14 +90,15 @@ class KeySpace:
     def key_index(self, key: str) -> int:
         """The index of the last change of a key; of all keys when it is not there."""
         entry = self._entries.get(key)
-        return self.index if entry is None else entry.modify_index
+        return self.index if entry is None else entry[MODIFY_INDEX]
 
     def prefix_index(self, prefix: str) -> int:
         """The index of the last change of any key that begins so; of all keys without any."""
-        index = max((entry.modify_index for entry in self.below(prefix)), default=0)
+        keys = self._keys_below(prefix)
+        index = max((self._entries[key][MODIFY_INDEX] for key in keys), default=0)
         if not index:
             return self.index
-        gone = _below(self._deleted, prefix)
+        gone = _below(self._deleted_keys, prefix)
         return max([index, *(self._deleted[key] for key in gone)])
 
     def held_by(self, session: str) -> list[str]:
@@ -111,17 +113,15 @@ class KeySpace:
         """
         if revision < self._history_floor:
             raise CompactedError(self._history_floor)
-        then: dict[str, KvEntry | None] = {}
+        then: dict[str, Row | None] = {}
         for index, key, before in reversed(self._history):
             if index <= revision:
                 break
             if key == prefix if is_exact else key.startswith(prefix):
                 then[key] = before
-        now = [self._entries.get(prefix)] if is_exact else self.below(prefix)
-        for entry in now:
-            if entry is not None:
-                then.setdefault(entry.key, entry)
-        return [entry for _, entry in sorted(then.items()) if entry is not None]
+        for key in [prefix] if is_exact else self._keys_below(prefix):
+            then.setdefault(key, self._entries.get(key))
+        return [KvEntry._make(row) for _, row in sorted(then.items()) if row is not None]
 
     def changes(self, after: int, prefix: str, *, is_exact: bool) -> list[Changed]:
         """What has become of a prefix, or of one key, since an index: every change, in order.
@@ -136,13 +136,13 @@ class KeySpace:
                 raise CompactedError(self._history_floor)
             return []
         found: list[Changed] = []
-        later: dict[str, KvEntry | None] = {}
+        later: dict[str, Row | None] = {}
         for index, key, before in reversed(self._history):
             if index <= after:
                 break
             if key == prefix if is_exact else key.startswith(prefix):
                 now = later[key] if key in later else self._entries.get(key)
-                found.append((index, key, now))
+                found.append((index, key, _entry_of(now)))
                 later[key] = before
         found.reverse()
         if len(found) > CHANGES_MAX:
@@ -153,9 +153,13 @@ class KeySpace:
     def _may_have_changed(self, after: int, prefix: str, *, is_exact: bool) -> bool:
         if self._forgotten_index > after:
             return True
-        keys = [prefix] if is_exact else [*self._keys_below(prefix), *_below(self._deleted, prefix)]
+        keys = (
+            [prefix]
+            if is_exact
+            else [*self._keys_below(prefix), *_below(self._deleted_keys, prefix)]
+        )
         entries = (self._entries.get(key) for key in keys)
-        return any(entry is not None and entry.modify_index > after for entry in entries) or any(
+        return any(entry is not None and entry[MODIFY_INDEX] > after for entry in entries) or any(
             self._deleted.get(key, 0) > after for key in keys
         )
 
@@ -185,17 +189,17 @@ class KeySpace:
             if before is not None:
                 self._entries[key] = before
                 self._link(before)
-            self._deleted.pop(key, None)
+            self._drop_deletion(key)
             if deleted_at is not None:
-                self._deleted[key] = deleted_at
+                self._add_deletion(key, deleted_at)
         self.index = self._index_before
 
     def put(self, entry: KvEntry) -> None:
         """Store an entry; its `modify_index` is the index of the change."""
         self._note(entry.key, entry.modify_index)
-        self._entries[entry.key] = entry
-        self._link(entry)
-        self._deleted.pop(entry.key, None)
+        self._entries[entry.key] = row = entry[:]
+        self._link(row)
+        self._drop_deletion(entry.key)
 
     def delete(self, key: str, *, index: int) -> bool:
         """Remove a key; False when there is none."""
@@ -203,9 +207,11 @@ class KeySpace:
             return False
         self._note(key, index)
         del self._entries[key]
-        self._deleted[key] = index
-        if len(self._deleted) > TOMBSTONES_MAX:
-            self._forget_deletes()
+        self._add_deletion(key, index)
+        while len(self._deleted) > TOMBSTONES_MAX:
+            oldest, gone_at = self._deleted.popitem(last=False)
+            self._deleted_keys.remove(oldest)
+            self._forgotten_index = max(self._forgotten_index, gone_at)
         return True
 
     def delete_below(self, prefix: str, *, index: int) -> list[str]:
@@ -228,8 +234,8 @@ class KeySpace:
         return list(self._history)
 
     def deletions(self) -> list[tuple[str, int]]:
-        """Keys that are gone, and the index at which they went."""
-        # Not the sorted view, which is ten times slower.
+        """Keys that are gone, and the index at which they went; the oldest come first."""
+        # Not the ordered view, which is much slower, and has the same order.
         return list(dict.items(self._deleted))
 
     @property
@@ -242,15 +248,16 @@ class KeySpace:
         """Of the last deletion that is not known any more."""
         return self._forgotten_index
 
-    def load(self, entries: Iterable[KvEntry]) -> None:
+    def load(self, rows: Iterable[Row]) -> None:
         """Take in entries as they are, before `finish_loading`; they come in order."""
-        for entry in entries:
-            self._entries[entry.key] = entry
-            self._link(entry)
+        for row in rows:
+            self._entries[row[0]] = row
+            self._link(row)
 
     def load_deletions(self, deletions: Iterable[tuple[str, int]]) -> None:
         """Take in deletions as they are, before `finish_loading`."""
-        self._deleted.update(deletions)
+        for key, index in deletions:
+            self._add_deletion(key, index)
 
     def load_history(self, changes: Iterable[Change]) -> None:
         """Take in changes as they are, oldest first, before `finish_loading`."""
@@ -273,9 +280,10 @@ class KeySpace:
         self._history.clear()
         self._history_bytes = 0
         self._deleted.clear()
+        self._deleted_keys.clear()
         self.index = self._history_floor = self._forgotten_index = index
 
-    def _tell_walks(self, key: str, before: KvEntry | None) -> None:
+    def _tell_walks(self, key: str, before: Row | None) -> None:
         for walk in self._walks:
             walk.note_change(key, before)
 
@@ -290,34 +298,40 @@ class KeySpace:
         self._unlink(before)
         self.index = index
 
-    def _link(self, entry: KvEntry) -> None:
-        if entry.session:
-            self._by_session.setdefault(entry.session, set()).add(entry.key)
+    def _link(self, row: Row) -> None:
+        if row[SESSION]:
+            self._by_session.setdefault(row[SESSION], set()).add(row[0])
 
-    def _unlink(self, entry: KvEntry | None) -> None:
-        if entry is None or not entry.session:
+    def _unlink(self, row: Row | None) -> None:
+        if row is None or not row[SESSION]:
             return
-        held = self._by_session[entry.session]
-        held.discard(entry.key)
+        held = self._by_session[row[SESSION]]
+        held.discard(row[0])
         if not held:
-            del self._by_session[entry.session]
+            del self._by_session[row[SESSION]]
 
-    def _forget_deletes(self) -> None:
-        """Forget the older half."""
-        by_index = sorted(self._deleted.items(), key=lambda item: item[1])
-        for key, index in by_index[: len(by_index) // 2]:
-            del self._deleted[key]
-            self._forgotten_index = max(self._forgotten_index, index)
+    def _add_deletion(self, key: str, index: int) -> None:
+        if key not in self._deleted:
+            self._deleted_keys.add(key)
+        self._deleted[key] = index
+
+    def _drop_deletion(self, key: str) -> None:
+        if self._deleted.pop(key, None) is not None:
+            self._deleted_keys.remove(key)
 
 
-def _below(by_key: Mapping[str, object], prefix: str) -> Iterator[str]:
-    """The keys of a `SortedDict` that begin so."""
+def _below(keys: Collection[str], prefix: str) -> Iterator[str]:
+    """The keys of a sorted collection that begin so."""
     # What ends with the greatest character has no successor of its own length.
     stem = prefix.rstrip(LAST)
     end = stem[:-1] + chr(ord(stem[-1]) + 1) if stem else None
-    found: Iterator[str] = by_key.irange(prefix, end, (True, False))  # type: ignore[attr-defined] # untyped
+    found: Iterator[str] = keys.irange(prefix, end, (True, False))  # type: ignore[attr-defined] # untyped
     return found
 
 
-def _size_bytes(entry: KvEntry | None) -> int:
-    return 64 if entry is None else 128 + len(entry.value)
+def _entry_of(row: Row | None) -> KvEntry | None:
+    return None if row is None else KvEntry._make(row)
+
+
+def _size_bytes(row: Row | None) -> int:
+    return 64 if row is None else 128 + len(row[1])

@@ -16,7 +16,7 @@ class KeyWriter:
     def put(self, key: str, value: bytes, flags: int) -> KvEntry:
         """Write a key. Who has it locked keeps it, but the count of its locks begins anew."""
         old = self._keys.get(key)
-        return self._store(key, value, flags, session="" if old is None else old.session)
+        return self._store(key, value, flags, old=old, session="" if old is None else old.session)
 
     def compare_and_put(self, key: str, value: bytes, flags: int, expected: int) -> KvEntry | None:
         """Write a key whose index is `expected`, or that is not there for 0; None otherwise."""
@@ -42,14 +42,14 @@ class KeyWriter:
         count = 0 if old is None else old.lock_index
         if not holder:
             count += 1
-        return self._store(key, value, flags, session=session, lock_index=count)
+        return self._store(key, value, flags, old=old, session=session, lock_index=count)
 
     def unlock(self, key: str, value: bytes, flags: int, session: str) -> KvEntry | None:
         """Write a key and let go of its lock; None when the session does not have it."""
         old = self._keys.get(key)
         if old is None or old.session != session:
             return None
-        return self._store(key, value, flags, session="", lock_index=old.lock_index)
+        return self._store(key, value, flags, old=old, session="", lock_index=old.lock_index)
 
     def release(self, key: str) -> None:
         """Let go of a lock whose session is over; the value stays."""
@@ -58,11 +58,17 @@ class KeyWriter:
         self._keys.put(old._replace(session="", modify_index=self._index))
 
     def _store(
-        self, key: str, value: bytes, flags: int, *, session: str, lock_index: int = 0
+        self,
+        key: str,
+        value: bytes,
+        flags: int,
+        *,
+        old: KvEntry | None,
+        session: str,
+        lock_index: int = 0,
     ) -> KvEntry:
         if len(value) > VALUE_BYTES_MAX:
             raise CommandError(f"the value of {key!r:.100} is larger than {VALUE_BYTES_MAX} bytes")
-        old = self._keys.get(key)
         created = self._index if old is None else old.create_index
         entry = KvEntry(key, value, flags, lock_index, session, created, self._index)
         self._keys.put(entry)

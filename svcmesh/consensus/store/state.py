@@ -12,7 +12,7 @@ import msgpack
 
 from svcmesh.consensus.store.commands import Decoded
 from svcmesh.consensus.store.keys import Change, KeySpace
-from svcmesh.consensus.store.records import KvEntry, Session
+from svcmesh.consensus.store.records import Row, Session
 from svcmesh.errors import DecodeError
 
 FORMAT: Final = 2
@@ -36,7 +36,7 @@ AUTOPILOT_DEFAULTS: Final[dict[str, Any]] = {
 }
 """Three are of Consul Enterprise: kept and shown as Consul does, for tools that set them all."""
 
-_ENTRY_TYPES: Final = (str, bytes, int, int, str, int, int)
+_ROW_TYPES: Final = (str, bytes, int, int, str, int, int)
 _SESSION_TYPES: Final = (str, str, str, tuple, tuple, int, str, str, int, int)
 
 
@@ -164,7 +164,7 @@ class StateLoader:
     def _take_rows(self, kind: Decoded, rows: Decoded) -> None:
         match kind:
             case "k":
-                self._keys.load([_entry(packed) for packed in rows])
+                self._keys.load([_row(packed) for packed in rows])
             case "d":
                 self._keys.load_deletions([_deletion(packed) for packed in rows])
             case "h":
@@ -175,11 +175,10 @@ class StateLoader:
                 raise ValueError("a part of another kind")
 
 
-def _entry(packed: Decoded) -> KvEntry:
-    entry = KvEntry(*packed)
-    if tuple(map(type, entry)) != _ENTRY_TYPES:
+def _row(packed: Decoded) -> Row:
+    if tuple(map(type, packed)) != _ROW_TYPES:
         raise ValueError("an entry of another shape")
-    return entry
+    return tuple(packed)
 
 
 def _deletion(packed: Decoded) -> tuple[str, int]:
@@ -193,7 +192,7 @@ def _change(packed: Decoded) -> Change:
     index, key, before = packed
     if (type(index), type(key)) != (int, str):
         raise ValueError("a change of another shape")
-    return index, key, None if before is None else _entry(before)
+    return index, key, None if before is None else _row(before)
 
 
 def _check_head(head: dict[str, Any]) -> list[Session]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from sortedcontainers import SortedDict
 
-from svcmesh.consensus.store.records import KvEntry
+from svcmesh.consensus.store.records import Row
 
 ENTRIES_PER_PART: Final = 500
 
@@ -18,26 +18,26 @@ ENTRIES_PER_PART: Final = 500
 class Walk:
     """One walk over the entries of a `SortedDict`, in order. The owner tells it of changes."""
 
-    def __init__(self, entries: Mapping[str, KvEntry]) -> None:
+    def __init__(self, entries: Mapping[str, Row]) -> None:
         self._entries = entries
         self._reached: str | None = None
         """Keys up to this one have been handed out; None: none have."""
-        self._before: dict[str, KvEntry | None] = SortedDict()
+        self._before: dict[str, Row | None] = SortedDict()
         """Keys behind `_reached` that have changed: what they were, None for nothing."""
 
-    def note_change(self, key: str, before: KvEntry | None) -> None:
+    def note_change(self, key: str, before: Row | None) -> None:
         """A key is about to be another."""
         if self._reached is None or key > self._reached:
             self._before.setdefault(key, before)
 
-    def parts(self) -> Iterator[list[KvEntry]]:
+    def parts(self) -> Iterator[list[Row]]:
         """The entries as they were, part after part; changes may come between two of them."""
         while part := self._next():
             yield part
 
-    def _next(self) -> list[KvEntry]:
+    def _next(self) -> list[Row]:
         """The next entries; none at the end."""
-        found: list[KvEntry] = []
+        found: list[Row] = []
         while not found:
             keys = list(islice(_above(self._entries, self._reached), ENTRIES_PER_PART))
             changed = list(islice(_above(self._before, self._reached), ENTRIES_PER_PART))

@@ -1,11 +1,13 @@
 """Raft's files: what was synced is there after any crash, and damage is not taken for one."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from svcmesh.consensus import disk as disk_module
 from svcmesh.consensus.disk import (
     CorruptLogError,
     LoadedState,
@@ -53,6 +55,30 @@ def loaded(folder: Path) -> LoadedState:
     state = disk.load()
     disk.close()
     return state
+
+
+def test_a_log_that_is_written_anew_has_frames_of_a_bounded_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(disk_module, "FRAME_ENTRIES", 3)
+    monkeypatch.setattr(disk_module, "FRAME_BYTES", 100)
+    sizes = [1, 1, 1, 1, 60, 60, 500, 500, 1]
+    entries = [entry(n, data=b"x" * size) for n, size in enumerate(sizes, start=1)]
+    frames: list[int] = []
+
+    def noted(state: HardState, of_one: Sequence[Entry]) -> bytes:
+        frames.append(len(of_one))
+        return frame_of(state, of_one)
+
+    monkeypatch.setattr(disk_module, "frame_of", noted)
+    disk = RaftDisk(tmp_path)
+    disk.load()
+    for kept in ([], entries):
+        frames.clear()
+        disk.rewrite(HardState(Term(1), ONE), kept)
+        assert frames == ([3, 2, 1, 1, 1, 1] if kept else [0])
+        assert list(loaded(tmp_path).entries) == kept
+    disk.close()
 
 
 def test_a_later_entry_takes_the_place_of_one_and_of_all_behind_it(tmp_path: Path) -> None:

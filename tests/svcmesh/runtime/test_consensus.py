@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import msgpack
@@ -372,6 +373,27 @@ def test_the_lease_waits_until_what_earlier_terms_acknowledged_is_applied(
                 while not again.has_lease:  # noqa: ASYNC110  # every turn of the loop is looked at
                     await asyncio.sleep(0)
             assert len(servers.machines[IDS[0]].values) == 100
+
+    asyncio.run(main())
+
+
+def test_the_loop_gets_its_turn_between_any_two_entries_that_take_their_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "APPLY_S_MAX", -1.0)
+
+    async def main() -> None:
+        async with group(tmp_path) as servers:
+            first = servers.start(IDS[0])
+            first.found()
+            await servers.leader()
+            seen = [first.applied]
+            writes = asyncio.gather(*(first.propose(put(f"k{n}", n)) for n in range(50)))
+            while not writes.done():
+                seen.append(first.applied)
+                await asyncio.sleep(0)
+            steps = [after - before for before, after in pairwise(seen)]
+            assert (sum(steps), max(steps)) == (50, 1)
 
     asyncio.run(main())
 

@@ -177,6 +177,28 @@ def test_the_loop_does_not_overtake_the_thread(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_the_loop_does_not_wait_for_the_disk_while_a_snapshot_is_written(tmp_path: Path) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.save(1)
+        entered, may_go_on = threading.Event(), threading.Event()
+
+        def job() -> None:
+            entered.set()
+            may_go_on.wait(10)
+
+        beside = asyncio.create_task(bench.writer.run(job, in_order=False))
+        await bench.until(entered.is_set)
+        await bench.save(2)
+        may_go_on.set()
+        await beside
+        await bench.save(3)
+        assert bench.disk.on_loop == [True, False, True]
+        assert bench.entries() == [1, 2, 3]
+
+    run(tmp_path, scenario)
+
+
+@pytest.mark.usefixtures("quick")
 def test_a_job_comes_after_the_saves_of_its_turn(tmp_path: Path) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.save(1)

@@ -1,5 +1,6 @@
 """The key space against a plain dictionary, and its edges."""
 
+import gc
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -8,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from svcmesh.consensus.store import CompactedError, KeySpace, KvEntry, walking
+from svcmesh.consensus.store import CompactedError, KeySpace, KvEntry, Row, walking
 from svcmesh.consensus.store import keys as keys_module
 
 TEXTS = st.text(alphabet="ab/\U0010ffff", max_size=4)
@@ -124,11 +125,36 @@ def test_undoing_leaves_no_trace() -> None:
     assert state() == before
 
 
+def test_entries_are_nothing_that_the_garbage_collector_goes_over() -> None:
+    keys = KeySpace()
+    gc.collect()
+    before = len(gc.get_objects())
+    for number in range(5000):
+        put(keys, f"k{number}", number + 1, b"v")
+    gc.collect()
+    assert len(gc.get_objects()) - before < 500
+
+
+def test_the_oldest_deletions_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys_module, "TOMBSTONES_MAX", 2)
+    keys = filled("a", "b", "c", "d")
+    for index, key in enumerate("abc", start=5):
+        delete(keys, key, index)
+    assert (keys.deletions(), keys.forgotten_index) == ([("b", 6), ("c", 7)], 5)
+    # What is written again is no deletion, and makes room.
+    put(keys, "b", 8)
+    delete(keys, "d", 9)
+    assert (keys.deletions(), keys.forgotten_index) == ([("c", 7), ("d", 9)], 5)
+    delete(keys, "b", 10)
+    assert (keys.deletions(), keys.forgotten_index) == ([("d", 9), ("b", 10)], 7)
+
+
 def test_what_is_loaded_is_as_it_was_and_history_can_be_forgotten() -> None:
     keys = KeySpace()
-    keys.load([KvEntry("a", b"2", modify_index=6), KvEntry("c", b"", session="s", modify_index=4)])
+    rows = [KvEntry("a", b"2", modify_index=6), KvEntry("c", b"", session="s", modify_index=4)]
+    keys.load(row[:] for row in rows)
     keys.load_deletions([("b", 5)])
-    keys.load_history([(6, "a", KvEntry("a", b"1", modify_index=2))])
+    keys.load_history([(6, "a", KvEntry("a", b"1", modify_index=2)[:])])
     keys.finish_loading(index=6, floor=4, forgotten=0)
     assert (keys.keys_below(""), keys.held_by("s"), keys.index) == (["a", "c"], ["c"], 6)
     assert keys.at(5, "a", is_exact=True)[0].value == b"1"
@@ -143,7 +169,7 @@ def test_what_is_loaded_is_as_it_was_and_history_can_be_forgotten() -> None:
 
 @dataclass
 class Walked:
-    parts: Iterator[list[KvEntry]]
+    parts: Iterator[list[Row]]
     expected: dict[str, bytes]
     """What was there when the walk began."""
     found: list[tuple[str, bytes]] = field(default_factory=list)
@@ -196,12 +222,12 @@ class AgainstDictionary(RuleBasedStateMachine):
             assert walked.found == sorted(walked.expected.items())
             self.walks.remove(walked)
         else:
-            walked.found += [(entry.key, entry.value) for entry in part]
+            walked.found += [(row[0], row[1]) for row in part]
 
     def teardown(self) -> None:
         for walked in self.walks:
             for part in walked.parts:
-                walked.found += [(entry.key, entry.value) for entry in part]
+                walked.found += [(row[0], row[1]) for row in part]
             assert walked.found == sorted(walked.expected.items())
 
     @rule(prefix=TEXTS, data=st.data())
