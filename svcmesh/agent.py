@@ -179,7 +179,9 @@ class Agent:
         await asyncio.shield(self._leaving)
 
     async def close(self) -> None:
-        """Stop serving and release sockets and data directory, without leaving."""
+        """Stop serving and release sockets and data directory; a leave under way is given up."""
+        if self._leaving is not None:
+            self._leaving.cancel()
         await self._opened.aclose()
 
     def _make_discovery(self) -> None:

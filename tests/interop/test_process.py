@@ -5,11 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.processes import Svcmesh, ended_afterwards, wait_until
+from tests.interop.processes import PATIENCE_S, Svcmesh, ended_afterwards
 
 pytestmark = pytest.mark.interop
-
-DEADLINE_S = 20.0
 
 
 def test_it_opens_with_what_it_is_and_where_it_listens(tmp_path: Path) -> None:
@@ -45,7 +43,7 @@ def test_an_address_in_use_is_one_clear_line(
         first.wait_until_up()
         second = Svcmesh("n2", "127.0.25.2", tmp_path, *flags)
         with ended_afterwards(second):
-            assert second.process.wait(timeout=DEADLINE_S) == 1
+            assert second.process.wait(timeout=PATIENCE_S) == 1
             last = second.output().splitlines()[-1]
             assert last.startswith("==> Error starting agent: ")
             assert complaint in last
@@ -55,7 +53,7 @@ def test_an_address_in_use_is_one_clear_line(
 def test_joining_nobody_ends_it_with_the_reason(tmp_path: Path) -> None:
     agent = Svcmesh("n1", "127.0.26.2", tmp_path, "-join", "127.0.26.77")
     with ended_afterwards(agent):
-        assert agent.process.wait(timeout=DEADLINE_S) == 1
+        assert agent.process.wait(timeout=PATIENCE_S) == 1
         assert "Failed to join 127.0.26.77" in agent.output()
 
 
@@ -63,10 +61,11 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     agent = Svcmesh("n1", "127.0.27.2", tmp_path)
     with ended_afterwards(agent):
         agent.wait_until_up()
+        # Either begins to leave, which takes a second; two of the same kind might count as one.
         agent.process.send_signal(signal.SIGINT)
-        wait_until(lambda: "leaving" in agent.output(), within_s=DEADLINE_S, what="it leaves")
-        agent.process.send_signal(signal.SIGINT)
-        assert agent.process.wait(timeout=DEADLINE_S) == 1
+        agent.process.send_signal(signal.SIGTERM)
+        assert agent.process.wait(timeout=PATIENCE_S) == 1
+        assert "leaving the cluster" in agent.output()
         assert "Graceful leave complete" not in agent.output()
 
 
