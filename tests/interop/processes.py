@@ -101,7 +101,7 @@ class Svcmesh(Child):
     """One agent of ours, all ports at their defaults on an address of its own."""
 
     def __init__(self, name: str, address: str, folder: Path, *flags: str) -> None:
-        self.name, self.address = name, address
+        self.name, self.address, self.folder = name, address, folder
         super().__init__(
             [
                 *(sys.executable, "-m", "cli", "agent"),
@@ -131,6 +131,11 @@ class Svcmesh(Child):
 
     def register(self, **definition: object) -> None:
         self.http("/v1/agent/service/register", method="PUT", body=definition)
+
+    def wait_until_kept(self, member: str, *, pool: str = "peers") -> None:
+        """Until its disk knows a member, which it will look for after a restart."""
+        file = self.folder / self.name / "serf" / f"{pool}.json"
+        wait_until(lambda: f'"{member}"' in file.read_text(), what=f"{member} in {file}")
 
     def wait_until_up(self) -> None:
         def is_up() -> bool:

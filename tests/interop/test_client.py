@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from svcmesh.client import AsyncClient, Client, ClientConfig, Registration, WatchConfig
-from tests.interop.processes import Child, Svcmesh, ended_afterwards, wait_until
+from tests.interop.processes import PATIENCE_S, Child, Svcmesh, ended_afterwards, wait_until
 
 pytestmark = pytest.mark.interop
 
-DEADLINE_S = 20.0
 EXAMPLES = Path(__file__).parents[2] / "examples" / "client"
 CONFIG = ClientConfig(watch=WatchConfig(retry_s_max=0.5))
 
@@ -35,13 +34,11 @@ def test_a_service_is_found_through_another_agent_and_balanced(tmp_path: Path) -
             at_first.register(Registration("web", port=1, ttl_s=3.0)),
             at_second.register(Registration("web", port=2, ttl_s=3.0)),
         ):
-            wait_until(
-                lambda: len(picker.instances) == 2, within_s=DEADLINE_S, what="both are known"
-            )
-            assert {picker.pick().port for _ in range(4)} == {1, 2}
-            # Longer than the TTL: what keeps it alive works.
+            wait_until(lambda: len(picker.instances) == 2, what="both are known")
+            assert {picker.pick().port for _ in range(100)} == {1, 2}
+            # Longer than the TTL: what keeps it alive works, if late on a busy machine.
             time.sleep(3.5)
-            assert len(at_first.instances("web")) == 2
+            wait_until(lambda: len(at_first.instances("web")) == 2, what="both are kept alive")
         watch = at_first.watch("web")
         while next(watch):
             continue
@@ -74,7 +71,7 @@ def test_a_registration_outlives_its_agent(tmp_path: Path, forgets: bool) -> Non
                         await asyncio.sleep(0.05)
                     assert again.http("/v1/agent/services")["web-1"]["Port"] == 1
 
-    asyncio.run(asyncio.wait_for(scenario(), 60))
+    asyncio.run(asyncio.wait_for(scenario(), 3 * PATIENCE_S))
 
 
 def test_a_process_starts_while_the_agent_is_down(tmp_path: Path) -> None:
@@ -85,9 +82,7 @@ def test_a_process_starts_while_the_agent_is_down(tmp_path: Path) -> None:
         agent.wait_until_up()
         agent.register(Name="web", Port=7)
         with Client(f"{address}:8500", config=config) as client, client.picker("web"):
-            wait_until(
-                lambda: list((tmp_path / "cache").glob("*.json")), within_s=5, what="it is kept"
-            )
+            wait_until(lambda: list((tmp_path / "cache").glob("*.json")), what="it is kept")
         agent.kill()
     with Client(f"{address}:8500", config=config) as client, client.picker("web") as picker:
         assert picker.pick().port == 7
@@ -109,19 +104,23 @@ def test_the_examples_do_what_they_say(tmp_path: Path) -> None:
             tmp_path / "bad.log",
         )
         with ended_afterwards(good, bad):
+            for child in (good, bad):
+                wait_until(
+                    lambda child=child: "hello is registered" in child.output(),  # type: ignore[misc]  # a default has no type
+                    what="both are registered",
+                )
             wait_until(
                 lambda: len(agent.http("/v1/health/service/hello?passing")) == 2,
-                within_s=DEADLINE_S,
-                what="both are registered",
+                what="both are well",
             )
             caller = Child(
                 [sys.executable, str(EXAMPLES / "caller.py"), where, "--calls=4"],
                 tmp_path / "caller.log",
             )
             with ended_afterwards(caller):
-                assert caller.process.wait(timeout=DEADLINE_S) == 0
+                assert caller.process.wait(timeout=PATIENCE_S) == 0
             assert caller.output().count("hello from port") == 4, caller.output()
             for child in (good, bad):
                 child.process.send_signal(signal.SIGTERM)
-                assert child.process.wait(timeout=DEADLINE_S) == 0, child.output()
+                assert child.process.wait(timeout=PATIENCE_S) == 0, child.output()
         assert agent.http("/v1/agent/services") == {}

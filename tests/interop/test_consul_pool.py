@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.interop.processes import Child, Svcmesh, ended_afterwards, wait_until
+from tests.interop.processes import PATIENCE_S, Child, Svcmesh, ended_afterwards, fetch, wait_until
 
 pytestmark = pytest.mark.interop
 
@@ -33,15 +33,14 @@ class Consul(Child):
         request = urllib.request.Request(
             f"http://{THEIRS}:8500{path}", method=method, data=body or None
         )
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.loads(answer.read())
+        return json.loads(fetch(request))
 
     def command(self, *arguments: str) -> str:
         done = subprocess.run(
             [str(CONSUL), arguments[0], f"-http-addr={THEIRS}:8500", *arguments[1:]],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
         )
         return done.stdout
 
@@ -57,8 +56,7 @@ def agents(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Consul, S
         ours.wait_until_up()
         wait_until(
             lambda: ours.statuses() == {"ours": "alive", "theirs": "alive"},
-            within_s=60,
-            what=f"ours has joined\n{ours.output()}\n{theirs.output()}",
+            what=lambda: f"ours has joined\n{ours.output()}\n{theirs.output()}",
         )
         yield theirs, ours
 
@@ -70,9 +68,7 @@ def test_consul_lists_us_alive_as_a_client(agents: tuple[Consul, Svcmesh]) -> No
         lines = theirs.command("members").splitlines()
         return next((line.split() for line in lines if line.startswith("ours ")), [])
 
-    wait_until(
-        lambda: row()[2:4] == ["alive", "client"], within_s=20, what="alive in consul members"
-    )
+    wait_until(lambda: row()[2:4] == ["alive", "client"], what="alive in consul members")
     assert row()[1] == f"{OURS}:8301"
     assert row()[6] == "dc1"
 
@@ -85,8 +81,8 @@ def test_user_events_both_ways(agents: tuple[Consul, Svcmesh]) -> None:
     def names(agent: Consul | Svcmesh) -> list[str]:
         return [event["Name"] for event in agent.http("/v1/event/list")]
 
-    wait_until(lambda: "from-theirs" in names(ours), within_s=20, what="theirs is heard here")
-    wait_until(lambda: "from-ours" in names(theirs), within_s=20, what="ours is heard there")
+    wait_until(lambda: "from-theirs" in names(ours), what="theirs is heard here")
+    wait_until(lambda: "from-ours" in names(theirs), what="ours is heard there")
     (event,) = ours.http("/v1/event/list?name=from-theirs")
     assert event["Payload"] == "aGVsbG8="
     assert event["NodeFilter"] == "ours"

@@ -101,11 +101,12 @@ def test_dns_of_the_other_data_center_follows_its_changes(world: World) -> None:
 @pytest.mark.interop
 def test_a_server_that_is_killed_loses_no_read(world: World) -> None:
     world.there.register(Name="steady", Port=80)
-    for agent in (world.there, world.second):
-        wait_until(
-            lambda agent=agent: agent.http("/v1/health/service/steady"),  # type: ignore[misc]  # a default has no type
-            what=f"{agent.name} knows it",
-        )
+    wait_until(
+        lambda: all(
+            agent.http("/v1/health/service/steady") for agent in (world.there, world.second)
+        ),
+        what="both servers know it",
+    )
     errors: list[str] = []
     done, counted = threading.Event(), [0]
 

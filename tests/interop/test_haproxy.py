@@ -2,7 +2,6 @@
 
 import subprocess
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,13 +14,13 @@ from tests.interop.processes import (
     Child,
     Svcmesh,
     ended_afterwards,
+    fetch,
     require_program,
     wait_until,
 )
 
 pytestmark = pytest.mark.interop
 
-DEADLINE_S = 20.0
 ADDRESS = "127.0.43.2"
 FRONT = 8080
 
@@ -112,8 +111,7 @@ def reached(count: int = 12) -> set[int]:
     ports = set()
     for _ in range(count):
         try:
-            with urllib.request.urlopen(f"http://{ADDRESS}:{FRONT}/", timeout=5) as answer:
-                ports.add(int(answer.read()))
+            ports.add(int(fetch(f"http://{ADDRESS}:{FRONT}/", timeout_s=5)))
         except urllib.error.HTTPError:
             ports.add(0)
         except OSError:
@@ -124,14 +122,13 @@ def reached(count: int = 12) -> set[int]:
 def test_servers_follow_the_instances_of_a_service(
     agent: Svcmesh, haproxy: Child, backends: list[Backend]
 ) -> None:
-    wait_until(lambda: reached(1) == {0}, within_s=DEADLINE_S, what="HAProxy without any server")
+    wait_until(lambda: reached(1) == {0}, what="HAProxy without any server")
     ports = [backend.port for backend in backends]
 
     def follows(wanted: set[int], what: str) -> None:
         wait_until(
             lambda: reached() == wanted,
-            within_s=DEADLINE_S,
-            what=f"{what}: {reached()} is not {wanted}\n{haproxy.output()}",
+            what=lambda: f"{what}: {reached()} is not {wanted}\n{haproxy.output()}",
         )
 
     for number, port in enumerate(ports):

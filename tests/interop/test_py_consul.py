@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.interop.processes import Svcmesh, ended_afterwards, wait_until
+from tests.interop.processes import PATIENCE_S, Svcmesh, ended_afterwards, wait_until
 
 consul = pytest.importorskip("consul", reason="py-consul is not installed")
 
 pytestmark = pytest.mark.interop
 
-DEADLINE_S = 20.0
 ADDRESS = "127.0.41.2"
 
 
@@ -24,6 +23,7 @@ def agent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Svcmesh]:
     subject = Svcmesh("n1", ADDRESS, folder, "-server", "-bootstrap-expect=1")
     with ended_afterwards(subject):
         subject.wait_until_up()
+        wait_until(lambda: subject.http("/v1/status/leader"), what="a leader")
         yield subject
 
 
@@ -82,7 +82,6 @@ def test_checks_of_their_own_are_registered_and_run(client: Any) -> None:  # noq
     assert client.agent.check.register("dns", check=consul.Check.tcp(ADDRESS, 8600, "100ms"))
     wait_until(
         lambda: {one["Status"] for one in client.agent.checks().values()} == {"passing"},
-        within_s=DEADLINE_S,
         what="both checks pass",
     )
     assert client.agent.check.deregister("api") is True
@@ -148,20 +147,24 @@ def test_a_blocking_query_returns_with_the_change(client: Any, agent: Svcmesh) -
     timer = threading.Timer(0.2, lambda: agent.register(Name="late", Port=1))
     timer.start()
     started_at = time.monotonic()
-    new_index, entries = client.health.service("late", index=index, wait="10s")
+    new_index, entries = client.health.service("late", index=index, wait="120s")
     took_s = time.monotonic() - started_at
     timer.join()
     assert len(entries) == 1
     assert int(new_index) > int(index)
-    assert 0.1 < took_s < 5
+    assert took_s < PATIENCE_S
 
 
 def test_a_blocking_query_returns_without_a_change_when_the_wait_is_over(client: Any) -> None:  # noqa: ANN401
-    index, _ = client.catalog.services()
-    started_at = time.monotonic()
-    new_index, _ = client.catalog.services(index=index, wait="300ms")
-    assert new_index == index
-    assert 0.25 < time.monotonic() - started_at < 5
+    def took_s() -> float | None:
+        index, _ = client.catalog.services()
+        started_at = time.monotonic()
+        new_index, _ = client.catalog.services(index=index, wait="300ms")
+        return time.monotonic() - started_at if new_index == index else None
+
+    # The agent may have something to change of its own.
+    quiet = (found for _ in range(100) if (found := took_s()) is not None)
+    assert 0.25 < next(quiet) < PATIENCE_S
 
 
 def test_errors_are_the_ones_it_knows(client: Any) -> None:  # noqa: ANN401

@@ -6,7 +6,6 @@ own, as the documentation says to set them up.
 
 import asyncio
 import re
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,15 +15,14 @@ import pytest
 
 from dnsserver import DnsConfig, DnsServer, RecursorConfig
 from tests.dnsserver.fakes import FakeDirectory
+from tests.interop.processes import PATIENCE_S, require_program
 
 pytestmark = pytest.mark.interop
 
-
-def needs(program: str) -> str:
-    path = shutil.which(program)
-    if path is None:
-        pytest.skip(f"{program} is not installed (make system-packages)")
-    return path
+ADDRESS = "127.0.57.1"
+PORT = 8653
+"""Of a resolver: on an address of its own, and below what the system gives away."""
+RESOLVER = (ADDRESS, PORT)
 
 
 def directory() -> FakeDirectory:
@@ -45,7 +43,7 @@ async def running(
         recursors=RecursorConfig(addresses=recursors), enable_truncate=enable_truncate
     )
     server = DnsServer(directory(), config, rng=Random(1))
-    await server.start([("127.0.0.1", 0)])
+    await server.start([(ADDRESS, 0)])
     try:
         yield server.addresses[0]
     finally:
@@ -56,7 +54,7 @@ async def run(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         output, _ = await process.communicate()
     return output.decode()
 
@@ -73,25 +71,22 @@ async def program(*command: str) -> AsyncIterator[None]:
         await process.wait()
 
 
-def free_port() -> int:
-    async def find() -> int:
-        async with running() as (_, port):
-            return port
-
-    return asyncio.run(find())
-
-
 async def dig(address: tuple[str, int], *words: str) -> str:
     host, port = address
-    return await run(needs("dig"), f"@{host}", "-p", str(port), "+tries=1", "+time=5", *words)
+    return await run(require_program("dig"), f"@{host}", "-p", str(port), *words)
 
 
-async def until_answered(address: tuple[str, int]) -> None:
-    for _ in range(100):
-        if "status: NOERROR" in await dig(address, "n1.node.svcmesh"):
-            return
-        await asyncio.sleep(0.1)
-    raise AssertionError("the resolver does not answer")
+async def until_dug(pattern: str, address: tuple[str, int], *words: str) -> str:
+    """What dig prints, as soon as it is that: a resolver starts, and asks again, in its time."""
+    output = ""
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not re.search(pattern, output):
+                output = await dig(address, *words)
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pytest.fail(f"not within {PATIENCE_S:.0f} s: {pattern} in\n{output}")
+    return output
 
 
 def test_dig_understands_what_it_asks_for() -> None:
@@ -135,7 +130,7 @@ def test_dig_understands_what_it_asks_for() -> None:
     ],
 )
 def test_other_tools_understand_the_answers(name: str, words: list[str], expected: str) -> None:
-    path = needs(name)
+    path = require_program(name)
 
     async def main() -> None:
         async with running() as (host, port):
@@ -146,15 +141,15 @@ def test_other_tools_understand_the_answers(name: str, words: list[str], expecte
 
 
 @pytest.fixture
-def unbound(tmp_path: Path) -> Callable[[int, int], tuple[str, ...]]:
-    path = needs("unbound")
+def unbound(tmp_path: Path) -> Callable[[int], tuple[str, ...]]:
+    path = require_program("unbound")
 
-    def command(port: int, agent_port: int) -> tuple[str, ...]:
+    def command(agent_port: int) -> tuple[str, ...]:
         config = tmp_path / "unbound.conf"
         config.write_text(
             f"""
 server:
-  interface: 127.0.0.1@{port}
+  interface: {ADDRESS}@{PORT}
   do-not-query-localhost: no
   domain-insecure: "svcmesh"
   local-zone: "svcmesh." nodefault
@@ -168,7 +163,7 @@ server:
   use-caps-for-id: yes
 stub-zone:
   name: "svcmesh"
-  stub-addr: 127.0.0.1@{agent_port}
+  stub-addr: {ADDRESS}@{agent_port}
 """
         )
         return path, "-d", "-c", str(config)
@@ -176,51 +171,42 @@ stub-zone:
     return command
 
 
-def test_unbound_forwards_the_zone(unbound: Callable[[int, int], tuple[str, ...]]) -> None:
-    port = free_port()
-
+def test_unbound_forwards_the_zone(unbound: Callable[[int], tuple[str, ...]]) -> None:
     async def main() -> None:
         # Without honest TCs a resolver would take the first part of a large answer for all of it.
         agent = running(enable_truncate=True)
-        async with agent as (_, agent_port), program(*unbound(port, agent_port)):
-            await until_answered(("127.0.0.1", port))
-            output = await dig(("127.0.0.1", port), "web.service.svcmesh")
-            assert "10.0.0.1" in output
-            output = await dig(("127.0.0.1", port), "many.service.svcmesh", "SRV", "+tcp")
-            assert "ANSWER: 60" in output
-            output = await dig(("127.0.0.1", port), "no.service.svcmesh")
-            assert "status: NXDOMAIN" in output
+        async with agent as (_, agent_port), program(*unbound(agent_port)):
+            await until_dug(r"10\.0\.0\.1", RESOLVER, "web.service.svcmesh")
+            await until_dug("ANSWER: 60", RESOLVER, "many.service.svcmesh", "SRV", "+tcp")
+            await until_dug("status: NXDOMAIN", RESOLVER, "no.service.svcmesh")
 
     asyncio.run(main())
 
 
 def test_dnsmasq_forwards_the_zone() -> None:
-    path = needs("dnsmasq")
-    port = free_port()
+    path = require_program("dnsmasq")
 
     async def main() -> None:
         async with running() as (_, agent_port):
             command = (
-                path, "--keep-in-foreground", "--no-resolv", "--no-hosts", f"--port={port}",
-                "--listen-address=127.0.0.1", "--bind-interfaces", "--conf-file=/dev/null",
-                "--pid-file", f"--server=/svcmesh/127.0.0.1#{agent_port}",
+                path, "--keep-in-foreground", "--no-resolv", "--no-hosts", f"--port={PORT}",
+                f"--listen-address={ADDRESS}", "--bind-interfaces", "--conf-file=/dev/null",
+                "--pid-file", f"--server=/svcmesh/{ADDRESS}#{agent_port}",
             )  # fmt: skip
             async with program(*command):
-                await until_answered(("127.0.0.1", port))
-                output = await dig(("127.0.0.1", port), "web.service.svcmesh", "SRV")
-                assert re.search(r"SRV\s+1 7 80 n1\.node", output), output
+                pattern = r"SRV\s+1 7 80 n1\.node"
+                await until_dug(pattern, RESOLVER, "web.service.svcmesh", "SRV")
 
     asyncio.run(main())
 
 
 def test_names_of_others_come_from_a_real_recursor(tmp_path: Path) -> None:
-    path = needs("unbound")
-    port = free_port()
+    path = require_program("unbound")
     config = tmp_path / "unbound.conf"
     config.write_text(
         f"""
 server:
-  interface: 127.0.0.1@{port}
+  interface: {ADDRESS}@{PORT}
   username: ""
   chroot: ""
   directory: "{tmp_path}"
@@ -234,15 +220,11 @@ server:
     )
 
     async def main() -> None:
-        async with program(path, "-d", "-c", str(config)), running(("127.0.0.1", port)) as address:
-            for _ in range(100):
-                output = await dig(address, "www.example.com")
-                if "192.0.2.1" in output:
-                    break
-                await asyncio.sleep(0.1)
-            assert re.search(r"www\.example\.com\.\s+60\s+IN\s+A\s+192\.0\.2\.1", output), output
+        async with program(path, "-d", "-c", str(config)), running(RESOLVER) as address:
+            pattern = r"www\.example\.com\.\s+60\s+IN\s+A\s+192\.0\.2\.1"
+            output = await until_dug(pattern, address, "www.example.com")
             assert "flags: qr aa rd ra" in output
-            assert "status: NXDOMAIN" in await dig(address, "no.example.com")
-            assert "192.0.2.1" in await dig(address, "+tcp", "www.example.com")
+            await until_dug("status: NXDOMAIN", address, "no.example.com")
+            await until_dug(r"192\.0\.2\.1", address, "+tcp", "www.example.com")
 
     asyncio.run(main())

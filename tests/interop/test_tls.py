@@ -8,10 +8,12 @@ import threading
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.interop.processes import (
+    PATIENCE_S,
     Svcmesh,
     ended_afterwards,
     require_program,
@@ -42,7 +44,7 @@ def make(program: list[str], folder: Path, *arguments: str) -> None:
         env=environment,
         check=True,
         capture_output=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
 
 
@@ -108,7 +110,7 @@ class Agents:
             except urllib.error.HTTPError:
                 return False
 
-        wait_until(works, within_s=30, what=f"a write\n{self.client.output()}")
+        wait_until(works, what=lambda: f"a write\n{self.client.output()}")
 
 
 @pytest.fixture
@@ -131,6 +133,14 @@ def refused_by_anyone(agents: Agents, reason: str) -> int:
     return sum(counts)
 
 
+def status(agent: Svcmesh, path: str) -> int:
+    try:
+        agent.http(path)
+    except urllib.error.HTTPError as error:
+        return error.code
+    return 200
+
+
 def test_a_cluster_changes_over_to_mutual_tls_without_losing_a_write(agents: Agents) -> None:
     is_over = threading.Event()
     failures: list[str] = []
@@ -142,6 +152,11 @@ def test_a_cluster_changes_over_to_mutual_tls_without_losing_a_write(agents: Age
             try:
                 agents.put(f"k/{written}")
                 written += 1
+            except urllib.error.HTTPError as error:
+                text = error.read().decode()
+                # A busy machine may have an election, and nothing was done.
+                if "No cluster leader" not in text:
+                    failures.append(text)
             except OSError as error:
                 failures.append(str(error))
 
@@ -158,7 +173,7 @@ def test_a_cluster_changes_over_to_mutual_tls_without_losing_a_write(agents: Age
                 agents.configure(agent.name, kind, more)
                 agent.http("/v1/agent/reload", method="PUT")
             before = written
-            wait_until(lambda: written > before + 50, within_s=20, what="writes go on")  # noqa: B023  # called before the loop goes on
+            wait_until(lambda: written > before + 50, what="writes go on")  # noqa: B023  # called before the loop goes on
     finally:
         is_over.set()
         writer.join()
@@ -184,14 +199,25 @@ def test_a_cluster_changes_over_to_mutual_tls_without_losing_a_write(agents: Age
         )
         with ended_afterwards(stranger):
             stranger.wait_until_up()
-            wait_until(lambda: len(stranger.statuses()) > 4, within_s=20, what="joined")  # noqa: B023  # called before the loop goes on
-            with pytest.raises(urllib.error.HTTPError) as refused:
-                stranger.http("/v1/kv/ready")
-            assert refused.value.code == 500
-            assert refused_by_anyone(agents, reason) > 0
-            log = "".join(server.output() for server in agents.servers)
-            assert "refused a connection from 127.0.0.1: it" in log
-            assert "no connection to 127.0.70." in stranger.output()
+            wait_until(lambda: len(stranger.statuses()) > 4, what="joined")  # noqa: B023  # called before the loop goes on
+            wait_until(
+                lambda: (
+                    status(stranger, "/v1/kv/ready") == 500  # noqa: B023
+                    and refused_by_anyone(agents, reason) > 0  # noqa: B023
+                ),
+                what="it is refused",
+            )
+            wait_until(
+                lambda: any(
+                    "refused a connection from 127.0.0.1: it" in server.output()
+                    for server in agents.servers
+                ),
+                what="a server says so",
+            )
+            wait_until(
+                lambda: "no connection to 127.0.70." in stranger.output(),  # noqa: B023
+                what="it says so itself",
+            )
 
     # The leader's death costs no more than without TLS.
     leader = agents.client.http("/v1/status/leader")
@@ -212,7 +238,7 @@ def test_the_command_line_reaches_https_with_a_certificate(agents: Agents) -> No
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
         )
 
     ca = str(folder / "consul-agent-ca.pem")
@@ -247,32 +273,33 @@ def test_data_centers_call_each_other_and_check_whom_they_call(tmp_path: Path) -
         return Svcmesh(name, address, tmp_path, "-datacenter", dc, *options, *flags)
 
     alone = ("-server", "-bootstrap-expect", "1")
-    s1 = agent("s1", "127.0.71.2", "dc1", *alone)
-    c1 = agent("c1", "127.0.71.3", "dc1", "-retry-join", s1.address)
+    s1 = agent("s1", "127.0.75.2", "dc1", *alone)
+    c1 = agent("c1", "127.0.75.3", "dc1", "-retry-join", s1.address)
     wan = ("-retry-join-wan", s1.address, "-retry-interval-wan", "1s")
-    s2 = agent("s2", "127.0.72.2", "dc2", *alone, *wan)
-    c2 = agent("c2", "127.0.72.3", "dc2", "-retry-join", s2.address)
+    s2 = agent("s2", "127.0.76.2", "dc2", *alone, *wan)
+    c2 = agent("c2", "127.0.76.3", "dc2", "-retry-join", s2.address)
     # Of the third data center, but with a certificate of the first.
-    s3 = agent("s3", "127.0.73.2", "dc3", *alone, *wan, certificate="server")
+    s3 = agent("s3", "127.0.77.2", "dc3", *alone, *wan, certificate="server")
     with ended_afterwards(s1, c1, s2, c2, s3):
         for one in (s1, c1, s2, c2, s3):
             one.wait_until_up()
         c2.register(Name="web", Port=80)
 
-        def answered(asked: Svcmesh, path: str, method: str = "GET") -> object:
-            try:
-                return asked.http(path, method=method, body="v" if method == "PUT" else None)
-            except urllib.error.HTTPError:
-                return None
+        def until_answered(asked: Svcmesh, path: str, *, is_write: bool = False) -> Any:  # noqa: ANN401  # JSON
+            answers: list[object] = []
 
-        def until_answered(asked: Svcmesh, path: str, method: str = "GET") -> object:
-            wait_until(lambda: answered(asked, path, method), within_s=30, what=path)
-            return answered(asked, path)
+            def is_answered() -> bool:
+                method, body = ("PUT", "v") if is_write else ("GET", None)
+                answers[:] = [asked.http(path, method=method, body=body)]
+                return bool(answers[0])
 
-        [row] = until_answered(c1, "/v1/health/service/web?dc=dc2")  # type: ignore[misc]  # JSON
+            wait_until(is_answered, what=path)
+            return answers[0]
+
+        [row] = until_answered(c1, "/v1/health/service/web?dc=dc2")
         assert row["Node"]["Node"] == "c2"
-        until_answered(c1, "/v1/kv/a?dc=dc2", "PUT")
-        assert len(until_answered(c2, "/v1/kv/a")) == 1  # type: ignore[arg-type]  # JSON
+        until_answered(c1, "/v1/kv/a?dc=dc2", is_write=True)
+        assert len(until_answered(c2, "/v1/kv/a")) == 1
         text = "its certificate is for server.dc1.consul, localhost, not for server.dc3.svcmesh or "
-        wait_until(lambda: text in s1.output(), within_s=20, what="the stranger is noticed")
-        assert answered(c1, "/v1/catalog/nodes?dc=dc3") is None
+        wait_until(lambda: text in s1.output(), what="the stranger is noticed")
+        assert status(c1, "/v1/catalog/nodes?dc=dc3") == 500

@@ -6,21 +6,29 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.interop.processes import SERF_STATUS, Child, Svcmesh, ended_afterwards, wait_until
+from tests.interop.processes import (
+    PATIENCE_S,
+    SERF_STATUS,
+    Child,
+    Svcmesh,
+    ended_afterwards,
+    fetch,
+    wait_until,
+)
 
 pytestmark = pytest.mark.interop
 
 CONSUL = os.environ.get("CONSUL_BINARY") or shutil.which("consul")
 KEY = "lQEVY0ceVlwDJFTV+UylEQu4ar2wtKp0MXoYlpxxvw8="
 ALIVE_S = 20.0
+WAN_PATIENCE_S = 300.0
+"""For a death in the WAN pool, which is given half a minute to be denied."""
 
 
 def server(name: str, address: str, folder: Path, datacenter: str, *flags: str) -> Svcmesh:
@@ -44,7 +52,7 @@ def command(agent: Svcmesh, *arguments: str) -> str:
         ],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     return done.stdout + done.stderr
 
@@ -85,10 +93,14 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoDatacenters]:
             agent.wait_until_up()
         wait_until(
             lambda: len(agents["ac"].statuses()) == 4 and len(agents["b2"].statuses()) == 2,
-            within_s=30,
             what="both LANs are complete",
         )
         assert "Successfully joined" in command(agents["a2"], "join", "-wan", "127.0.62.1")
+        servers = [agent for name, agent in agents.items() if name != "ac"]
+        wait_until(
+            lambda: all(wan_statuses(agent) == ALL for agent in servers),
+            what=lambda: f"all know all: {[wan_statuses(agent) for agent in servers]}",
+        )
         yield found
     finally:
         for agent in agents.values():
@@ -100,12 +112,8 @@ ALL = dict.fromkeys(("a1.dc1", "a2.dc1", "a3.dc1", "b1.dc2", "b2.dc2"), "alive")
 
 
 def test_one_join_brings_all_servers_of_both_together(both: TwoDatacenters) -> None:
-    for name in ("a1", "a3", "b1", "b2"):
-        wait_until(
-            lambda name=name: wan_statuses(both.agents[name]) == ALL,  # type: ignore[misc]  # a default has no type
-            within_s=20,
-            what=f"{name} knows all\n{both.agents[name].output()}",
-        )
+    for name in ("a1", "a2", "a3", "b1", "b2"):
+        assert wan_statuses(both.agents[name]) == ALL
     assert wan_statuses(both.agents["ac"]) == {}
 
 
@@ -120,15 +128,28 @@ def test_a_client_agent_knows_the_data_centers_its_own_first(both: TwoDatacenter
 
 def test_keys_are_rotated_in_both_pools(both: TwoDatacenters) -> None:
     agent = both.agents["a1"]
-    rings = {ring["WAN"]: ring for ring in agent.http("/v1/operator/keyring")}
-    assert rings[True]["Keys"] == {KEY: 5}
-    assert rings[False]["Keys"] == {KEY: 4}
+
+    def rings(kind: str) -> list[dict[str, int]]:
+        found = {ring["WAN"]: ring[kind] for ring in agent.http("/v1/operator/keyring")}
+        return [found[True], found[False]]
+
+    # A member may be late with its answer; what it has done is not undone.
+    wait_until(lambda: rings("Keys") == [{KEY: 5}, {KEY: 4}], what=lambda: f"{rings('Keys')}")
     other = "A" * 43 + "="
     for method in ("POST", "PUT"):
-        agent.http("/v1/operator/keyring", method=method, body={"Key": other})
-    rings = {ring["WAN"]: ring for ring in agent.http("/v1/operator/keyring")}
-    assert rings[True]["PrimaryKeys"] == {other: 5}
-    assert rings[False]["PrimaryKeys"] == {other: 4}
+        wait_until(
+            lambda method=method: (
+                agent.http(  # type: ignore[misc]  # a default has no type
+                    "/v1/operator/keyring", method=method, body={"Key": other}
+                )
+                is None
+            ),
+            what=f"{method} at all members",
+        )
+    wait_until(
+        lambda: rings("PrimaryKeys") == [{other: 5}, {other: 4}],
+        what=lambda: f"{rings('PrimaryKeys')}",
+    )
 
 
 def test_a_server_that_was_killed_finds_the_wan_again_without_being_told(
@@ -136,28 +157,25 @@ def test_a_server_that_was_killed_finds_the_wan_again_without_being_told(
 ) -> None:
     both.agents["b2"].kill()
     wait_until(
-        lambda: wan_statuses(both.agents["a1"])["b2.dc2"] == "failed",
-        within_s=60,
+        lambda: wan_statuses(both.agents["a1"]).get("b2.dc2") == "failed",
+        within_s=WAN_PATIENCE_S,
         what="a1 lists b2 as failed",
     )
     again = both.start("b2", "dc2", "-server", "-bootstrap-expect=2")
     again.wait_until_up()
-    for name in ("a1", "b2"):
-        wait_until(
-            lambda name=name: wan_statuses(both.agents[name]) == ALL,  # type: ignore[misc]  # a default has no type
-            within_s=20,
-            what=f"{name} knows all again\n{again.output()}",
-        )
+    wait_until(
+        lambda: all(wan_statuses(both.agents[name]) == ALL for name in ("a1", "b2")),
+        what=lambda: f"both know all again\n{again.output()}",
+    )
 
 
 def test_who_leaves_leaves_both_pools(both: TwoDatacenters) -> None:
     command(both.agents["a3"], "leave")
     wait_until(
         lambda: (
-            wan_statuses(both.agents["b1"])["a3.dc1"] == "left"
-            and both.agents["ac"].statuses()["a3"] == "left"
+            wan_statuses(both.agents["b1"]).get("a3.dc1") == "left"
+            and both.agents["ac"].statuses().get("a3") == "left"
         ),
-        within_s=20,
         what="a3 is listed as left in both pools",
     )
     assert both.agents["ac"].http("/v1/catalog/datacenters") == ["dc1", "dc2"]
@@ -171,9 +189,9 @@ def test_the_last_server_of_a_data_center_that_is_forced_out_takes_it_along(
     agent = both.agents["a1"]
     wait_until(
         lambda: (
-            (wan_statuses(agent)["b1.dc2"], wan_statuses(agent)["b2.dc2"]) == ("failed", "failed")
+            [wan_statuses(agent).get(name) for name in ("b1.dc2", "b2.dc2")] == ["failed", "failed"]
         ),
-        within_s=150,
+        within_s=WAN_PATIENCE_S,
         what="dc2 is failed",
     )
     assert agent.http("/v1/catalog/datacenters") == ["dc1", "dc2"]
@@ -181,7 +199,6 @@ def test_the_last_server_of_a_data_center_that_is_forced_out_takes_it_along(
         assert command(agent, "force-leave", name) == ""
     wait_until(
         lambda: agent.http("/v1/catalog/datacenters") == ["dc1"],
-        within_s=10,
         what="dc2 is forgotten",
     )
 
@@ -200,12 +217,9 @@ def test_the_wan_can_have_a_key_of_its_own(tmp_path: Path) -> None:
             agent.wait_until_up()
         wait_until(
             lambda: wan_statuses(agents[0]) == {"n1.dc1": "alive", "n2.dc2": "alive"},
-            within_s=20,
             what="dc1 and dc2 share their key",
         )
-        wait_until(
-            lambda: "Join failed" in agents[2].output(), within_s=20, what="dc3 is not let in"
-        )
+        wait_until(lambda: "Join failed" in agents[2].output(), what="dc3 is not let in")
         assert wan_statuses(agents[2]) == {"n3.dc3": "alive"}
 
 
@@ -220,18 +234,20 @@ def test_a_renamed_data_center_shows_everywhere_without_a_restart_of_others(
         second.wait_until_up()
         wait_until(
             lambda: first.http("/v1/catalog/datacenters") == ["dc1", "old"],
-            within_s=20,
             what="they are joined",
         )
+        second.wait_until_kept("n1.dc1", pool="wan-peers")
         second.kill()
         again = server("n2", "127.0.65.2", tmp_path, "new", *flags)
         with ended_afterwards(again):
             wait_until(
                 lambda: first.http("/v1/catalog/datacenters") == ["dc1", "new"],
-                within_s=60,
-                what=f"the new name\n{again.output()}",
+                what=lambda: f"the new name\n{again.output()}",
             )
-            assert again.http("/v1/catalog/datacenters") == ["new", "dc1"]
+            wait_until(
+                lambda: again.http("/v1/catalog/datacenters") == ["new", "dc1"],
+                what="it knows the other too",
+            )
 
 
 class ConsulServer(Child):
@@ -257,13 +273,12 @@ class ConsulServer(Child):
         )
 
     def get(self, path: str) -> Any:  # noqa: ANN401  # JSON
-        with urllib.request.urlopen(f"http://{self.address}:8500{path}", timeout=20) as answer:
-            return json.loads(answer.read())
+        return json.loads(fetch(f"http://{self.address}:8500{path}"))
 
     def wan_statuses(self) -> dict[str, str]:
         try:
             found = self.get("/v1/agent/members?wan=1")
-        except (urllib.error.URLError, OSError):
+        except OSError:
             return {}
         return {member["Name"]: SERF_STATUS[member["Status"]] for member in found}
 
@@ -285,8 +300,7 @@ def test_a_server_of_consul_and_one_of_ours_are_peers(tmp_path: Path) -> None:
         ours.wait_until_up()
         wait_until(
             lambda: theirs.wan_statuses() == expected == wan_statuses(ours),
-            within_s=60,
-            what=f"each lists the other\n{theirs.output()}\n{ours.output()}",
+            what=lambda: f"each lists the other\n{theirs.output()}\n{ours.output()}",
         )
         until = time.monotonic() + ALIVE_S
         while time.monotonic() < until:
@@ -297,6 +311,5 @@ def test_a_server_of_consul_and_one_of_ours_are_peers(tmp_path: Path) -> None:
         command(ours, "leave")
         wait_until(
             lambda: theirs.wan_statuses().get("ours.dc2") == "left",
-            within_s=20,
             what="Consul lists us as left",
         )
