@@ -70,12 +70,14 @@ def _duration_problem(text: str) -> str:
 
 def format_duration(seconds: float) -> str:
     """Write seconds as the shortest duration that `parse_duration` reads again."""
-    if seconds and seconds < 1:
-        return f"{seconds * 1000:g}ms"
+    if seconds < 0:
+        return "-" + format_duration(-seconds)
+    if 0 < seconds < 1:
+        return f"{_decimal(seconds * 1000, digits=6)}ms"
     for unit, unit_s in (("h", 3600), ("m", 60)):
         if seconds >= unit_s and seconds % unit_s == 0:
-            return f"{seconds / unit_s:g}{unit}"
-    return f"{seconds:g}s"
+            return f"{seconds / unit_s:.0f}{unit}"
+    return f"{_decimal(seconds, digits=9)}s"
 
 
 def duration_string(seconds: float) -> str:
@@ -89,10 +91,15 @@ def duration_string(seconds: float) -> str:
         return f"{round(seconds / 1e-9)}ns"
     minutes, left_s = divmod(seconds, 60)
     hours, minutes = divmod(int(minutes), 60)
-    text = f"{round(left_s, 9):.9f}".rstrip("0").rstrip(".") + "s"
+    text = f"{_decimal(left_s, digits=9)}s"
     if hours:
         return f"{hours}h{minutes}m{text}"
     return f"{minutes}m{text}" if minutes else text
+
+
+def _decimal(number: float, *, digits: int) -> str:
+    """A number without exponent, to at most so many digits after the point."""
+    return f"{number:.{digits}f}".rstrip("0").rstrip(".")
 
 
 def instant_string(at_utc: float) -> str:

@@ -30,6 +30,9 @@ SETTINGS: Final = {
     "disable_upgrade_migration": ("DisableUpgradeMigration", bool),
     "upgrade_version_tag": ("UpgradeVersionTag", str),
 }
+SENT_BACK: Final = ("createindex", "modifyindex")
+"""What clients send that read the settings, change one and write them back; `cas` compares."""
+
 DURATIONS: Final = ("last_contact_threshold", "server_stabilization_time")
 
 
@@ -96,7 +99,7 @@ async def set_autopilot(call: Call) -> web.Response:
     if cas is not None and not (cas.isascii() and cas.isdigit()):
         why = f'strconv.ParseUint: parsing "{cas}": invalid syntax'
         raise ApiError(400, f"Bad request: Error parsing cas value: {why}")
-    settings = _settings(await read_json(call.request))
+    settings = _settings(await read_json(call.request, failed=NO_CONFIG))
     expected = None if cas is None else int(cas)
     write = call.facade.store.service.write
     done = await guarded(write(CommandKind.AUTOPILOT_SET, [settings, expected]))
@@ -105,6 +108,7 @@ async def set_autopilot(call: Call) -> web.Response:
 
 async def health(call: Call) -> web.Response:
     """How each server does, as the leader sees it; 429 when the group is not well."""
+    read_options(call)
     found = await guarded(call.facade.store.operator.health())
     servers = [
         {
@@ -183,6 +187,8 @@ def _settings(body: object) -> dict[str, Any]:
     for name, value in body.items():
         key = by_name.get(str(name).lower())
         if key is None:
+            if str(name).lower() in SENT_BACK:
+                continue
             raise ApiError(400, f'{NO_CONFIG}: json: unknown field "{name}"')
         if value is not None:
             found[key] = _checked(str(name), key, value)
@@ -204,8 +210,8 @@ def _duration(name: str, value: object) -> str:
         if isinstance(value, str):
             parse_duration(value)
             return value
-        if isinstance(value, int) and not isinstance(value, bool):
-            return format_duration(value / 1e9)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return format_duration(int(value) / 1e9)
     except ValueError as error:
         raise ApiError(400, f"{NO_CONFIG}: {error}") from None
     raise ApiError(400, f"{NO_CONFIG}: {name}: expected a duration")

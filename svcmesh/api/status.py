@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from svcmesh.api.query import read_options
 from svcmesh.api.responses import json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.membership import server_address
@@ -15,6 +16,7 @@ def add_routes(router: Router) -> None:
 
 async def leader(call: Call) -> web.Response:
     """Address of the server that leads, empty without one; an agent that is no server asks one."""
+    read_options(call)
     store = call.facade.store
     if store.is_server or not store.known_servers():
         return await json_response(call, call.facade.leader())
@@ -32,4 +34,5 @@ async def leader(call: Call) -> web.Response:
 
 async def peers(call: Call) -> web.Response:
     """Addresses of the alive servers."""
+    read_options(call)
     return await json_response(call, call.facade.peers())

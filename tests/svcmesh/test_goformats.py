@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from svcmesh.goformats import format_duration, parse_bool, parse_duration
@@ -33,9 +33,13 @@ def test_other_durations_are_refused_in_gos_words(text: str, why: str) -> None:
     assert str(caught.value) == why
 
 
-@given(st.integers(0, 10**6).map(lambda ms: ms / 1000))
-def test_a_formatted_duration_reads_back_as_itself(seconds: float) -> None:
-    assert parse_duration(format_duration(seconds)) == pytest.approx(seconds, rel=1e-4)
+@given(st.integers(-(10**15), 10**15))
+@example(1)
+@example(-1)
+@example(1_099_511_627_776)
+def test_a_formatted_duration_reads_back_as_itself_to_the_nanosecond(duration_ns: int) -> None:
+    text = format_duration(duration_ns / 1e9)
+    assert round(parse_duration(text) * 1e9) == duration_ns
 
 
 def test_durations_are_written_in_their_largest_unit() -> None:

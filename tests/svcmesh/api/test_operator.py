@@ -104,3 +104,35 @@ def test_a_body_that_is_no_configuration_is_refused(body: object) -> None:
         assert (await client.put(CONFIG, body)).status == 400
 
     run(scenario)
+
+
+def test_settings_that_were_read_can_be_written_back() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        settings = (await client.get(CONFIG)).json
+        assert "ModifyIndex" in settings
+        settings["MaxTrailingLogs"] = 77
+        path = f"{CONFIG}?cas={settings['ModifyIndex']}"
+        assert (await client.put(path, json=settings)).json is True
+        assert (await client.get(CONFIG)).json["MaxTrailingLogs"] == 77
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("duration", [1, -1, 1.5, 1_099_511_627_776, "1ns", "-1s"])
+def test_every_duration_that_is_taken_can_be_shown(duration: object) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        assert (await client.put(CONFIG, json={"LastContactThreshold": duration})).json is True
+        assert (await client.get(CONFIG)).status == 200
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/operator/autopilot/health", "/v1/status/leader", "/v1/status/peers"]
+)
+@pytest.mark.parametrize("query", ["index=x", "stale&consistent", "consistent&max_stale=1s"])
+def test_options_that_make_no_sense_are_refused(path: str, query: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        assert (await client.get(f"{path}?{query}")).status == 400
+
+    run(scenario)
