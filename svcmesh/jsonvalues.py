@@ -67,6 +67,10 @@ class Fields:
         """Read fields that a request may have without effect."""
         self.take(key.lower() for key in keys)
 
+    def has(self, key: str) -> bool:
+        """Whether a field is there, be it null; it is left to be read."""
+        return key.lower() in self._left
+
     def has_empty_object(self, key: str) -> bool:
         """Whether a field is there as an object without fields; it is left to be read."""
         return self._left.get(key.lower(), ("", None))[1] == {}
@@ -74,6 +78,10 @@ class Fields:
     def string(self, key: str) -> str:
         """A string, empty when absent."""
         return self._string(self._pop(key), self._path(key))
+
+    def given_string(self, key: str) -> str | None:
+        """A string; None when absent, which the API tells from an empty one."""
+        return self.string(key) if self._is_given(key) else None
 
     def boolean(self, key: str) -> bool:
         """A boolean, false when absent."""

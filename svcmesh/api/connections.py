@@ -94,6 +94,8 @@ class Connection(web.RequestHandler):
             keepalive_timeout=keep_alive_s,
             lingering_time=linger_s,
             access_log=None,  # type: ignore[arg-type] # None turns it off
+            # A body is what came, whatever Content-Encoding says of it: so Consul stores it.
+            auto_decompress=False,
         )
         self._bounds, self._hot, self._lane = bounds, hot, lane
         self._client: str | None = None

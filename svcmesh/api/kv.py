@@ -7,11 +7,11 @@ from aiohttp import web
 
 from svcmesh.api.answers import BASE_HEADERS, ApiError
 from svcmesh.api.bodies import read_bytes
-from svcmesh.api.query import check_namespace, wait_options
+from svcmesh.api.query import read_options, wait_options
 from svcmesh.api.responses import dress, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.storing import ask, guarded, number
-from svcmesh.api.uuids import session_problem
+from svcmesh.api.uuids import NO_SESSION, session_problem
 from svcmesh.consensus.store import VALUE_BYTES_MAX, CommandKind, KvEntry
 
 RAW_HEADERS = {
@@ -42,7 +42,8 @@ async def get(call: Call) -> web.Response:
     if "keys" in call.params:
         separator = call.param("separator") or ""
         answer, headers = await ask(call, "kv.keys", key, separator)
-        value: Any = answer.value or None
+        # The root is never missing.
+        value: Any = answer.value if answer.value or not key else None
     else:
         is_tree = "recurse" in call.params
         if not key and not is_tree:
@@ -97,7 +98,7 @@ def _known(answer: list[Any], index: int) -> list[Any]:
 
 async def put(call: Call) -> web.Response:
     """Write a key: plainly, compared (`cas`), locked (`acquire`) or let go (`release`)."""
-    check_namespace(call)
+    read_options(call)
     key = call.rest
     if not key and "sequence" not in call.params:
         raise ApiError(400, "Missing key name")
@@ -115,7 +116,7 @@ async def put(call: Call) -> web.Response:
 
 async def delete(call: Call) -> web.Response:
     """Remove a key, with `recurse` all below a prefix, with `cas` if it has not changed."""
-    check_namespace(call)
+    read_options(call)
     key, is_tree = call.rest, "recurse" in call.params
     expected = number(call, "cas")
     if not key and not is_tree:
@@ -161,7 +162,9 @@ def _write_of(call: Call) -> tuple[CommandKind, list[object]]:
     if "acquire" in asked:
         return CommandKind.LOCK, [_session(call)]
     if "release" in asked:
-        return CommandKind.UNLOCK, [call.param("release") or ""]
+        if not (holder := call.param("release")):
+            raise ApiError(500, NO_SESSION)
+        return CommandKind.UNLOCK, [holder]
     return CommandKind.SET, []
 
 

@@ -15,12 +15,15 @@ from svcmesh.api.uuids import uuid_problem
 from svcmesh.catalog.view_rows import SERF_CHECK_ID
 from svcmesh.consensus.store import CommandKind, Session
 from svcmesh.goformats import parse_duration
+from svcmesh.jsonvalues import FieldError, Fields
 
 TTL_S_MIN: Final = 10.0
 TTL_S_MAX: Final = 86_400.0
 LOCK_DELAY_S_DEFAULT: Final = 15.0
 SECONDS_BELOW: Final = 1000
 """A lock delay that is a smaller plain number is in seconds, a larger one in nanoseconds."""
+
+INT64_END: Final = 2**63
 
 BEHAVIORS: Final = ("release", "delete")
 
@@ -38,14 +41,12 @@ def add_routes(router: Router) -> None:
 async def create(call: Call) -> web.Response:
     """Begin a session; its id."""
     check_namespace(call)
-    body: object = {}
-    if (await read_bytes(call.request)).strip():
-        body = await read_json(call.request)
-    if body is None:
-        body = {}
-    if not isinstance(body, dict):
-        raise ApiError(400, "Request decode failed: expected an object")
-    session = _session(call, {str(key).lower(): value for key, value in body.items()})
+    # A session may be asked for without a body.
+    body = await read_json(call.request) if await read_bytes(call.request) else None
+    try:
+        session = _session(call, Fields(body))
+    except FieldError as error:
+        raise ApiError(400, str(error)) from error
     write = call.facade.store.service.write
     session_id = await guarded(write(CommandKind.SESSION_CREATE, session.pack()))
     return await json_response(call, {"ID": session_id})
@@ -122,48 +123,72 @@ def _id(call: Call) -> str:
     return call.rest
 
 
-def _session(call: Call, body: dict[str, Any]) -> Session:
-    """The session that a body asks for.
+def _session(call: Call, fields: Fields) -> Session:
+    """The session that a body asks for. Fields that are not known go without a word, as in Consul.
 
     Raises:
-        ApiError: 400 for a field that is of another type, 500 for one that Consul refuses.
+        FieldError: A field is of another type.
+        ApiError: 500 for what Consul refuses.
     """
-    node_name = _text(body, "node") or call.agent_name
-    behavior = _text(body, "behavior") or "release"
-    if behavior not in BEHAVIORS:
-        raise ApiError(500, f"Invalid Behavior setting '{behavior}'")
-    ttl = _text(body, "ttl")
-    if ttl:
-        try:
-            ttl_s = parse_duration(ttl)
-        except ValueError as error:
-            raise ApiError(500, f"Session TTL '{ttl}' invalid: {error}") from None
-        if ttl_s and not TTL_S_MIN <= ttl_s <= TTL_S_MAX:
-            ttl_ns = round(ttl_s * 1e9)
-            raise ApiError(500, f"Invalid Session TTL '{ttl_ns}', must be between [10s=24h0m0s]")
-    node_checks = _texts(body, "nodechecks")
-    if node_checks is None:
-        node_checks = [SERF_CHECK_ID]
-        if (extra := _texts(body, "checks")) is not None:
-            # The old field names the checks besides; an empty one means none at all.
-            node_checks = [*node_checks, *(c for c in extra if c != SERF_CHECK_ID)] if extra else []
-    service_checks = tuple(
-        (str(check.get("ID", "")), str(check.get("Namespace", "")))
-        for check in body.get("servicechecks") or ()
-        if isinstance(check, dict)
-    )
+    node_name = fields.given_string("Node")
+    fields.string("ID")  # sessions are given theirs
+    behavior = fields.string("Behavior") or "release"
+    ttl = fields.string("TTL")
     session = Session(
         id=str(uuid4()),
-        name=_text(body, "name"),
-        node=node_name,
-        node_checks=tuple(node_checks),
-        service_checks=service_checks,
-        lock_delay_ns=_lock_delay_ns(body.get("lockdelay")),
+        name=fields.string("Name"),
+        node=call.agent_name if node_name is None else node_name,
+        node_checks=_node_checks(fields),
+        service_checks=_service_checks(fields),
+        lock_delay_ns=_lock_delay_ns(fields),
         behavior=behavior,
         ttl=ttl,
     )
+    if not session.node:
+        raise ApiError(500, "Must provide Node")
+    if behavior not in BEHAVIORS:
+        raise ApiError(500, f"Invalid Behavior setting '{behavior}'")
+    if ttl:
+        _check_ttl(ttl)
     _check_wellness(call, session)
     return session
+
+
+def _node_checks(fields: Fields) -> tuple[str, ...]:
+    """What ends the session: the checks of `NodeChecks` and those of the older field `Checks`.
+
+    As in Consul: either is `serfHealth` unless given, and an empty one empties both.
+    """
+    checks, older = (
+        fields.strings(key) if fields.has(key) else (SERF_CHECK_ID,)
+        for key in ("NodeChecks", "Checks")
+    )
+    if not checks or not older:
+        return ()
+    if older == (SERF_CHECK_ID,):
+        return checks
+    return (*checks, *(check for check in older if check not in checks))
+
+
+def _service_checks(fields: Fields) -> tuple[tuple[str, str], ...]:
+    """Id and namespace of each check of a service."""
+    found = []
+    for check in fields.nested_list("ServiceChecks"):
+        if check is None:
+            found.append(("", ""))
+        else:
+            found.append((check.string("ID"), check.string("Namespace")))
+    return tuple(found)
+
+
+def _check_ttl(ttl: str) -> None:
+    try:
+        ttl_s = parse_duration(ttl)
+    except ValueError as error:
+        raise ApiError(500, f"Session TTL '{ttl}' invalid: {error}") from None
+    if ttl_s and not TTL_S_MIN <= ttl_s <= TTL_S_MAX:
+        ttl_ns = round(ttl_s * 1e9)
+        raise ApiError(500, f"Invalid Session TTL '{ttl_ns}', must be between [10s=24h0m0s]")
 
 
 def _check_wellness(call: Call, session: Session) -> None:
@@ -178,35 +203,24 @@ def _check_wellness(call: Call, session: Session) -> None:
             raise ApiError(500, f"Check '{check}' is in critical state")
 
 
-def _lock_delay_ns(value: object) -> int:
+def _lock_delay_ns(fields: Fields) -> int:
+    """The lock delay: text, nanoseconds, or whole seconds if it is a smaller number (as Consul)."""
+    given = fields.take(["lockdelay"])
+    value = given[0][1] if given else None
     match value:
         case None:
             return int(LOCK_DELAY_S_DEFAULT * 1e9)
         case int() | float() if not isinstance(value, bool):
-            return int(value * 1e9) if value < SECONDS_BELOW else int(value)
+            delay_ns = int(value)
+            delay_ns = delay_ns * 10**9 if delay_ns < SECONDS_BELOW else delay_ns
         case str():
             try:
-                return int(parse_duration(value) * 1e9)
+                delay_ns = int(parse_duration(value) * 1e9)
             except ValueError as error:
-                raise ApiError(400, f"Request decode failed: {error}") from None
+                raise FieldError(f"Request decode failed: {error}") from None
         case _:
             # Consul's decoder takes anything else for zero.
             return 0
-
-
-def _text(body: dict[str, Any], name: str) -> str:
-    value = body.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise ApiError(400, f"Request decode failed: {name}: expected text")
-    return value
-
-
-def _texts(body: dict[str, Any], name: str) -> list[str] | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise ApiError(400, f"Request decode failed: {name}: expected a list of text")
-    return value
+    if abs(delay_ns) >= INT64_END:
+        raise FieldError("Request decode failed: LockDelay: out of range")
+    return delay_ns

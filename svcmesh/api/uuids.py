@@ -2,6 +2,8 @@
 
 from typing import Final
 
+NO_SESSION: Final = "missing session"
+
 _LENGTH: Final = 36
 _HYPHENS: Final = 4
 _DIGITS: Final = frozenset("0123456789abcdefABCDEF")
@@ -23,6 +25,6 @@ def uuid_problem(text: str) -> str | None:
 def session_problem(session_id: str) -> str | None:
     """Why nothing can be locked with a session of this id; None when it may be one."""
     if not session_id:
-        return "missing session"
+        return NO_SESSION
     problem = uuid_problem(session_id)
     return problem and f"failed session lookup: index error: {problem}"

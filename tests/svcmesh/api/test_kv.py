@@ -1,6 +1,7 @@
 """`/v1/kv` and `/v1/txn`: parameters, answers and refusals, over the real state machine."""
 
 import base64
+import gzip
 
 import pytest
 
@@ -197,48 +198,6 @@ def test_what_is_no_transaction_is_refused(body: object, status: int) -> None:
     run(scenario)
 
 
-def test_a_session_is_made_renewed_and_ended() -> None:
-    async def scenario(client: Client, agent: FakeAgent) -> None:
-        made = await client.put("/v1/session/create", json={"Name": "s", "TTL": "30s"})
-        session_id = made.json["ID"]
-        (shown,) = (await client.get(f"/v1/session/info/{session_id}")).json
-        assert (shown["Node"], shown["NodeChecks"], shown["LockDelay"]) == (
-            "n1", ["serfHealth"], 15_000_000_000,
-        )  # fmt: skip
-        assert (await client.put(f"/v1/kv/l?acquire={session_id}", data=b"")).json is True
-        assert (await client.put(f"/v1/session/renew/{session_id}")).status == 200
-        assert agent.store.renewed == [session_id]
-        assert (await client.put(f"/v1/session/destroy/{session_id}")).json is True
-        (entry,) = (await client.get("/v1/kv/l")).json
-        assert "Session" not in entry
-        assert (await client.put(f"/v1/session/renew/{session_id}")).status == 404
-
-    run(scenario)
-
-
-@pytest.mark.parametrize(
-    ("body", "status"),
-    [
-        ({"TTL": "9s"}, 500),
-        ({"TTL": "25h"}, 500),
-        ({"TTL": "soon"}, 500),
-        ({"Behavior": "explode"}, 500),
-        ({"Node": "nobody"}, 500),
-        ({"Checks": ["nothing"]}, 500),
-        ({"LockDelay": "soon"}, 400),
-        ({"Name": 1}, 400),
-        ({"NodeChecks": "serfHealth"}, 400),
-        ([], 400),
-    ],
-)
-def test_a_session_that_consul_refuses_is_refused(body: object, status: int) -> None:
-    async def scenario(client: Client, agent: FakeAgent) -> None:
-        assert (await client.put("/v1/session/create", json=body)).status == status
-        assert len(agent.store.state.sessions) == 0
-
-    run(scenario)
-
-
 UUID = "9e2a5909-2e2a-d1dc-649c-56ef6283e3a2"
 NO_UUID = "failed session lookup: index error: UUID must be 36 characters"
 
@@ -248,6 +207,7 @@ NO_UUID = "failed session lookup: index error: UUID must be 36 characters"
     [
         ("PUT", "/v1/kv/k?acquire=", "missing session"),
         ("PUT", "/v1/kv/k?acquire=abc", NO_UUID),
+        ("PUT", "/v1/kv/k?release=", "missing session"),
         ("PUT", f"/v1/kv/k?acquire={UUID}", f'invalid session "{UUID}"'),
         ("GET", "/v1/session/info/abc", NO_UUID),
         ("PUT", "/v1/session/renew/abc", NO_UUID),
@@ -306,5 +266,37 @@ def test_what_a_transaction_can_never_do_is_a_problem_of_that_operation() -> Non
             {"OpIndex": 2, "What": NO_UUID},
         ]
         assert (await client.put("/v1/txn", data=b"null")).json["Results"] == []
+
+    run(scenario)
+
+
+def test_the_root_is_never_missing_but_other_prefixes_are() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        assert (await client.get("/v1/kv/?keys")).json == []
+        assert (await client.get("/v1/kv/a/?keys")).status == 404
+        assert (await client.get("/v1/kv/?recurse")).status == 404
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+@pytest.mark.parametrize("query", ["index=x", "wait=x", "stale&consistent", "max_stale=x"])
+def test_a_write_with_options_that_no_read_may_have_is_refused(method: str, query: str) -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        await client.put("/v1/kv/a", data=b"1")
+        answer = await client.call(method, f"/v1/kv/a?{query}", data=b"2")
+        assert answer.status == 400
+        assert agent.store.state.keys.get("a").value == b"1"
+
+    run(scenario)
+
+
+def test_a_value_is_kept_as_it_came_whatever_its_encoding_is_said_to_be() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        for value in (gzip.compress(b"x" * 100), b"no gzip"):
+            headers = {"Content-Encoding": "gzip"}
+            answer = await client.call("PUT", "/v1/kv/a", data=value, headers=headers)
+            assert answer.json is True
+            assert (await client.get("/v1/kv/a?raw")).body == value
 
     run(scenario)
