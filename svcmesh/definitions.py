@@ -40,7 +40,7 @@ ANY_ADDRESSES: Final = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104 -- ref
 _FIELDS: Final = spellings(
     (
         "ID", "Name", "Tags", "Port", "Address", "TaggedAddresses", "Meta", "Weights",
-        "EnableTagOverride", "Check", "Checks",
+        "EnableTagOverride", "Check", "Checks", "Token",
     )
 )  # fmt: skip
 """What a definition may say, by every accepted spelling in lower case."""
@@ -49,7 +49,6 @@ _NOT_BUILT: Final = {
     "connect": "the service mesh and its proxies",
     "proxy": "the service mesh and its proxies",
     "kind": "the service mesh and its proxies",
-    "token": "access control tokens",
     "socketpath": "Unix sockets of services",
     "socket_path": "Unix sockets of services",
     "namespace": "namespaces",
@@ -179,6 +178,8 @@ class _Parser:
         reader = self._reader
         given = reader.fields(obj, _FIELDS, at="", refused=_NOT_BUILT)
         name = reader.string(given.get("Name"), at="Name")
+        # As in a Consul without access control: a token gives nothing, and is not needed.
+        reader.string(given.get("Token"), at="Token")
         if not name:
             raise reader.refusal("Missing service name")
         service_id = reader.string(given.get("ID"), at="ID") or name

@@ -160,7 +160,8 @@ class Reader:
 
     def wrong_type(self, value: object, *, at: str, expected: str) -> DefinitionError:
         """The error for a value of the wrong JSON type."""
-        got = f"number {value}" if isinstance(value, float) else json_kind(value)
+        is_fraction = expected == "int" and isinstance(value, float)
+        got = f"number {value}" if is_fraction else json_kind(value)
         if self.where:
             path = f"{self.where}.{at}" if at else self.where
             return DefinitionError(f"{path}: expected {expected}, got {got}")

@@ -103,7 +103,8 @@ def parse_deregistration(body: object) -> Deregistration:
             check_id=fields.string("CheckID"),
         )
         # An obsolete field that Go clients still send, and the token of absent access control.
-        fields.skip("Address", "Token")
+        fields.skip("Address")
+        fields.string("Token")
         _refuse_foreign(fields, _ENTERPRISE)
         fields.finish()
     except FieldError as error:
@@ -194,7 +195,7 @@ def _parse_registration(fields: Fields) -> Registration:
     if len(check_fields) > CHECKS_MAX:
         text = f"Checks: at most {CHECKS_MAX} may be given, got {len(check_fields)}"
         raise RegistrationError(text)
-    fields.skip("Token")
+    fields.string("Token")
     _refuse_foreign(fields, _ENTERPRISE)
     fields.finish()
     service = None if service_fields is None else parse_service(service_fields)

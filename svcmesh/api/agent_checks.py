@@ -81,6 +81,7 @@ async def _register(facade: AgentFacade, body: object) -> None:
 
 async def deregister(call: Call) -> web.Response:
     """Remove a check; one that is not there is fine, as in Consul."""
+    check_namespace(call)
     if not call.rest:
         raise ApiError(500, "CheckID missing")
     await write(call.facade.local.deregister_check(call.rest))
@@ -89,6 +90,7 @@ async def deregister(call: Call) -> web.Response:
 
 async def update(call: Call) -> web.Response:
     """Take status and output of a TTL check from the body."""
+    check_namespace(call)
     try:
         fields = Fields(await read_json(call.request))
         given, output = fields.string("Status"), fields.string("Output")
@@ -107,6 +109,7 @@ async def update(call: Call) -> web.Response:
 def _reporter(status: HealthStatus) -> Handler:
     async def report(call: Call) -> web.Response:
         """Take the status of a TTL check, and a note as its output."""
+        check_namespace(call)
         note = call.param("note") or ""
         await write(call.facade.local.report(call.rest, status, note))
         return empty_response()

@@ -135,6 +135,7 @@ async def service_maintenance(call: Call) -> web.Response:
     if not service_id:
         raise ApiError(400, "Missing service ID")
     reason = _maintenance_reason(call)
+    check_namespace(call)
     try:
         await write(call.facade.local.set_maintenance(service_id, reason))
     except UnknownServiceError:

@@ -84,7 +84,9 @@ def connect(call: Call) -> Read:
 
 def gateway_services(call: Call) -> Read:
     """Services behind a gateway: there can be none, this is no service mesh."""
-    return Read((service_topic(service_name(call)),), lambda: None)
+    if not call.rest:
+        raise ApiError(400, "Missing gateway name")
+    return Read((service_topic(call.rest),), lambda: None)
 
 
 def node(call: Call) -> Read:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final
 
 from aiohttp import web
 
@@ -19,8 +18,6 @@ from svcmesh.catalog.topics import COORDINATES
 from svcmesh.errors import NameReservedError
 from svcmesh.jsonvalues import FieldError, Fields
 
-_NO_SEGMENTS: Final = "Network segments are not supported"
-
 
 def add_routes(router: Router, read: Callable[[str, Endpoint], None]) -> None:
     """Add this area's routes."""
@@ -31,20 +28,18 @@ def add_routes(router: Router, read: Callable[[str, Endpoint], None]) -> None:
 
 
 def nodes(call: Call) -> Read:
-    """Every node whose place is known."""
-    _check_segment(call.param("segment"))
-    coordinates = call.facade.coordinates
-    return Read((COORDINATES,), lambda: Rows(coordinates.all(), _entry_json))
+    """Every node whose place is known; there are none in a network segment."""
+    coordinates, segment = call.facade.coordinates, call.param("segment")
+    return Read((COORDINATES,), lambda: Rows(() if segment else coordinates.all(), _entry_json))
 
 
 def node(call: Call) -> Read:
-    """One node."""
-    _check_segment(call.param("segment"))
-    facade, name = call.facade, call.rest
+    """One node; it is in no network segment."""
+    facade, name, segment = call.facade, call.rest, call.param("segment")
 
     def build() -> object:
         where = facade.coordinates.of(name)
-        if where is None:
+        if where is None or segment:
             raise ApiError(404, "")
         row = facade.view.node(name)
         return [_entry_json((name if row is None else row.name, where))]
@@ -76,11 +71,12 @@ async def update(call: Call) -> web.Response:
         name, segment = fields.string("Node"), fields.string("Segment")
         datacenter = fields.string("Datacenter")
         where = _coordinate(fields.nested("Coord"))
-        fields.skip("Token")
+        fields.string("Token")
         fields.finish()
     except FieldError as error:
         raise ApiError(400, str(error)) from error
-    _check_segment(segment)
+    if segment:
+        raise ApiError(500, "Network segments are not supported")
     check_wanted_here(call, datacenter)
     view = call.facade.view
     row = view.node(name)
@@ -126,8 +122,3 @@ def _coordinate(fields: Fields | None) -> Coordinate:
     if not is_believable(where):
         raise ApiError(500, "incompatible coordinate")
     return where
-
-
-def _check_segment(segment: str | None) -> None:
-    if segment:
-        raise ApiError(500, _NO_SEGMENTS)

@@ -79,12 +79,8 @@ def gateway_services(call: Call) -> Read:
 
 
 def _summary(name: str, instances: list[ServiceRow]) -> Json:
-    node_of = {row.node.key: row.node for row in instances}
-    checks = chain(
-        (check for row in instances for check in row.checks),
-        (check for node in node_of.values() for check in node.node_checks),
-    )
-    counts = _count(checks)
+    # As in Consul, the checks of a node count for each of its instances.
+    counts = _count(chain.from_iterable((*row.checks, *row.node.node_checks) for row in instances))
     tags = sorted({tag for row in instances for tag in row.record.tags})
     return {
         "Name": name,

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gossip import KeyOperation, KeyReport, StateError, TooLargeError
 from svcmesh.api.answers import ApiError
-from svcmesh.api.bodies import read_json
+from svcmesh.api.bodies import DECODE_FAILED, read_json
 from svcmesh.api.responses import empty_response, json_response
 from svcmesh.api.routing import Call, Handler, Router
 from svcmesh.errors import UnknownMemberError
@@ -138,7 +138,7 @@ def _problems(report: KeyReport, pool: str, datacenter: str) -> str:
 
 async def _key(call: Call) -> bytes:
     try:
-        fields = Fields(await read_json(call.request))
+        fields = Fields(await read_json(call.request, failed=f"Bad request: {DECODE_FAILED}"))
         text = fields.string("Key")
         fields.finish()
     except FieldError as error:

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from aiohttp import web
 
 from svcmesh.api.answers import JSON_HEADERS, ApiError
-from svcmesh.api.bodies import read_json
+from svcmesh.api.bodies import read_bytes, read_json
 from svcmesh.api.lists import Rows
 from svcmesh.api.query import ReadOptions, check_namespace, read_options
 from svcmesh.api.reads import NotReadyError, Read, ReadService
@@ -86,7 +86,7 @@ async def update(call: Call) -> web.Response:
     """Replace a query."""
     _refuse_method(call)
     check_namespace(call)
-    body = await read_json(call.request)
+    body = await read_json(call.request) if await read_bytes(call.request) else None
     await _stored(call.facade.queries.update(call.rest, body))
     return web.Response()
 
@@ -135,6 +135,7 @@ async def execute(call: Call) -> web.Response:
 async def explain(call: Call) -> web.Response:
     """The query that would be executed under a name."""
     options = read_options(call)
+    _limit(call)
     try:
         record, row = call.facade.queries.resolve(call.rest.removesuffix(_EXPLAIN))
     except QueryNotFoundError:

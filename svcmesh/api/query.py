@@ -74,7 +74,7 @@ def _consistency(call: Call, *, is_cached: bool) -> str:
         except ValueError:
             raise ApiError(400, f'Invalid max_stale value "{text}"') from None
         # Ours is never stale by more than the replication takes: any bound is met.
-        is_stale = is_stale or (bound_s > 0 and not is_consistent)
+        is_stale = is_stale or bound_s > 0
     if is_stale and is_consistent:
         raise ApiError(400, "Cannot specify ?stale with ?consistent, conflicting semantics.")
     if is_cached and is_consistent:

@@ -146,13 +146,16 @@ def split_target(target: str) -> tuple[str, str, dict[str, list[str]]]:
     """The decoded path of a request target, its query, and the parameters in the query.
 
     Raises:
-        ApiError: A broken escape (400), or a path that has a cleaner form (301).
+        ApiError: A broken escape or an unprintable character (400), or a path that has a cleaner
+            form (301).
     """
     path, _, query = target.partition("?")
     if "%" in path:
         if _BAD_ESCAPE.search(path):
             raise ApiError(400, "400 Bad Request")
         path = unquote(path)
+        if not path.isprintable():
+            raise ApiError(400, "")
     if "//" in path or "/." in path:
         cleaned = posixpath.normpath(path).replace("//", "/")
         cleaned += "/" if path.endswith("/") and cleaned != "/" else ""

@@ -32,6 +32,7 @@ from svcmesh.registration import RegistrationError
 
 OPERATIONS_MAX: Final = 64
 FOREIGN: Final = ("session", "intention")
+PARSE_FAILED: Final = "Failed to parse body"
 KV_FIELDS: Final = ("verb", "key", "value", "flags", "index", "session", "namespace")
 
 KeyOperation = list[Any]
@@ -57,7 +58,7 @@ def add_routes(router: Router) -> None:
 async def run(call: Call) -> web.Response:
     """Run a transaction; 409 with the operations that failed when nothing was done."""
     check_namespace(call)
-    operations = _operations(await read_json(call.request))
+    operations = _operations(await read_json(call.request, failed=PARSE_FAILED))
     steps, problems = _draft(operations, call.facade.view)
     only_reads = all(_is_read(each) for each in operations)
     done = _KeysDone((), [], call.facade.is_ready, 0)
@@ -221,7 +222,7 @@ def _operations(body: object) -> list[KeyOperation | Operation]:
     if body is None:
         return []
     if not isinstance(body, list):
-        raise ApiError(400, "Failed to parse body: expected a list of operations")
+        raise ApiError(400, f"{PARSE_FAILED}: expected a list of operations")
     if len(body) > OPERATIONS_MAX:
         raise ApiError(
             413, f"Transaction contains too many operations ({len(body)} > {OPERATIONS_MAX})"
@@ -252,9 +253,9 @@ def _operation(number: int, item: object) -> KeyOperation | Operation | None:
     if fields.get("kv") is None:
         return None
     kv = _lowered(fields["kv"], known=KV_FIELDS)
-    value = kv.get("value")
+    value = _typed(number, kv, "value", str, "")
     try:
-        data = base64.b64decode(value, validate=True) if isinstance(value, str) else b""
+        data = base64.b64decode(str(value), validate=True)
     except binascii.Error as error:
         raise ApiError(400, f"operation {number}: Value: {error}") from error
     if len(data) > VALUE_BYTES_MAX:
@@ -273,10 +274,10 @@ def _operation(number: int, item: object) -> KeyOperation | Operation | None:
 
 def _lowered(value: object, *, known: Collection[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ApiError(400, "Failed to parse body: expected an object")
+        raise ApiError(400, f"{PARSE_FAILED}: expected an object")
     for name in value:
         if str(name).lower() not in known:
-            raise ApiError(400, f'Failed to parse body: json: unknown field "{name}"')
+            raise ApiError(400, f'{PARSE_FAILED}: json: unknown field "{name}"')
     return {str(key).lower(): inner for key, inner in value.items()}
 
 

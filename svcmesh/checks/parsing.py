@@ -53,7 +53,6 @@ _REFUSED: Final = {
     "h2ping": "HTTP/2 ping checks",
     "h2pingusetls": "HTTP/2 ping checks",
     "h2ping_use_tls": "HTTP/2 ping checks",
-    "token": "access control tokens",
     "namespace": "namespaces",
     "partition": "admin partitions",
     "disableredirects": "HTTP checks without redirects",
@@ -63,8 +62,8 @@ _REFUSED: Final = {
 }
 """Fields of Consul's that must be empty, and the feature that each belongs to."""
 
-_IGNORED: Final = ("proxyhttp", "proxygrpc", "proxy_http", "proxy_grpc")
-"""What Consul's own clients echo and nobody sets."""
+_IGNORED: Final = ("proxyhttp", "proxygrpc", "proxy_http", "proxy_grpc", "token")
+"""What Consul's own clients echo and nobody sets; and tokens, where there is no access control."""
 
 _DURATIONS: Final = spellings(("Interval", "Timeout", "TTL", "DeregisterCriticalServiceAfter"))
 

@@ -189,8 +189,7 @@ def test_a_definition_that_cannot_be_replicated_is_refused() -> None:
         ("connect", {"sidecar_service": {"port": 1}}),
         ("proxy", {"destination_service_name": "x"}),
         ("kind", "connect-proxy"),
-        ("token", "secret"),
-        ("socket_path", "/x"),
+        ("socket_path", "/secret"),
     ],
 )
 def test_what_is_not_built_is_refused_by_name_and_without_its_value(
@@ -200,6 +199,11 @@ def test_what_is_not_built_is_refused_by_name_and_without_its_value(
     assert text.startswith(f"services[1]: {key}: ")
     assert "not built" in text
     assert "secret" not in text
+
+
+def test_a_token_is_taken_and_gives_nothing_as_there_is_no_access_control() -> None:
+    assert parse({"Name": "x", "Token": "t"}) == parse({"Name": "x"})
+    assert "Token of type string" in refusal({"Name": "x", "Token": 1})
 
 
 def test_in_a_file_an_unknown_field_is_named_by_its_whole_path() -> None:

@@ -16,13 +16,13 @@ def with_web() -> FakeAgent:
     return agent
 
 
-def test_services_are_summed_up_and_a_nodes_check_counts_once() -> None:
+def test_services_are_summed_up_and_a_nodes_check_counts_for_each_instance() -> None:
     async def scenario(client: Client, _: FakeAgent) -> None:
         answer = await client.get("/v1/internal/ui/services")
         assert answer.json == [
             {
                 "Name": "web", "Tags": ["x", "y", "z"], "Nodes": ["fx", "fx"], "InstanceCount": 2,
-                "ChecksPassing": 1, "ChecksWarning": 0, "ChecksCritical": 1,
+                "ChecksPassing": 2, "ChecksWarning": 0, "ChecksCritical": 1,
                 "ExternalSources": None, "GatewayConfig": {},
             }
         ]  # fmt: skip

@@ -62,7 +62,7 @@ def test_paths_and_methods_are_checked(
         ("/", "/ui/"),
         ("/v1/kv", "/v1/kv/"),
         ("/v1/catalog/node?dc=x", "/v1/catalog/node/?dc=x"),
-        ("/v1//a%0d%0ab", "/v1/a%0D%0Ab"),
+        ("/v1//a%20%C3%A9", "/v1/a%20%C3%A9"),
         ("/v1/agent/join", "/v1/agent/join/"),
         ("//v1//catalog/nodes?a=b", "/v1/catalog/nodes?a=b"),
         ("/v1/catalog/../catalog/service//", "/v1/catalog/service/"),
@@ -72,6 +72,17 @@ def test_an_untidy_path_is_redirected(path: str, location: str) -> None:
     async def scenario(client: Client, _: FakeAgent) -> None:
         answer = await client.get(path)
         assert (answer.status, answer.headers["Location"]) == (301, location)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("text", ["a%00b", "a%0D%0AX-Evil:%20b", "%7F", "%C2%A0", "%E2%80%8B"])
+def test_a_path_with_unprintable_characters_is_refused(text: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        for path in ("/v1/kv/", "/v1/health/service/", "/v1//kv/"):
+            answer = await client.get(path + text)
+            assert (answer.status, answer.body) == (400, b"")
+            assert "X-Evil" not in answer.headers
 
     run(scenario)
 
