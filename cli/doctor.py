@@ -42,7 +42,7 @@ def doctor(args: tuple[str, ...], format: str | None, **http: object) -> int:
 
 def _print(report: dict[str, Json]) -> None:
     say(
-        f"{report['Node']}: loop lag {report['LoopLagMs']} ms, "
+        f"{report['Node']}: loop lag {report['LoopLagMs']:.0f} ms at most in the last minute, "
         f"clock {report['ClockDriftMs']:+.0f} ms from the peers' median, "
         f"health score {report['HealthScore']}, gossip sent as {_sealed(report['Encryption'])}"
     )
@@ -54,6 +54,9 @@ def _print(report: dict[str, Json]) -> None:
         print_table(_HEADER, [_row(member) for member in members])
         say()
     sick = sum(bool(member["Problems"]) for member in members)
+    if not members:
+        say("There are no other members to examine")
+        return
     total = f"{len(members)} member{'s' if len(members) != 1 else ''} examined"
     say(f"{total}, {sick} with problems" if sick else f"{total}, nothing wrong with them")
 

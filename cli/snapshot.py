@@ -38,7 +38,7 @@ def save(args: tuple[str, ...], **http: object) -> int:
     name = _file(args)
     unverified = Path(f"{name}.unverified")
     try:
-        with unverified.open("wb") as file:
+        with open(unverified, "wb", opener=_for_its_owner) as file:
             index = client_from_flags(http).download(PATH, read_query(http), file)
             os.fsync(file.fileno())
     except ApiError as error:
@@ -123,6 +123,11 @@ def _show_counts(counts: Sequence[tuple[str, int, int]]) -> None:
     click.echo(f"{'Type':<{width}}{'Count':>9}{'Bytes':>13}")
     for kind, count, size_bytes in counts:
         click.echo(f"{kind:<{width}}{count:>9}{size_bytes:>13}")
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    """Open a file that only its owner can read: every key of the store is in it."""
+    return os.open(path, flags, 0o600)
 
 
 def _file(args: tuple[str, ...]) -> str:

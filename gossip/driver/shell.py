@@ -77,9 +77,6 @@ EventHandler = Callable[[Event], None]
 EARLY_S_MAX: Final = 0.1
 """The timer may be so much before the machine's next deadline."""
 
-STALL_LOG_S: Final = 10.0
-"""Stalls are counted each, and logged at most once in this time."""
-
 
 class Gossip:
     """One member of a pool, alive from `create` to `close`.
@@ -144,7 +141,6 @@ class Gossip:
             datagram_bytes_max=config.swim.udp_buffer_bytes,
         )
         self._stall_s_min = config.swim.stall_s_min
-        self._stall_logged_at = -STALL_LOG_S
         self._monitor = LoopMonitor(self._handle_delay)
         self._joins = Joins(
             self._open_join,
@@ -512,17 +508,9 @@ class Gossip:
         if late_s >= self._stall_s_min:
             self._act(self._machine.handle_stall(late_s, now=self._now()))
 
-    def _note_stall(self, stalled_s: float) -> None:
+    def _count_stall(self, stalled_s: float) -> None:
         self._counters["stalls"] += 1
         self._counters["stalled_ms"] += round(stalled_s * 1000)
-        now = self._now()
-        if now - self._stall_logged_at >= STALL_LOG_S:
-            self._stall_logged_at = now
-            logger.warning(
-                "this process did not run for %.2f s: nobody is accused for it (health score %d)",
-                stalled_s,
-                self._machine.stats()["health_score"],
-            )
 
     def _handle_refused(self, address: Address) -> None:
         self._perform(self._machine.handle_refused(address, now=self._now()))
@@ -587,7 +575,7 @@ class Gossip:
             now = self._now()
             self._drops.record(event.reason, now=now, source="the pool", detail=event.detail)
         elif isinstance(event, StallNoticed):
-            self._note_stall(event.stalled_s)
+            self._count_stall(event.stalled_s)
         elif isinstance(event, PushPullFinished):
             self._joins.finish(event)
         elif isinstance(event, LeaveFinished) and not self._left.done():

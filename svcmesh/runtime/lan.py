@@ -1,5 +1,6 @@
 """This agent's member of its data center's gossip pool: settings, tags, and what its events do."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -41,6 +42,7 @@ from svcmesh.runtime.conflicts import ConflictLog
 from svcmesh.runtime.events import EventRuntime
 from svcmesh.runtime.keyring import KeyringFile
 from svcmesh.runtime.ownstate import OwnState
+from svcmesh.runtime.stalls import StallLog
 
 logger = logging.getLogger("agent.serf")
 
@@ -68,6 +70,7 @@ class LanPool:
         self._gossip: Gossip | None = None
         self._catalog: CatalogRuntime | None = None
         self._conflicts = ConflictLog(config.node_name)
+        self._stalls = StallLog()
         self._listeners: list[Callable[[], None]] = [state.note_change]
 
     async def start(self, catalog: CatalogRuntime, keyring_file: KeyringFile) -> Gossip:
@@ -155,7 +158,13 @@ class LanPool:
             case QueryAcked() | QueryAnswered() | QueryFinished() | KeyQueryReceived():
                 # The gossip library does what belongs to them.
                 return
-            case PushPullFinished() | MessageDropped() | StallNoticed() | LeaveFinished():
+            case StallNoticed(stalled_s):
+                self._stalls.note(
+                    stalled_s,
+                    health_score=self.gossip.stats()["health_score"],
+                    now=asyncio.get_running_loop().time(),
+                )
+            case PushPullFinished() | MessageDropped() | LeaveFinished():
                 # Answered or counted by the gossip library itself.
                 return
 

@@ -40,14 +40,19 @@ def test_a_healthy_pool_is_a_table_and_status_zero(run: Run, api: StubApi) -> No
     result = run("doctor")
     assert result.status == 0
     assert result.out.splitlines() == [
-        "n1: loop lag 1.5 ms, clock -3 ms from the peers' median, health score 0, "
-        "gossip sent as encrypted with key 17f2598d",
+        "n1: loop lag 2 ms at most in the last minute, clock -3 ms from the peers' median, "
+        "health score 0, gossip sent as encrypted with key 17f2598d",
         "",
         "Node  Address         UDP     TCP     Datagram  Encryption  Problem",
         "n2    127.0.0.2:8301  0.6 ms  1.1 ms  1400      17f2598d    -",
         "",
         "1 member examined, nothing wrong with them",
     ]
+
+
+def test_an_agent_that_is_alone_examines_nobody(run: Run, api: StubApi) -> None:
+    api.answer("/v1/agent/doctor", {**REPORT, "Members": []})
+    assert run("doctor").out.splitlines()[1:] == ["There are no other members to examine"]
 
 
 def test_a_sick_member_or_agent_is_status_two(run: Run, api: StubApi) -> None:

@@ -32,6 +32,7 @@ def test_save(run: Run, api: StubApi, folder: Path) -> None:
     assert (result.status, result.err) == (0, "")
     assert result.out == "Saved and verified snapshot to index 12\n"
     assert (folder / "s.snap").read_bytes() == archive()
+    assert (folder / "s.snap").stat().st_mode & 0o777 == 0o600, "every key is in it"
     assert [path.name for path in folder.iterdir()] == ["s.snap"]
     assert api.paths() == ["/v1/snapshot?stale="]
 
