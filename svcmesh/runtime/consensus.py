@@ -1,20 +1,18 @@
 """The asyncio shell around Raft: timer, disk, messages, and the state machine behind it.
 
-Proposals of one turn of the loop go into the log together; saves of one fsync are acknowledged
-together. It takes no protocol decision. Who is reached where is the transport's business.
+It takes no protocol decision. Who waits for a proposal is `proposals.py`'s, the disk is
+`raftwriter.py`'s; snapshots are made and received in `raftsnapshots.py`. Who is reached where is
+the transport's business.
 """
 
 import asyncio
 import logging
-import tempfile
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Any, BinaryIO, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
-from svcmesh.consensus.disk import CHUNK_BYTES, MemoryDisk, RaftDisk
+from svcmesh.consensus.disk import MemoryDisk, RaftDisk
 from svcmesh.consensus.raft import (
     Busy,
     Committed,
@@ -44,39 +42,23 @@ from svcmesh.consensus.raft import (
     SnapshotMeta,
     Term,
 )
-from svcmesh.consensus.sealing import SealedSnapshot, sealed
-from svcmesh.consensus.service import NoLeaderError, OutcomeUnknownError
-from svcmesh.errors import DecodeError, StorageError, SvcmeshError
+from svcmesh.consensus.service import NoLeaderError
+from svcmesh.errors import DecodeError, StorageError
 from svcmesh.runtime.collector import paused
+from svcmesh.runtime.onloop import OnLoop
+from svcmesh.runtime.proposals import Proposals
+from svcmesh.runtime.raftsnapshots import Incoming, SnapshotInbox, SnapshotMaker, SnapshotParts
 from svcmesh.runtime.raftwriter import RaftWriter
 from svcmesh.runtime.reading import ReadRounds
 
 logger = logging.getLogger("raft")
-
-PROPOSAL_TIMEOUT_S: Final = 10.0
-"""A proposal that is not applied so long is answered; it may still be."""
 
 APPLY_S_MAX: Final = 0.004
 """So long entries are applied before the loop gets its turn ..."""
 APPLY_ENTRIES: Final = 1024
 """... and so many."""
 
-SNAPSHOT_ENTRIES: Final = 16_384
-"""Entries applied since the last snapshot before there is a new one ..."""
-SNAPSHOT_LOG_BYTES: Final = 4 * 1024 * 1024
-"""... if the log has grown to this, and to half the size of the snapshot."""
-TRAILING_ENTRIES: Final = 4096
-TRAILING_BYTES: Final = 16 * 1024 * 1024
-"""Entries kept for followers that lag a little, and their bytes."""
-LOG_BYTES_MAX: Final = 64 * 1024 * 1024
-"""A log of this size, and half the snapshot's, is too long however few entries it has."""
-
-SNAPSHOT_BYTES_MAX: Final = 4 * 1024 * 1024 * 1024
 SNAPSHOT_CHUNK_TIMEOUT_S: Final = 10.0
-LOOP_S_MAX: Final = 60.0
-"""A thread waits for the loop no longer than this: it may have ended."""
-
-T = TypeVar("T")
 
 
 class StateMachine(Protocol):
@@ -99,16 +81,11 @@ class StateMachine(Protocol):
         """Take a state that was read for the present one."""
 
 
-class Transport(Protocol):
+class Transport(SnapshotParts, Protocol):
     """How servers are reached."""
 
     def send(self, to: ServerId, message: Message) -> None:
         """Send, or lose, a message."""
-
-    async def send_snapshot_part(
-        self, to: ServerId, term: Term, offset: int, part: bytes, *, is_last: bool
-    ) -> bool:
-        """Bring a part of a snapshot there; False when that failed."""
 
 
 class Readiness(Protocol):
@@ -127,29 +104,6 @@ class _AlwaysReady:
 
     async def settle(self) -> None:
         return
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """A proposal that is in the log, and who waits for its result."""
-
-    term: Term
-    began_at: float
-    outcome: "asyncio.Future[object]"
-
-    def fail(self, error: SvcmeshError) -> None:
-        if not self.outcome.done():
-            self.outcome.set_exception(error)
-
-
-@dataclass(slots=True)
-class _Incoming:
-    """A snapshot that is being received."""
-
-    sender: ServerId
-    term: Term
-    file: BinaryIO
-    size_bytes: int = 0
 
 
 class Consensus:
@@ -204,14 +158,15 @@ class Consensus:
         )
         self.applied = snapshot.index
         """The last entry in the state machine."""
-        self._snapshot_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writer = RaftWriter(
             disk, on_saved=self._handle_saved, on_failure=self._handle_disk_failure
         )
-        self._proposals: list[tuple[bytes, asyncio.Future[object]]] = []
-        self._outcomes: dict[LogIndex, _Outcome] = {}
-        self._expiry: asyncio.TimerHandle | None = None
+        self.on_loop = OnLoop()
+        """For other threads."""
+        self._snapshots = SnapshotMaker(self, disk, self._writer, self.on_loop)
+        self._inbox = SnapshotInbox()
+        self._proposals = Proposals()
         self._readiness: Readiness = _AlwaysReady()
         self._rounds = {
             by_lease: ReadRounds(
@@ -221,12 +176,11 @@ class Consensus:
         }
         self._reads: dict[ReadId, asyncio.Future[None]] = {}
         self._applied_waiting: list[tuple[LogIndex, asyncio.Future[None]]] = []
-        self._is_applying = self._is_applying_soon = self._is_snapshotting = False
-        self._incoming: _Incoming | None = None
+        self._is_applying = self._is_applying_soon = False
         self._received: Any = None
         """What the machine has loaded from a snapshot of the leader's."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._is_closed = False
+        self.is_closed = False
         self._arm()
 
     def require(self, readiness: Readiness) -> None:
@@ -256,14 +210,11 @@ class Consensus:
 
     async def close(self) -> None:
         """Stop; nothing is sent or written from now on."""
-        self._is_closed = True
-        for timer in (self._timer, self._expiry):
-            if timer is not None:
-                timer.cancel()
+        self._stop()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._fail_everything()
+        self._inbox.drop()
         await asyncio.to_thread(self._writer.close)
         self._disk.close()
 
@@ -302,14 +253,14 @@ class Consensus:
 
     def propose_soon(self, command: bytes) -> "asyncio.Future[object]":
         """The same, without a task: what `propose` returns or raises is the future's."""
-        outcome: asyncio.Future[object] = self._loop.create_future()
-        if not self.is_leader or self._is_closed:
-            outcome.set_exception(NoLeaderError(self.leader))
-            return outcome
-        if not self._proposals:
+        if not self.is_leader or self.is_closed:
+            refused: asyncio.Future[object] = self._loop.create_future()
+            refused.set_exception(NoLeaderError(self.leader))
+            return refused
+        outcome, is_first = self._proposals.add(command)
+        if is_first:
             # Whoever proposes in this turn of the loop goes along.
             self._loop.call_soon(self._propose_all)
-        self._proposals.append((command, outcome))
         return outcome
 
     async def barrier(self, *, by_lease: bool = False) -> None:
@@ -361,7 +312,7 @@ class Consensus:
 
     def handle_message(self, sender: ServerId, message: Message) -> None:
         """Take a message from another server."""
-        if self._is_closed:
+        if self.is_closed:
             return
         if isinstance(message, ReadRequest) and self.is_leader and not self._readiness.is_settled:
             self._spawn(self._settle_first(sender, message))
@@ -371,96 +322,51 @@ class Consensus:
     async def _settle_first(self, sender: ServerId, message: ReadRequest) -> None:
         """A follower's read sees what a read here would see."""
         await self._readiness.settle()
-        if not self._is_closed:
+        if not self.is_closed:
             self._act(self.raft.handle_message(sender, message, now=self._loop.time()))
 
     async def handle_snapshot_part(
         self, sender: ServerId, term: Term, offset: int, part: bytes, *, is_last: bool
     ) -> bool:
         """Take a part of a snapshot; False when it does not fit what came before."""
-        if offset == 0:
-            self._drop_incoming()
-            # Without a name: whatever happens, nothing is left behind.
-            self._incoming = _Incoming(sender, term, tempfile.TemporaryFile())  # noqa: SIM115  # closed when it has come, or is dropped
-        incoming = self._incoming
-        if (
-            incoming is None
-            or (incoming.sender, incoming.term, incoming.size_bytes) != (sender, term, offset)
-            or offset + len(part) > SNAPSHOT_BYTES_MAX
-        ):
-            return False
-        try:
-            incoming.file.write(part)
-        except OSError as error:
-            logger.error("a snapshot from %s cannot be kept: %s", sender, error.strerror)
-            self._drop_incoming()
-            return False
-        incoming.size_bytes += len(part)
-        if not is_last:
-            return True
-        self._incoming = None
+        incoming = self._inbox.take(sender, term, offset, part, is_last=is_last)
+        if isinstance(incoming, bool):
+            return incoming
         with incoming.file:
             return await self._take_snapshot(incoming)
 
-    async def _take_snapshot(self, incoming: _Incoming) -> bool:
+    async def _take_snapshot(self, incoming: Incoming) -> bool:
         """Put a snapshot that has come whole on disk and in force; whether it is."""
         try:
-            snapshot = SealedSnapshot(incoming.file)
-            loaded = await asyncio.to_thread(self._machine.load, snapshot.state())
+            snapshot, loaded = await incoming.load(self._machine.load)
         except DecodeError as error:
             logger.warning("a snapshot from %s was refused: %s", incoming.sender, error)
             return False
         meta = snapshot.meta
-        if self._is_closed or meta.index <= self.raft.log.commit:
-            return not self._is_closed
+        if self.is_closed or meta.index <= self.raft.log.commit:
+            return not self.is_closed
         await self._writer.run(lambda: self._disk.write_snapshot(meta, snapshot.state()))
-        self._received, self._snapshot_bytes = loaded, snapshot.size_bytes
+        self._received, self._snapshots.size_bytes = loaded, snapshot.size_bytes
         self._act(
             self.raft.handle_snapshot(incoming.sender, incoming.term, meta, now=self._loop.time())
         )
         self._received = None
         return True
 
-    def _drop_incoming(self) -> None:
-        incoming, self._incoming = self._incoming, None
-        if incoming is not None:
-            incoming.file.close()
-
     # -- effects --------------------------------------------------------------------------------
 
     def _propose_all(self) -> None:
-        proposals, self._proposals = self._proposals, []
-        first, effects = self.raft.propose(
-            [command for command, _ in proposals], now=self._loop.time()
-        )
+        commands, outcomes = self._proposals.take_new()
+        if not commands:
+            return
+        first, effects = self.raft.propose(commands, now=self._loop.time())
         if isinstance(first, NotLeader | Busy):
-            for _, outcome in proposals:
+            for outcome in outcomes:
                 if not outcome.done():
                     outcome.set_exception(NoLeaderError(self.leader))
             return
-        term, now = self.raft.term, self._loop.time()
-        for position, (_, outcome) in enumerate(proposals):
-            self._outcomes[LogIndex(first + position)] = _Outcome(term, now, outcome)
-        if self._expiry is None:
-            self._expiry = self._loop.call_later(PROPOSAL_TIMEOUT_S, self._expire)
+        self._proposals.note_logged(outcomes, first=first, term=self.raft.term)
         self._act(effects)
-
-    def _expire(self) -> None:
-        """Answer proposals that have waited too long; they are in the order of their age."""
-        self._expiry = None
-        now = self._loop.time()
-        for index, proposal in list(self._outcomes.items()):
-            if now < proposal.began_at + PROPOSAL_TIMEOUT_S:
-                self._expiry = self._loop.call_at(
-                    proposal.began_at + PROPOSAL_TIMEOUT_S, self._expire
-                )
-                return
-            del self._outcomes[index]
-            proposal.fail(
-                OutcomeUnknownError(
-                    "no majority of the servers has confirmed the write yet; it may still happen"
-                )
-            )
 
     def _act(self, effects: Iterable[Effect]) -> None:
         saves: list[Save] = []
@@ -506,36 +412,30 @@ class Consensus:
             logger.info("%s: term=%d leader=%s", change.role, change.term, change.leader or "none")
         if change.role is not Role.LEADER:
             # What is in our log may be committed yet, by another leader.
-            for proposal in self._outcomes.values():
-                proposal.fail(OutcomeUnknownError("leadership was lost"))
-            self._outcomes.clear()
+            self._proposals.fail_logged("leadership was lost")
         self._on_role(change)
 
     def _handle_saved(self, token: SaveToken) -> None:
-        if not self._is_closed:
+        if not self.is_closed:
             self._act(self.raft.handle_saved(token, now=self._loop.time()))
 
     def _handle_disk_failure(self, error: StorageError) -> None:
         logger.error("%s: this server takes no part in the consistent store any more", error)
-        self._is_closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self._fail_everything()
+        self._stop()
         self._on_failure(error)
 
-    def _fail_everything(self) -> None:
-        for _, outcome in self._proposals:
-            if not outcome.done():
-                outcome.set_exception(NoLeaderError())
+    def _stop(self) -> None:
+        self.is_closed = True
+        self.on_loop.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._proposals.close("this server has stopped")
         waiting = [*self._reads.values(), *(future for _, future in self._applied_waiting)]
         for future in waiting:
             if not future.done():
                 future.set_exception(NoLeaderError())
-        for proposal in self._outcomes.values():
-            proposal.fail(OutcomeUnknownError("this server has stopped"))
-        self._proposals, self._applied_waiting = [], []
+        self._applied_waiting = []
         self._reads.clear()
-        self._outcomes.clear()
 
     # -- applying -------------------------------------------------------------------------------
 
@@ -550,7 +450,7 @@ class Consensus:
 
     def _apply_slice(self) -> None:
         self._is_applying = False
-        if self._is_closed:
+        if self.is_closed:
             return
         ends_at = self._loop.time() + APPLY_S_MAX
         log = self.raft.log
@@ -564,20 +464,15 @@ class Consensus:
             self._is_applying = True
             self._loop.call_soon(self._apply_slice)
         self._wake_applied()
-        self._snapshot_if_due()
+        if self._snapshots.begin_if_due():
+            self._spawn(self._snapshots.make())
 
     def _apply(self, entry: Entry) -> None:
         result: object = None
         if entry.kind == EntryKind.COMMAND:
             result = self._machine.apply(entry.index, entry.data)
         self.applied = entry.index
-        proposal = self._outcomes.pop(entry.index, None)
-        if proposal is None or proposal.outcome.done():
-            return
-        if proposal.term == entry.term:
-            proposal.outcome.set_result(result)
-        else:
-            proposal.fail(NoLeaderError(self.leader))
+        self._proposals.note_applied(entry, result, leader=self.leader)
 
     def _finish_read(self, read: ReadReady) -> None:
         waiting = self._reads.pop(read.id, None)
@@ -599,70 +494,9 @@ class Consensus:
 
     # -- snapshots ------------------------------------------------------------------------------
 
-    def _is_snapshot_due(self) -> bool:
-        applied_since = self.applied - self.raft.log.snapshot.index
-        log_bytes, worth_bytes = self._disk.log_bytes, self._snapshot_bytes // 2
-        if applied_since <= 0:
-            return False
-        return log_bytes > max(LOG_BYTES_MAX, worth_bytes) or (
-            applied_since >= SNAPSHOT_ENTRIES and log_bytes > max(SNAPSHOT_LOG_BYTES, worth_bytes)
-        )
-
-    def _snapshot_if_due(self) -> None:
-        if not self._is_snapshotting and self._is_snapshot_due():
-            self._is_snapshotting = True
-            self._spawn(self._snapshot())
-
-    async def _snapshot(self) -> None:
-        """Make one, and another for as long as what was applied meanwhile makes it due.
-
-        The next entry would see to that too, but it may be long in coming.
-        """
-        try:
-            while not self._is_closed and self._is_snapshot_due():
-                await self._make_snapshot()
-        except StorageError as error:
-            # The log goes on growing; the next one may succeed.
-            logger.error("no snapshot: %s", error)
-        finally:
-            self._is_snapshotting = False
-
-    async def _make_snapshot(self) -> None:
-        meta = self.raft.snapshot_meta(self.applied)
-        state = self.parts_elsewhere(self._machine.freeze())
-        sizes: list[int] = []
-        began_at = self._loop.time()
-        await self._writer.run(
-            lambda: self._disk.write_snapshot(meta, _counted(state, sizes)), in_order=False
-        )
-        # A later one may have come from the leader meanwhile.
-        if meta.index <= self.raft.log.snapshot.index or self._is_closed:
-            return
-        self.raft.compact(meta.index, trailing=self._trailing(meta.index))
-        self._snapshot_bytes = sum(sizes)
-        self._rewrite_log()
-        # Only then its size says whether the next one is due.
-        await self._writer.run(_nothing)
-        logger.info(
-            "snapshot: index=%d bytes=%d seconds=%.2f",
-            meta.index, self._snapshot_bytes, self._loop.time() - began_at,
-        )  # fmt: skip
-
-    def _trailing(self, index: LogIndex) -> int:
-        """How many entries up to `index` are kept for followers that lag."""
-        log, size = self.raft.log, 0
-        first = max(log.first_index, LogIndex(index - TRAILING_ENTRIES + 1))
-        entries = log.between(LogIndex(first - 1), index)
-        for count, entry in enumerate(reversed(entries)):
-            size += len(entry.data)
-            if size > TRAILING_BYTES:
-                return count
-        return len(entries)
-
-    def _rewrite_log(self) -> None:
-        log = self.raft.log
-        entries = tuple(log.between(LogIndex(log.first_index - 1), log.last_index))
-        self._writer.rewrite(self.raft.hard_state, entries)
+    def freeze(self) -> Iterator[bytes]:
+        """The state that `applied` stands for, in parts that are taken on the loop."""
+        return self._machine.freeze()
 
     def _install(self, installed: SnapshotInstalled) -> None:
         assert self._received is not None
@@ -670,77 +504,19 @@ class Consensus:
         self._machine.restore(self._received)
         self.applied = installed.meta.index
         self.has_state = True
-        self._rewrite_log()
+        self._snapshots.rewrite_log()
         self._wake_applied()
 
     async def _send_snapshot(self, ask: SendSnapshot) -> None:
-        is_ok, index = False, LogIndex(0)
-        try:
-            with await asyncio.to_thread(self._open_snapshot) as snapshot:
-                index, size_bytes = snapshot.meta.index, snapshot.size_bytes
-                for offset in range(0, size_bytes, CHUNK_BYTES):
-                    part = await asyncio.to_thread(snapshot.read, offset, CHUNK_BYTES)
-                    is_last = offset + CHUNK_BYTES >= size_bytes
-                    if not await self._transport.send_snapshot_part(
-                        ask.to, ask.term, offset, part, is_last=is_last
-                    ):
-                        break
-                else:
-                    is_ok = True
-        except (StorageError, OSError) as error:
-            logger.error("no snapshot for %s: %s", ask.to, error)
-        if not self._is_closed:
+        index, is_ok = await self._snapshots.send(ask, self._transport)
+        if not self.is_closed:
             now = self._loop.time()
             self._act(self.raft.handle_snapshot_sent(ask.to, index, is_ok=is_ok, now=now))
-
-    def _open_snapshot(self) -> SealedSnapshot:
-        """The latest snapshot; on a thread. One is made if there is none.
-
-        The log begins where the group was founded then, but that follower is not there.
-        """
-        if self.raft.log.snapshot.index:
-            return self._disk.open_snapshot()
-        frozen = self.on_loop(
-            lambda: (self.raft.snapshot_meta(self.applied), self._machine.freeze())
-        )
-        file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # closed with what is returned
-        for part in sealed(frozen[0], self.parts_elsewhere(frozen[1])):
-            file.write(part)
-        return SealedSnapshot(file)
-
-    def parts_elsewhere(self, parts: Iterator[bytes]) -> Iterator[bytes]:
-        """Take on another thread what only the loop may make, part by part.
-
-        Raises:
-            StorageError: This server stops meanwhile.
-        """
-        while (part := self.on_loop(lambda: next(parts, None))) is not None:
-            yield part
-
-    def on_loop(self, make: Callable[[], T]) -> T:
-        """Have the loop do something, from another thread.
-
-        Raises:
-            StorageError: This server stops.
-        """
-        made: Future[T] = Future()
-
-        def run() -> None:
-            if self._is_closed:
-                made.set_exception(StorageError("this server stops"))
-            else:
-                made.set_result(make())
-
-        try:
-            self._loop.call_soon_threadsafe(run)
-            return made.result(LOOP_S_MAX)
-        except (RuntimeError, TimeoutError) as error:
-            raise StorageError("this server stops") from error
 
     # -- timer and tasks ------------------------------------------------------------------------
 
     def _arm(self) -> None:
-        if self._is_closed:
+        if self.is_closed:
             return
         deadline_at = self.raft.next_deadline_at
         if self._timer is not None:
@@ -758,13 +534,3 @@ class Consensus:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _nothing() -> None:
-    """A job by which all before it is known to be done."""
-
-
-def _counted(parts: Iterable[bytes], sizes: list[int]) -> Iterable[bytes]:
-    for part in parts:
-        sizes.append(len(part))
-        yield part

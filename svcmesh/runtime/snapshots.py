@@ -147,7 +147,7 @@ class SnapshotService:
         file: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115  # the caller's
 
         def write() -> None:
-            elsewhere = consensus.parts_elsewhere(parts)
+            elsewhere = consensus.on_loop.parts(parts)
             write_archive(file, meta, elsewhere, now_ms=time.time_ns() // 1_000_000)
 
         try:

@@ -22,8 +22,10 @@ from svcmesh.consensus.raft import (
     pack_message,
     unpack_message_untrusted,
 )
+from svcmesh.consensus.service import OutcomeUnknownError
 from svcmesh.errors import DecodeError, StorageError
 from svcmesh.runtime import consensus as shell
+from svcmesh.runtime import proposals, raftsnapshots
 from svcmesh.runtime.consensus import Consensus, NoLeaderError
 
 IDS = [ServerId(f"s{n}") for n in range(3)]
@@ -201,7 +203,7 @@ def test_a_leader_that_is_cut_off_promises_nothing(tmp_path: Path) -> None:
             servers.network.cut = {first.id}
             waiting = asyncio.create_task(first.propose(put("k", 1)))
             reading = asyncio.create_task(first.barrier())
-            with pytest.raises(shell.OutcomeUnknownError):
+            with pytest.raises(OutcomeUnknownError):
                 await waiting
             with pytest.raises(NoLeaderError):
                 await reading
@@ -262,13 +264,13 @@ def test_a_followers_read_waits_until_the_leader_has_settled(tmp_path: Path) -> 
 def test_a_proposal_that_nobody_confirms_is_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell, "PROPOSAL_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(proposals, "PROPOSAL_TIMEOUT_S", 0.05)
 
     async def main() -> None:
         async with group(tmp_path) as servers:
             first = await servers.grow()
             servers.network.cut = set(IDS[1:])
-            with pytest.raises(shell.OutcomeUnknownError, match="no majority"):
+            with pytest.raises(OutcomeUnknownError, match="no majority"):
                 await first.propose(put("k", 1))
 
     asyncio.run(main())
@@ -278,9 +280,9 @@ def test_a_proposal_that_nobody_confirms_is_answered(
 def test_a_server_that_was_away_gets_a_snapshot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: bool
 ) -> None:
-    monkeypatch.setattr(shell, "SNAPSHOT_ENTRIES", 50)
-    monkeypatch.setattr(shell, "SNAPSHOT_LOG_BYTES", 100)
-    monkeypatch.setattr(shell, "TRAILING_ENTRIES", 10)
+    monkeypatch.setattr(raftsnapshots, "SNAPSHOT_ENTRIES", 50)
+    monkeypatch.setattr(raftsnapshots, "SNAPSHOT_LOG_BYTES", 100)
+    monkeypatch.setattr(raftsnapshots, "TRAILING_ENTRIES", 10)
 
     async def main() -> None:
         async with group(None if in_memory else tmp_path) as servers:
@@ -303,9 +305,9 @@ def test_a_server_that_was_away_gets_a_snapshot(
 def test_a_log_that_was_compacted_is_read_after_a_restart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell, "SNAPSHOT_ENTRIES", 50)
-    monkeypatch.setattr(shell, "SNAPSHOT_LOG_BYTES", 100)
-    monkeypatch.setattr(shell, "TRAILING_ENTRIES", 10)
+    monkeypatch.setattr(raftsnapshots, "SNAPSHOT_ENTRIES", 50)
+    monkeypatch.setattr(raftsnapshots, "SNAPSHOT_LOG_BYTES", 100)
+    monkeypatch.setattr(raftsnapshots, "TRAILING_ENTRIES", 10)
 
     async def main() -> None:
         async with group(tmp_path) as servers:
@@ -328,8 +330,8 @@ def test_a_log_that_was_compacted_is_read_after_a_restart(
 def test_what_was_applied_during_a_snapshot_is_in_the_next_though_nothing_more_comes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(shell, "SNAPSHOT_ENTRIES", 50)
-    monkeypatch.setattr(shell, "SNAPSHOT_LOG_BYTES", 100)
+    monkeypatch.setattr(raftsnapshots, "SNAPSHOT_ENTRIES", 50)
+    monkeypatch.setattr(raftsnapshots, "SNAPSHOT_LOG_BYTES", 100)
     may_write = threading.Event()
     write_snapshot = MemoryDisk.write_snapshot
 
@@ -401,8 +403,8 @@ def test_the_loop_gets_its_turn_between_any_two_entries_that_take_their_time(
 def test_a_few_large_entries_make_a_log_long_and_are_not_kept_for_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shell, "LOG_BYTES_MAX", 100_000)
-    monkeypatch.setattr(shell, "TRAILING_BYTES", 25_000)
+    monkeypatch.setattr(raftsnapshots, "LOG_BYTES_MAX", 100_000)
+    monkeypatch.setattr(raftsnapshots, "TRAILING_BYTES", 25_000)
 
     async def main() -> None:
         async with group(tmp_path) as servers:
@@ -431,7 +433,7 @@ def test_a_disk_that_refuses_ends_the_server_and_says_so(
             first.found()
             await servers.leader()
             monkeypatch.setattr(RaftDisk, "append", refuse)
-            with pytest.raises(shell.OutcomeUnknownError):
+            with pytest.raises(OutcomeUnknownError):
                 await first.propose(put("k", 1))
             with pytest.raises(NoLeaderError):
                 await first.propose(put("k", 1))
