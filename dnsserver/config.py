@@ -130,27 +130,28 @@ class ServerLimits:
     slip: int = 2
     """One in so many responses above that limit is sent with TC and nothing else, the others are
     dropped. 1: all are, 0: none."""
-    udp_batch_packets: int = 64
-    """Datagrams answered before the event loop gets its turn; at least 1."""
-    udp_batch_s: float = 0.002
-    """The same as a time: no further datagram is begun after this long."""
+    batch_queries: int = 64
+    """Queries of one socket answered before the event loop gets its turn; at least 1."""
+    batch_s: float = 0.002
+    """The same as a time: no further query is begun after this long."""
     tcp_connections_max: int = 512
     """Open TCP connections; a further one is closed at once. At least 1."""
     tcp_idle_timeout_s: float = 8.0
     """A connection ends when this long passes without a whole query, or with an answer that the
     client does not take. Above 0."""
-    tcp_burst_queries: int = 16
-    """Pipelined queries answered before the event loop gets its turn; at least 1."""
+    tcp_pending_max: int = 64
+    """Queries of one connection for which others are being asked; nothing is read meanwhile when
+    there are so many. At least 1."""
 
     def __post_init__(self) -> None:
         """Raise `DnsConfigError` for a value out of range."""
-        for name in ("udp_batch_packets", "tcp_connections_max", "tcp_burst_queries"):
+        for name in ("batch_queries", "tcp_connections_max", "tcp_pending_max"):
             if getattr(self, name) < 1:
                 raise DnsConfigError(f"{name}: {getattr(self, name)} is below 1")
         for name in ("responses_per_s", "slip"):
             if getattr(self, name) < 0:
                 raise DnsConfigError(f"{name}: {getattr(self, name)} is below 0")
-        for name in ("udp_batch_s", "tcp_idle_timeout_s"):
+        for name in ("batch_s", "tcp_idle_timeout_s"):
             if getattr(self, name) <= 0:
                 raise DnsConfigError(f"{name}: {getattr(self, name)} is not above 0")
 

@@ -97,7 +97,15 @@ class Responder:
         self, packet: bytes, now_utc: float, client: str = ""
     ) -> bytes | Pending | None:
         """Do the same for a message over TCP, without its length; the response may be large."""
-        self._counters.tcp_queries += 1
+        counters = self._counters
+        counters.tcp_queries += 1
+        entry = self._cache.young.get(b"tcp" + packet[2:])
+        if entry is not None and entry.stamp.is_current and now_utc < entry.expires_at_utc:
+            response = next(entry.responses, None)
+            if response is not None:
+                counters.responses[entry.rcode] += 1
+                counters.shortened += entry.is_cut
+                return packet[:2] + response
         return self._respond(packet, is_tcp=True, now_utc=now_utc, client=client)
 
     def slip(self, packet: bytes) -> bytes | None:

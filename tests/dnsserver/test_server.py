@@ -161,7 +161,7 @@ def test_a_flood_is_answered_in_batches_that_leave_the_loop_to_others() -> None:
         assert sum(steps) == 60
         assert max(steps) <= 7
 
-    run_with_server(scenario, limits=ServerLimits(udp_batch_packets=7))
+    run_with_server(scenario, limits=ServerLimits(batch_queries=7))
 
 
 def test_pipelined_queries_are_answered_in_order_on_one_connection() -> None:
@@ -175,7 +175,7 @@ def test_pipelined_queries_are_answered_in_order_on_one_connection() -> None:
         writer.close()
         await writer.wait_closed()
 
-    run_with_server(scenario, limits=ServerLimits(tcp_burst_queries=3))
+    run_with_server(scenario, limits=ServerLimits(batch_queries=3))
 
 
 def test_a_query_that_arrives_byte_by_byte_is_answered() -> None:
@@ -343,7 +343,7 @@ def test_large_answers_go_by_udp_when_the_client_takes_them() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"udp_batch_packets": 0}, {"tcp_connections_max": 0}, {"tcp_idle_timeout_s": 0.0}],
+    [{"batch_queries": 0}, {"tcp_connections_max": 0}, {"tcp_idle_timeout_s": 0.0}],
 )
 def test_limits_out_of_range_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(DnsConfigError, match=next(iter(settings))):
