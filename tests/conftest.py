@@ -1,14 +1,19 @@
 """What holds for every test: a busy machine is no verdict, and a simulated scenario has a seed."""
 
+import asyncio
 import os
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.patience import PatientPolicy
+
 settings.register_profile(
     "svcmesh", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile("svcmesh")
+
+asyncio.set_event_loop_policy(PatientPolicy())
 
 SEED_VARIABLE = "SVCMESH_SEED"
 
