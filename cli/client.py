@@ -25,6 +25,7 @@ from svcmesh.agentaccess import (
     TlsFiles,
     agent_access,
 )
+from svcmesh.goformats import join_host_port
 
 F = TypeVar("F", bound=Callable[..., object])
 Json: TypeAlias = Any  # an answer of the API, of the shape that its caller expects
@@ -246,10 +247,10 @@ class Client:
             return f"dial tcp: lookup {access.host}: no such host"
         if access.scheme == "https" and (tls_failure := _tls_failure(error)):
             return tls_failure
-        host = f"[{access.host}]" if ":" in access.host else access.host
+        where = join_host_port(access.host, access.port)
         if isinstance(error, TimeoutError):
-            return f"dial tcp {host}:{access.port}: i/o timeout"
-        return f"dial tcp {host}:{access.port}: connect: {why}"
+            return f"dial tcp {where}: i/o timeout"
+        return f"dial tcp {where}: connect: {why}"
 
 
 class _UnixConnection(http.client.HTTPConnection):

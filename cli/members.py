@@ -10,6 +10,7 @@ from cli.errors import ApiError, CommandError
 from cli.flags import GoCommand, flag
 from cli.goregexp import compile_regexp
 from cli.tables import format_flag, pretty_json, print_table, wants_json
+from svcmesh.goformats import join_host_port
 
 NOBODY_STATUS: Final = 2
 _STATUSES: Final = ("none", "alive", "leaving", "left", "failed")
@@ -81,8 +82,7 @@ def _status(member: Member) -> str:
 
 
 def _address(member: Member) -> str:
-    host = member["Addr"]
-    return f"[{host}]:{member['Port']}" if ":" in host else f"{host}:{member['Port']}"
+    return join_host_port(member["Addr"], member["Port"])
 
 
 def _detailed_row(member: Member) -> tuple[str, ...]:

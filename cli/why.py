@@ -12,6 +12,7 @@ from cli.flags import GoCommand, flag
 from cli.printing import say
 from cli.tables import format_flag, pretty_json, wants_json
 from cli.times import age, read_instant, since
+from svcmesh.goformats import join_host_port
 
 OUTPUT_LINES_MAX = 4
 _BODY = " " * 6
@@ -110,8 +111,7 @@ def service_story(found: dict[str, Json]) -> Iterator[str]:
 
 
 def _headline(instance: dict[str, Json]) -> str:
-    host = instance["Address"]
-    where = f"{f'[{host}]' if ':' in host else host}:{instance['Port']}"
+    where = join_host_port(instance["Address"], instance["Port"])
     is_named = instance["ServiceID"] != instance["Service"]
     what = f"{instance['ServiceID']} ({instance['Service']})" if is_named else instance["Service"]
     node = f"{instance['Node']}, which has no agent," if instance["External"] else instance["Node"]

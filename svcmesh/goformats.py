@@ -1,4 +1,4 @@
-"""Booleans, durations, instants and lists of errors as Go programs write them.
+"""Booleans, durations, instants, addresses and lists of errors as Go programs write them.
 
 Flags, files and the API have them so, because Consul's have.
 """
@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
+
+UINT_MAX: Final = 2**64 - 1
 
 _TRUE: Final = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE: Final = frozenset({"0", "f", "F", "FALSE", "false", "False"})
@@ -34,6 +36,21 @@ def parse_bool(text: str) -> bool:
     raise ValueError(f'strconv.ParseBool: parsing "{text}": invalid syntax')
 
 
+def parse_uint(text: str) -> int:
+    """Read an unsigned number of 64 bits.
+
+    Raises:
+        ValueError: It is none; the text says so in Go's words.
+    """
+    # `isdigit` alone lets "²" pass, and `int` refuses thousands of digits.
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f'strconv.ParseUint: parsing "{text}": invalid syntax')
+    digits = text.lstrip("0") or "0"
+    if len(digits) > len(str(UINT_MAX)) or int(digits) > UINT_MAX:
+        raise ValueError(f'strconv.ParseUint: parsing "{text}": value out of range')
+    return int(digits)
+
+
 def parse_duration(text: str) -> float:
     """Read a Go-style duration such as `1h30m`, `1.5s` or `100ms` as seconds.
 
@@ -48,6 +65,11 @@ def parse_duration(text: str) -> float:
     if total_s * 1e9 >= _NANOSECONDS_MAX:
         raise ValueError(f'time: invalid duration "{text}"')
     return -total_s if text.startswith("-") else total_s
+
+
+def join_host_port(host: str, port: int) -> str:
+    """Write `host:port`, an IPv6 address in brackets, as Go's net.JoinHostPort does."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def error_list(problems: Sequence[str]) -> str:

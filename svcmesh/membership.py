@@ -11,10 +11,12 @@ from typing import Final
 
 from gossip.serf.events import Member, MemberStatus
 from gossip.types import Address
+from svcmesh.goformats import join_host_port, parse_uint
 
 CONSUL_PROTOCOL: Final = "2"
 RAFT_VERSION: Final = "3"
 SERVER_ROLE: Final = "consul"
+SERVER_PORT_DEFAULT: Final = 8300
 PORT_MAX: Final = 65535
 CLIENT_ROLE: Final = "node"
 
@@ -89,9 +91,21 @@ def is_consul_server(tags: Mapping[str, str]) -> bool:
 
 def port_of(tags: Mapping[str, str], name: str) -> int | None:
     """The port that a tag names; None if it does not."""
-    text = tags.get(name, "")
-    is_number = text.isascii() and text.isdigit() and len(text) <= len(str(PORT_MAX))
-    return int(text) if is_number and 0 < int(text) <= PORT_MAX else None
+    port = number_of(tags, name)
+    return port if port is not None and 0 < port <= PORT_MAX else None
+
+
+def server_port(tags: Mapping[str, str]) -> int:
+    """Where a server takes agent-to-agent RPC."""
+    return port_of(tags, "port") or SERVER_PORT_DEFAULT
+
+
+def number_of(tags: Mapping[str, str], name: str) -> int | None:
+    """The number that a tag has; None if it has none. Anybody may be a member, with any tags."""
+    try:
+        return parse_uint(tags.get(name, ""))
+    except ValueError:
+        return None
 
 
 def wan_join_target(member: Member) -> str | None:
@@ -104,7 +118,7 @@ def wan_join_target(member: Member) -> str | None:
         return None
     if port is None or not is_server(member.tags):
         return None
-    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+    return join_host_port(str(address), port)
 
 
 class LanAdmission:
@@ -184,5 +198,4 @@ def alive_servers(members: Iterable[Member]) -> list[tuple[str, Member]]:
 
 def server_address(member: Member) -> str:
     """Where a server takes agent-to-agent RPC, as `host:port`."""
-    host = f"[{member.address.host}]" if ":" in member.address.host else member.address.host
-    return f"{host}:{member.tags.get('port', '8300')}"
+    return join_host_port(member.address.host, server_port(member.tags))

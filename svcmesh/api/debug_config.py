@@ -3,7 +3,7 @@
 from svcmesh.api.rows import definition_json
 from svcmesh.config import AgentConfig
 from svcmesh.config.network import UNIX
-from svcmesh.goformats import duration_string
+from svcmesh.goformats import duration_string, join_host_port
 
 HIDDEN = "hidden"
 
@@ -119,4 +119,4 @@ def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str
 
 
 def _url(network: str, host: str, port: int) -> str:
-    return f"{network}://[{host}]:{port}" if ":" in host else f"{network}://{host}:{port}"
+    return f"{network}://{join_host_port(host, port)}"

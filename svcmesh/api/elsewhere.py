@@ -9,6 +9,7 @@ server it is of, and a blocking query with an index of another one is answered a
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from svcmesh.api.routing import Call
 from svcmesh.consensus.service import OutcomeUnknownError
 from svcmesh.datacenters import NoPathError, UnreachableError
 from svcmesh.errors import SvcmeshError
+from svcmesh.goformats import parse_uint
 from svcmesh.rpc import RpcError
 
 METHOD: Final = "http"
@@ -185,8 +187,8 @@ class Forwarder:
         answer = await _ask(call, datacenter, run=run, waits_s=waits_s)
         response, answered_by = _response_untrusted(answer)
         given = response.headers.get(INDEX_HEADER, "")
-        if given.isascii() and given.isdigit():
-            key = (datacenter.lower(), request, int(given))
+        with suppress(ValueError):  # an answer without an index
+            key = (datacenter.lower(), request, parse_uint(given))
             self._runs[key] = answered_by
             self._runs.move_to_end(key)
             while len(self._runs) > INDEXES_MAX:

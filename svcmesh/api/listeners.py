@@ -12,6 +12,7 @@ from pathlib import Path
 from svcmesh.config import AgentConfig, UnixSocketsConfig
 from svcmesh.config.network import UNIX
 from svcmesh.errors import ConfigError
+from svcmesh.goformats import join_host_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class TcpAddress:
 
     def __str__(self) -> str:
         """Write it as Go does."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return join_host_port(self.host, self.port)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from svcmesh.api.responses import json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.storing import ask, guarded, read_mode
 from svcmesh.consensus.store import CommandKind
-from svcmesh.goformats import duration_string, format_duration, parse_duration
+from svcmesh.goformats import duration_string, format_duration, parse_duration, parse_uint
 
 PROTOCOL_VERSION: Final = "3"
 NEITHER: Final = (
@@ -96,11 +96,11 @@ async def get_autopilot(call: Call) -> web.Response:
 async def set_autopilot(call: Call) -> web.Response:
     """Change how the group is looked after; with `cas` if nobody else has."""
     cas = call.param("cas")
-    if cas is not None and not (cas.isascii() and cas.isdigit()):
-        why = f'strconv.ParseUint: parsing "{cas}": invalid syntax'
-        raise ApiError(400, f"Bad request: Error parsing cas value: {why}")
+    try:
+        expected = None if cas is None else parse_uint(cas)
+    except ValueError as error:
+        raise ApiError(400, f"Bad request: Error parsing cas value: {error}") from None
     settings = _settings(await read_json(call.request, failed=NO_CONFIG))
-    expected = None if cas is None else int(cas)
     write = call.facade.store.service.write
     done = await guarded(write(CommandKind.AUTOPILOT_SET, [settings, expected]))
     return await json_response(call, done)

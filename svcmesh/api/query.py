@@ -12,14 +12,12 @@ from svcmesh.catalog.view_rows import NodeRow
 from svcmesh.coordinates import distance_key
 from svcmesh.datacenters import NoPathError
 from svcmesh.filters import FilterError, Schema, compile_filter
-from svcmesh.goformats import parse_bool, parse_duration
+from svcmesh.goformats import parse_bool, parse_duration, parse_uint
 
 WAIT_S_DEFAULT: Final = 300.0
 WAIT_S_MAX: Final = 600.0
 
 FILTER_PROBLEM: Final = "Failed to create boolean expression evaluator"
-
-_INDEX_MAX: Final = 2**64 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +52,10 @@ def wait_options(call: Call) -> tuple[int, float]:
     """
     index, wait_s = 0, WAIT_S_DEFAULT
     if text := call.param("index"):
-        if not text.isascii() or not text.isdigit() or int(text) > _INDEX_MAX:
-            raise ApiError(400, "Invalid index")
-        index = int(text)
+        try:
+            index = parse_uint(text)
+        except ValueError:
+            raise ApiError(400, "Invalid index") from None
     if text := call.param("wait"):
         try:
             given_s = parse_duration(text)

@@ -1,7 +1,7 @@
 """What the endpoints of the consistent store share: freshness, headers, and its failures."""
 
 from collections.abc import Awaitable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from svcmesh.api.answers import JSON_HEADERS, ApiError
 from svcmesh.api.query import ReadOptions, read_options
@@ -13,11 +13,9 @@ from svcmesh.consensus.service import (
     ReadMode,
     StoreError,
 )
+from svcmesh.goformats import parse_uint
 
 T = TypeVar("T")
-
-DIGITS_MAX: Final = 20
-"""Of a number of 64 bits."""
 
 
 async def guarded(work: Awaitable[T]) -> T:
@@ -65,11 +63,10 @@ def number(call: Call, name: str) -> int | None:
     text: str | None = call.param(name)
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit():
-        raise ApiError(500, f'strconv.ParseUint: parsing "{text}": invalid syntax')
-    if len(text.lstrip("0")) > DIGITS_MAX or int(text) >= 2**64:
-        raise ApiError(500, f'strconv.ParseUint: parsing "{text}": value out of range')
-    return int(text)
+    try:
+        return parse_uint(text)
+    except ValueError as error:
+        raise ApiError(500, str(error)) from None
 
 
 def as_dict(names: tuple[str, ...], packed: list[Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any, Literal, TypeAlias
 
 from svcmesh.client.errors import BadAnswerError
+from svcmesh.goformats import join_host_port
 
 Json: TypeAlias = Any  # an answer of the agent, checked where it is read
 
@@ -59,8 +60,7 @@ class Instance:
     @property
     def authority(self) -> str:
         """`host:port`, with an IPv6 address in brackets."""
-        host = f"[{self.address}]" if ":" in self.address else self.address
-        return f"{host}:{self.port}"
+        return join_host_port(self.address, self.port)
 
     def url(self, path: str = "/", *, scheme: str = "http") -> str:
         """Give the address of `path` on this instance."""

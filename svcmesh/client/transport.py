@@ -16,6 +16,7 @@ from svcmesh.client.errors import (
     RequestRefusedError,
 )
 from svcmesh.client.instances import Json
+from svcmesh.goformats import parse_uint
 
 ANSWER_BYTES_MAX = 256 * 1024 * 1024
 """A hundred thousand instances with their checks are half of it."""
@@ -144,7 +145,11 @@ class Transport:
             text = content.decode(errors="replace").strip()[:ERROR_TEXT_MAX]
             raise RequestRefusedError(response.status, text)
         index = response.headers.get("X-Consul-Index", "")
-        return content, int(index) if index.isdecimal() else 0
+        try:
+            return content, parse_uint(index)
+        except ValueError:
+            # An answer without an index.
+            return content, 0
 
     def _base(self) -> str:
         access = self.access

@@ -7,7 +7,7 @@ from typing import Final
 from svcmesh.config.interfaces import InterfaceAddress
 from svcmesh.config.settings import IpNetwork, Ports
 from svcmesh.errors import ConfigError
-from svcmesh.goformats import error_list
+from svcmesh.goformats import error_list, join_host_port
 
 PORT_MAX: Final = 65535
 UNIX: Final = "unix://"
@@ -186,7 +186,6 @@ def check_listeners(
         is_unix = address.startswith(UNIX)
         place = (address, 0 if is_unix else port)
         if other := taken.get(place):
-            shown = f"[{address}]" if ":" in address and not is_unix else address
-            where = shown if is_unix else f"{shown}:{port}"
+            where = address if is_unix else join_host_port(address, port)
             raise ConfigError(f"{name} address {where} already configured for {other}")
         taken[place] = name

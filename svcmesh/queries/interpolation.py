@@ -22,6 +22,7 @@ Function = Callable[[int], str]
 DEPTH_MAX: Final = 32
 """Expressions in expressions."""
 INT_MAX: Final = 2**63 - 1
+NUMBER_CHARACTERS_MAX: Final = 100
 
 SYNTAX_ERROR: Final = "parse error: syntax error"
 
@@ -150,6 +151,9 @@ class _Parser:
     def _term(self, depth: int) -> Node:
         token = self._next()
         if number := token["number"]:
+            if len(number) > NUMBER_CHARACTERS_MAX:
+                # `int` refuses thousands of digits with an error of its own.
+                self._fail()
             value = float(number) if "." in number else int(number)
             if value > INT_MAX:
                 self._fail()

@@ -5,10 +5,10 @@ A server has all of it; another agent only the way to the servers.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from gossip.serf.events import Member, MemberStatus
 from svcmesh.catalog.topics import node_checks_topic, node_topic
@@ -18,7 +18,7 @@ from svcmesh.consensus.group import KnownServer, Presence
 from svcmesh.consensus.raft import RoleChanged, ServerId
 from svcmesh.consensus.store import Store
 from svcmesh.errors import StorageError
-from svcmesh.membership import is_consul_server, is_server
+from svcmesh.membership import is_consul_server, is_server, number_of, server_port
 from svcmesh.rpc import AcceptRules, Callers, DialRules, Methods, RpcPool, RpcServer
 from svcmesh.runtime import snapshots
 from svcmesh.runtime.consensus import Consensus
@@ -28,6 +28,7 @@ from svcmesh.runtime.servers import PeerTransport, ServerGroup, ask_status
 from svcmesh.runtime.sessions import SessionKeeper
 from svcmesh.runtime.snapshots import SnapshotService
 from svcmesh.runtime.store import Server, StoreService
+from svcmesh.runtime.tasks import BackgroundTasks
 from svcmesh.runtime.wellness import Wellness
 
 logger = logging.getLogger("raft")
@@ -38,7 +39,6 @@ PRESENCE: Final = {
     MemberStatus.FAILED: Presence.FAILED,
     MemberStatus.LEFT: Presence.LEFT,
 }
-DEFAULT_SERVER_PORT: Final = 8300
 LOOK_S: Final = 0.25
 """After a change of the members, until we look which servers are alive."""
 LAST_ANSWERS_S: Final = 0.25
@@ -76,7 +76,7 @@ class ConsistentStore:
             StorageError: The log or snapshot is damaged, or the disk refuses.
         """
         self._id, self._members = ServerId(node_id), members
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
         self._server: RpcServer | None = None
         self._accept_rules = accept_rules
         self.pool = RpcPool(rules=dial_rules)
@@ -158,8 +158,8 @@ class ConsistentStore:
         )
         self._server = RpcServer(joint((own, *others)), rules=self._accept_rules)
         await self._server.start(host, port)
-        self._spawn(group.run())
-        self._spawn(self.keeper.run())
+        self._tasks.spawn(group.run())
+        self._tasks.spawn(self.keeper.run())
 
     def reconfigure(self, accept_rules: AcceptRules, dial_rules: DialRules) -> None:
         """Go by other rules, without ending what is under way."""
@@ -172,9 +172,7 @@ class ConsistentStore:
         """Take no part any more."""
         if self._looking is not None:
             self._looking.cancel()  # and kept: no other is armed
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.end()
         self.snapshots.close()
         if self._consensus is not None:
             await self._consensus.close()
@@ -292,11 +290,6 @@ class ConsistentStore:
     def _note_failure(self, error: StorageError) -> None:
         logger.error("keys, sessions and locks are served by the other servers from now on")
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(_report)
-
 
 def joint(offered: Sequence[Methods]) -> Methods:
     """All that several parts of an agent offer to others."""
@@ -308,23 +301,16 @@ def joint(offered: Sequence[Methods]) -> Methods:
     )
 
 
-def _report(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        logger.error("a background task has failed", exc_info=error)
-
-
 def _known_server(member: Member) -> KnownServer | None:
     tags = member.tags
     presence = PRESENCE.get(member.status)
     if presence is None or not is_server(tags) or is_consul_server(tags) or "id" not in tags:
         return None
-    port = tags.get("port", "")
-    expects = tags.get("expect", "")
     return KnownServer(
         id=ServerId(tags["id"]),
         name=member.name,
-        address=(member.address.host, int(port) if port.isdigit() else DEFAULT_SERVER_PORT),
-        expects=1 if "bootstrap" in tags else int(expects) if expects.isdigit() else 0,
+        address=(member.address.host, server_port(tags)),
+        expects=1 if "bootstrap" in tags else number_of(tags, "expect") or 0,
         presence=presence,
         version=tags.get("svcmesh", ""),
     )

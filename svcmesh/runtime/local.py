@@ -42,6 +42,7 @@ from svcmesh.errors import (
 )
 from svcmesh.runtime.aliases import AliasFollower, NodeChecks
 from svcmesh.runtime.kept import KeptState, check_plan, service_plan
+from svcmesh.runtime.tasks import BackgroundTasks
 from svcmesh.runtime.ttl_states import TtlStateKeeper
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import DataDir, TtlState
@@ -103,13 +104,12 @@ class LocalState:
         self._runner = CheckRunner(self._table, on_fact=self._on_fact)
         self._aliases = AliasFollower(self, self._runner, node_checks)
         self._ttl_states = TtlStateKeeper(data_dir, committer, self._ttl_state)
-        self._expiring: set[asyncio.Task[None]] = set()
+        self._expiring = BackgroundTasks()
 
     async def close(self) -> None:
         """End all probes, and save what TTL checks said last."""
         self._aliases.close()
-        for task in list(self._expiring):
-            task.cancel()
+        await self._expiring.end()
         await self._runner.close()
         await self._ttl_states.close()
 
@@ -400,9 +400,7 @@ class LocalState:
                     fact.service_id,
                     fact.check_id,
                 )
-                task = self._loop.create_task(self._expire(fact.service_id))
-                self._expiring.add(task)
-                task.add_done_callback(self._expiring.discard)
+                self._expiring.spawn(self._expire(fact.service_id))
 
     async def _expire(self, service_id: str) -> None:
         try:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from svcmesh.consensus.group import KnownServer, Presence
 from svcmesh.consensus.raft import Membership, ServerId
 from svcmesh.consensus.service import OutcomeUnknownError, ReadMode, StoreError
+from svcmesh.goformats import join_host_port
 from svcmesh.rpc import RpcError
 from svcmesh.runtime.servers import ServerGroup
 from svcmesh.runtime.store import REFUSED, StoreService, for_rpc
@@ -222,8 +223,7 @@ def shown_address(known: KnownServer | None) -> str:
     """Where a server's calls go; empty when nobody knows."""
     if known is None:
         return ""
-    host, port = known.address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return join_host_port(*known.address)
 
 
 async def _until(is_so: Callable[[], bool], why_not: str, *, timeout_s: float = TIMEOUT_S) -> None:

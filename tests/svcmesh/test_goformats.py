@@ -2,7 +2,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from svcmesh.goformats import format_duration, parse_bool, parse_duration
+from svcmesh.goformats import (
+    error_list,
+    format_duration,
+    join_host_port,
+    parse_bool,
+    parse_duration,
+    parse_uint,
+)
 
 
 @pytest.mark.parametrize(
@@ -56,3 +63,36 @@ def test_gos_words_for_true(text: str) -> None:
 def test_other_words_are_no_booleans(text: str) -> None:
     with pytest.raises(ValueError, match="invalid syntax"):
         parse_bool(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("0", 0), ("007", 7), ("18446744073709551615", 2**64 - 1), ("0" * 5000, 0)]
+)
+def test_unsigned_numbers_have_64_bits(text: str, number: int) -> None:
+    assert parse_uint(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "invalid syntax"),
+        ("-1", "invalid syntax"),
+        ("\u00b2", "invalid syntax"),
+        ("\u0663", "invalid syntax"),
+        ("18446744073709551616", "value out of range"),
+        ("9" * 5000, "value out of range"),
+    ],
+)
+def test_other_numbers_are_refused_in_gos_words(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f'^strconv.ParseUint: parsing "{text}": {why}$'):
+        parse_uint(text)
+
+
+def test_an_ipv6_address_is_in_brackets_before_a_port() -> None:
+    assert join_host_port("::1", 8500) == "[::1]:8500"
+    assert join_host_port("web.example", 80) == "web.example:80"
+
+
+def test_problems_are_counted_and_listed() -> None:
+    assert error_list(["a"]) == "1 error occurred:\n\t* a"
+    assert error_list(["a", "b"]) == "2 errors occurred:\n\t* a\n\t* b"

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
+from svcmesh.goformats import join_host_port
+
 LOOKUP_S: Final = 5.0
 """How long the addresses of a host name are used again."""
 
@@ -66,7 +68,7 @@ class Dialer:
             except ssl.SSLError as error:
                 raise ProbeError(tls_failure(error)) from error
             except OSError as error:
-                where = f"[{ip}]:{number}" if ":" in ip else f"{ip}:{number}"
+                where = join_host_port(ip, number)
                 first = first or ProbeError(f"dial tcp {where}: connect: {os_reason(error)}")
             else:
                 return made

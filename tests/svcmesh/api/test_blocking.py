@@ -141,6 +141,7 @@ def test_a_client_that_hangs_up_leaves_no_watch_behind() -> None:
         ("index=abc", 400, "Invalid index"),
         ("index=-1", 400, "Invalid index"),
         ("index=18446744073709551616", 400, "Invalid index"),
+        ("index=" + "9" * 5000, 400, "Invalid index"),
         ("wait=abc", 400, "Invalid wait time"),
         ("wait=1", 400, "Invalid wait time"),
         ("max_stale=abc", 400, 'Invalid max_stale value "abc"'),

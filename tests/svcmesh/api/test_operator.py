@@ -1,5 +1,7 @@
 """The group of servers and autopilot over HTTP; texts are those of a recorded Consul 1.8.7."""
 
+from urllib.parse import quote
+
 import pytest
 
 from svcmesh.consensus.service import NoLeaderError, StoreError
@@ -102,6 +104,16 @@ def test_what_a_body_leaves_out_is_zero() -> None:
 def test_a_body_that_is_no_configuration_is_refused(body: object) -> None:
     async def scenario(client: Client, _: FakeAgent) -> None:
         assert (await client.put(CONFIG, body)).status == 400
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("cas", ["x", "-1", "\u00b2", "18446744073709551616", "9" * 5000])
+def test_an_index_that_is_none_is_refused(cas: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.put(f"{CONFIG}?cas={quote(cas)}", {})
+        assert answer.status == 400
+        assert "Error parsing cas value: strconv.ParseUint" in answer.text
 
     run(scenario)
 
