@@ -54,6 +54,7 @@ def datacenters(args: tuple[str, ...], format: str | None, **http: object) -> in
     help="Show nodes with this metadata only. Can be repeated.",
 )
 @flag("service", metavar="id or name", help="Show nodes with an instance of this service only.")
+@flag("filter", help="Show what this expression selects only.")
 @format_flag()
 def nodes(
     args: tuple[str, ...],
@@ -61,6 +62,7 @@ def nodes(
     near: str | None,
     node_meta: tuple[str, ...],
     service: str | None,
+    filter: str | None,
     format: str | None,
     **http: object,
 ) -> int:
@@ -70,6 +72,8 @@ def nodes(
     query = _node_meta_query(node_meta)
     if near:
         query.append(("near", near))
+    if filter:
+        query.append(("filter", filter))
     path = f"/v1/catalog/service/{quote(service, safe='')}" if service else "/v1/catalog/nodes"
     found: list[dict[str, Json]] = _ask(http, path, query, what="nodes")
     if not found:

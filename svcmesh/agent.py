@@ -67,7 +67,10 @@ RETRY_JOIN: Final = (
 )
 """Settings whose change starts joining anew."""
 
-READ_AT_USE: Final = ("discovery_max_stale", "leave_on_terminate", "skip_leave_on_interrupt")
+READ_AT_USE: Final = (
+    *("default_query_time", "max_query_time", "discovery_max_stale", "session_ttl_min"),
+    *("limits.http_max_conns_per_client", "leave_on_terminate", "skip_leave_on_interrupt"),
+)
 """Settings that are looked up whenever they are needed."""
 
 

@@ -6,6 +6,7 @@ Bounds are in all, and by client address; one above them is told so and closed.
 import asyncio
 import logging
 import resource
+from collections.abc import Callable
 from http import HTTPStatus
 from ipaddress import ip_address
 from typing import Final
@@ -38,8 +39,12 @@ class ConnectionBounds:
     """Counts open connections."""
 
     def __init__(
-        self, *, total_max: int | None = None, per_client_max: int = CONNECTIONS_PER_CLIENT_MAX
+        self,
+        *,
+        total_max: int | None = None,
+        per_client_max: Callable[[], int] = lambda: CONNECTIONS_PER_CLIENT_MAX,
     ) -> None:
+        """`per_client_max` is asked at every connection; 0 is no bound."""
         if total_max is None:
             descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             total_max = min(CONNECTIONS_MAX, max(descriptors // 2, 1))
@@ -51,7 +56,8 @@ class ConnectionBounds:
         """Count a new connection; False when there are too many already."""
         count = self._by_client.get(client, 0)
         is_local = client == "" or ip_address(client).is_loopback
-        if self._total >= self._total_max or (count >= self._per_client_max and not is_local):
+        most = self._per_client_max() or self._total_max
+        if self._total >= self._total_max or (count >= most and not is_local):
             return False
         self._total += 1
         self._by_client[client] = count + 1

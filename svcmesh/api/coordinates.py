@@ -29,12 +29,14 @@ def add_routes(router: Router, read: Callable[[str, Endpoint], None]) -> None:
 
 def nodes(call: Call) -> Read:
     """Every node whose place is known; there are none in a network segment."""
+    _check_enabled(call)
     coordinates, segment = call.facade.coordinates, call.param("segment")
     return Read((COORDINATES,), lambda: Rows(() if segment else coordinates.all(), _entry_json))
 
 
 def node(call: Call) -> Read:
     """One node; it is in no network segment."""
+    _check_enabled(call)
     facade, name, segment = call.facade, call.rest, call.param("segment")
 
     def build() -> object:
@@ -49,6 +51,7 @@ def node(call: Call) -> Read:
 
 async def datacenters(call: Call) -> web.Response:
     """Where the servers of every data center are, in the WAN's coordinates."""
+    _check_enabled(call)
     found = await call.facade.wan.places()
     return await json_response(
         call,
@@ -65,6 +68,7 @@ async def datacenters(call: Call) -> web.Response:
 
 async def update(call: Call) -> web.Response:
     """Say where a node without an agent is."""
+    _check_enabled(call)
     body = await read_json(call.request)
     try:
         fields = Fields(body)
@@ -92,6 +96,11 @@ async def update(call: Call) -> web.Response:
     except NameReservedError as error:
         raise ApiError(500, str(error)) from error
     return empty_response()
+
+
+def _check_enabled(call: Call) -> None:
+    if call.facade.config.disable_coordinates:
+        raise ApiError(401, "Coordinate support disabled")
 
 
 def coordinate_json(where: Coordinate) -> dict[str, object]:

@@ -14,9 +14,6 @@ from svcmesh.datacenters import NoPathError
 from svcmesh.filters import FilterError, Schema, compile_filter
 from svcmesh.goformats import parse_bool, parse_duration, parse_uint
 
-WAIT_S_DEFAULT: Final = 300.0
-WAIT_S_MAX: Final = 600.0
-
 FILTER_PROBLEM: Final = "Failed to create boolean expression evaluator"
 
 
@@ -26,7 +23,7 @@ class ReadOptions:
 
     index: int = 0
     """Wait until what is read has changed since this index; 0: answer at once."""
-    wait_s: float = WAIT_S_DEFAULT
+    wait_s: float = 0.0
     consistency: str = "leader"
     """As the answer reports it. Every mode is answered from local memory."""
     is_cached: bool = False
@@ -50,7 +47,8 @@ def wait_options(call: Call) -> tuple[int, float]:
     Raises:
         ApiError: 400, in Consul's words.
     """
-    index, wait_s = 0, WAIT_S_DEFAULT
+    config = call.facade.config
+    index, wait_s = 0, config.default_query_time_s
     if text := call.param("index"):
         try:
             index = parse_uint(text)
@@ -61,7 +59,7 @@ def wait_options(call: Call) -> tuple[int, float]:
             given_s = parse_duration(text)
         except ValueError:
             raise ApiError(400, "Invalid wait time") from None
-        wait_s = min(given_s, WAIT_S_MAX) if given_s > 0 else WAIT_S_DEFAULT
+        wait_s = min(given_s, config.max_query_time_s) if given_s > 0 else wait_s
     return index, wait_s
 
 

@@ -106,7 +106,9 @@ class HttpServer:
         self._router = self._routes()
         self._server: web.Server | None = None
         self._listeners: list[asyncio.Server] = []
-        self._bounds = bounds or ConnectionBounds()
+        self._bounds = bounds or ConnectionBounds(
+            per_client_max=lambda: facade.config.limits.http_max_conns_per_client
+        )
         self._rules = AccessRules(facade.config.http_config)
         self._responses = Responses(time.time)
         self._hot = HotAnswers(facade.view, self._responses)

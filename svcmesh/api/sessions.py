@@ -14,10 +14,9 @@ from svcmesh.api.storing import ask, guarded
 from svcmesh.api.uuids import uuid_problem
 from svcmesh.catalog.view_rows import SERF_CHECK_ID
 from svcmesh.consensus.store import CommandKind, Session
-from svcmesh.goformats import parse_duration
+from svcmesh.goformats import duration_string, parse_duration
 from svcmesh.jsonvalues import FieldError, Fields
 
-TTL_S_MIN: Final = 10.0
 TTL_S_MAX: Final = 86_400.0
 LOCK_DELAY_S_DEFAULT: Final = 15.0
 SECONDS_BELOW: Final = 1000
@@ -149,7 +148,7 @@ def _session(call: Call, fields: Fields) -> Session:
     if behavior not in BEHAVIORS:
         raise ApiError(500, f"Invalid Behavior setting '{behavior}'")
     if ttl:
-        _check_ttl(ttl)
+        _check_ttl(ttl, least_s=call.facade.config.session_ttl_min_s)
     _check_wellness(call, session)
     return session
 
@@ -181,14 +180,15 @@ def _service_checks(fields: Fields) -> tuple[tuple[str, str], ...]:
     return tuple(found)
 
 
-def _check_ttl(ttl: str) -> None:
+def _check_ttl(ttl: str, *, least_s: float) -> None:
     try:
         ttl_s = parse_duration(ttl)
     except ValueError as error:
         raise ApiError(500, f"Session TTL '{ttl}' invalid: {error}") from None
-    if ttl_s and not TTL_S_MIN <= ttl_s <= TTL_S_MAX:
+    if ttl_s and not least_s <= ttl_s <= TTL_S_MAX:
+        between = f"[{duration_string(least_s)}={duration_string(TTL_S_MAX)}]"
         ttl_ns = round(ttl_s * 1e9)
-        raise ApiError(500, f"Invalid Session TTL '{ttl_ns}', must be between [10s=24h0m0s]")
+        raise ApiError(500, f"Invalid Session TTL '{ttl_ns}', must be between {between}")
 
 
 def _check_wellness(call: Call, session: Session) -> None:

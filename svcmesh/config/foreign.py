@@ -52,6 +52,11 @@ def _is_port(value: object) -> bool:
     return value != -1 and value != "-1" and not is_empty(value)
 
 
+def _is_above(bound: int) -> Asks:
+    """More than that; what is no number cannot be meant as less."""
+    return lambda value: not is_empty(value) and not (isinstance(value, int) and value <= bound)
+
+
 def _is_other_than(*harmless: str) -> Asks:
     return lambda value: not is_empty(value) and value not in harmless
 
@@ -102,21 +107,15 @@ FOREIGN: Final = (
                "addresses.grpc", "addresses.grpc_tls", "xds", "peering",
                flags=". grpc-port"),
     *_harmless("limits of requests are not configurable", "limits.rpc_rate",
-               "limits.rpc_max_burst", "limits.http_max_conns_per_client",
-               "limits.kv_max_value_size", "limits.txn_max_req_len", "limits.request_limits",
-               "limits.rpc_client_timeout", "default_query_time", "max_query_time",
-               flags=". . . . . . . default-query-time max-query-time"),
+               "limits.rpc_max_burst", "limits.request_limits", "limits.rpc_client_timeout"),
     *_harmless("checks have no certificates of their own", "enable_agent_tls_for_checks"),
     *_harmless("changes show at once", "ae_interval", "sync_coordinate_rate_target",
                "sync_coordinate_interval_min", "check_reap_interval",
                "check_deregister_interval_min"),
     *_harmless("there are no debug endpoints", "enable_debug"),
     *_harmless("there is no remote execution", "disable_remote_exec"),
-    *_harmless("there are no network coordinates yet", "disable_coordinates"),
-    *_harmless("there are no sessions yet", "session_ttl_min"),
     *_harmless("no data center is above the others", "primary_datacenter",
                "primary_gateways_interval"),
-    *_harmless("addresses are given as they are registered", "translate_wan_addrs"),
     *_harmless("the snapshot agent has its own program", "snapshot_agent"),
     *_harmless("there is nothing to license", "license_path"),
     *_harmless("there are no localities", "locality"),
@@ -148,7 +147,10 @@ FOREIGN: Final = (
     # -- changes of behaviour ---------------------------------------------------------------
     *_refused("the service mesh", "connect", asks=_is_enabled),
     *_refused("the service mesh", "config_entries"),
-    *_refused("watches", "watches"),
+    *_refused("watches (run 'svcmesh watch')", "watches"),
+    *_refused("values and transactions above 512 KiB", "limits.kv_max_value_size",
+              "limits.txn_max_req_len", asks=_is_above(512 * 1024)),
+    *_refused("translated addresses in answers about other data centers", "translate_wan_addrs"),
     *_refused("network segments", "segments"),
     *_refused("network segments", "segment", asks=_is_other_than("<default>"), flags="segment"),
     *_refused("admin partitions", "partition", asks=_is_other_than("default"), flags="partition"),

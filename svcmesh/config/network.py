@@ -117,7 +117,11 @@ def choose_advertise_address(
         ]
         kind, what = "public", "IPv6"
     else:
-        found = [str(one.ip) for one in host_addresses() if one.ip.version == 4 and one.is_private]
+        addresses = [one for one in host_addresses() if one.ip.version == 4]
+        found = [str(one.ip) for one in addresses if one.is_private]
+        if all(one.ip.is_loopback for one in addresses):
+            # As in Consul: a host without network is a cluster of its own.
+            found = [str(one.ip) for one in addresses]
         kind, what = "private", "IPv4"
     if len(found) == 1:
         return found[0]

@@ -37,6 +37,7 @@ SYSLOG_FACILITIES: Final = (
 TTL_S_MAX: Final = 2**31 - 1
 """RFC 2181, 8."""
 TTL: Final = Range(least=0, most=TTL_S_MAX)
+SESSION_TTL: Final = Range(above=0, most=86400)
 
 # Tables: what belongs to one setting stays together.
 # fmt: off
@@ -149,6 +150,9 @@ class LimitsConfig:
     rpc_max_conns_per_client: int = setting("limits.rpc_max_conns_per_client", INT, 100,
         within=NOT_NEGATIVE, reloadable=True,
         doc="Connections from one IP address to the server's port; 0 is no limit.")
+    http_max_conns_per_client: int = setting("limits.http_max_conns_per_client", INT, 200,
+        within=NOT_NEGATIVE, reloadable=True,
+        doc="Connections from one IP address to HTTP and HTTPS; 0 is no limit. This host has none.")
     https_handshake_timeout_s: float = setting("limits.https_handshake_timeout", DUR, 5.0,
         within=POSITIVE,
         doc="How long a client of HTTPS may take for its TLS handshake.")
@@ -380,6 +384,18 @@ class AgentConfig:
         doc="Bytes of a check's output that are kept; a check can ask for less.")
     discard_check_output: bool = setting("discard_check_output", BOOL, False,
         doc="Keep no output of checks.")
+    default_query_time_s: float = setting("default_query_time", DUR, 300.0,
+        flag="default-query-time", within=POSITIVE, reloadable=True,
+        doc="How long a blocking query waits that does not say how long.")
+    max_query_time_s: float = setting("max_query_time", DUR, 600.0,
+        flag="max-query-time", within=POSITIVE, reloadable=True,
+        doc="How long a blocking query waits at most, whatever it says.")
+    session_ttl_min_s: float = setting("session_ttl_min", DUR, 10.0,
+        within=SESSION_TTL, reloadable=True,
+        doc="The shortest TTL that a session may have.")
+    disable_coordinates: bool = setting("disable_coordinates", BOOL, False,
+        doc="Neither say where this node is in the network nor learn it of others: `near` then "
+            "sorts nothing.")
     discovery_max_stale_s: float = setting("discovery_max_stale", DUR, 0.0,
         reloadable=True, within=NOT_NEGATIVE,
         doc="How old an answer of HTTP about another data center's catalog may be that is given "

@@ -118,7 +118,9 @@ class LanPool:
         return self._gossip.members() if self._gossip is not None else ()
 
     def coordinates(self) -> Iterator[tuple[str, Coordinate]]:
-        """Where members are that have said so, by name."""
+        """Where members are that have said so, by name; nobody if we do not say so either."""
+        if self._config.disable_coordinates:
+            return
         for member in self.members():
             where = self.gossip.cached_coordinate(member.name)
             if where is not None and member.status is not MemberStatus.LEFT:
@@ -205,6 +207,7 @@ def gossip_config(config: AgentConfig) -> GossipConfig:
         swim=replace(config.swim_config(), dead_node_reclaim_s=DEAD_NODE_RECLAIM_S),
         serf=SerfConfig(
             reconnect_timeout_s=config.reconnect_timeout_s,
+            coordinates=not config.disable_coordinates,
             # As in Consul: the name's first holder keeps it, and the catalog shows no other.
             resolve_name_conflicts=False,
             # What Consul's agents speak.

@@ -54,6 +54,12 @@ def test_nodes_near_one_stay_in_the_order_of_the_answer(run: Run, api: StubApi) 
     assert api.requests[0].path == "/v1/catalog/nodes?near=_agent"
 
 
+def test_nodes_are_chosen_by_a_filter_that_the_agent_reads(run: Run, api: StubApi) -> None:
+    api.answer("/v1/catalog/nodes", [A])
+    assert run("catalog", "nodes", "-filter", 'Meta.env == "x"').status == 0
+    assert api.requests[0].path == "/v1/catalog/nodes?filter=Meta.env+%3D%3D+%22x%22"
+
+
 def test_nodes_of_a_service_are_asked_for_by_its_name(run: Run, api: StubApi) -> None:
     instance = {**A, "ServiceMeta": {"x": "y"}, "NodeMeta": {"n": "m"}}
     del instance["Meta"]

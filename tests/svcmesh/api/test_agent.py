@@ -96,6 +96,8 @@ def test_durations_of_the_configuration_are_gos() -> None:
         assert shown["ReconnectTimeoutLAN"] == "72h0m0s"
         assert shown["RetryJoinIntervalLAN"] == "30s"
         assert shown["DNSNodeTTL"] == "0s"
+        assert (shown["DefaultQueryTime"], shown["MaxQueryTime"]) == ("5m0s", "10m0s")
+        assert shown["SessionTTLMin"] == "10s"
 
     run(scenario)
 

@@ -8,7 +8,7 @@ from svcmesh.api import HttpServer
 from svcmesh.api.listeners import TcpAddress
 from svcmesh.catalog.changes import ExternalNode, NodeHealthChanged, OwnNode, RecordChanged
 from svcmesh.catalog.records import CheckRecord, Kind, NodeId, NodeRecord, ServiceRecord
-from tests.svcmesh.api.fakes import NODE_ID, Answer, Client, FakeAgent, run
+from tests.svcmesh.api.fakes import NODE_ID, Answer, Client, FakeAgent, config, run
 
 OWN = OwnNode(NodeId(NODE_ID))
 
@@ -92,6 +92,19 @@ def test_a_query_returns_the_same_index_when_the_time_is_over() -> None:
         assert (answer.status, answer.index) == (200, index)
 
     run(scenario, with_services())
+
+
+@pytest.mark.parametrize(
+    ("flag", "query"), [("default-query-time", ""), ("max-query-time", "&wait=1h")]
+)
+def test_how_long_a_query_waits_is_a_setting(flag: str, query: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        path = "/v1/catalog/service/web"
+        index = (await client.get(path)).index
+        answer = await client.get(f"{path}?index={index}{query}")
+        assert (answer.status, answer.index) == (200, index)
+
+    run(scenario, FakeAgent(config=config(**{flag: "20ms"})))
 
 
 def test_an_index_above_ours_returns_at_once() -> None:

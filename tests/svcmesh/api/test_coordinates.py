@@ -1,6 +1,7 @@
 """`/v1/coordinate/...`"""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from svcmesh.catalog.changes import ExternalNode
 from svcmesh.catalog.records import NodeRecord
 from svcmesh.federation import DcPlace
 
-from .fakes import Client, FakeAgent, run
+from .fakes import Client, FakeAgent, config, run
 
 COORD = {"Vec": [0.1, 0.2, 0, 0, 0, 0, 0, 0], "Error": 0.5, "Adjustment": 0.001, "Height": 0.002}
 PLACE = Coordinate((0.1, 0.2, 0, 0, 0, 0, 0, 0), 0.5, 0.001, 0.002)
@@ -119,5 +120,28 @@ def test_every_data_center_has_the_coordinates_of_its_servers() -> None:
 def test_another_data_center_is_not_reached() -> None:
     async def scenario(client: Client, _: FakeAgent) -> None:
         assert (await client.get("/v1/coordinate/nodes?dc=other")).status == 500
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "nodes"), ("GET", "node/n1"), ("GET", "datacenters"), ("PUT", "update")],
+)
+def test_without_coordinates_every_endpoint_says_so(method: str, path: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.call(method, f"/v1/coordinate/{path}")
+        assert (answer.status, answer.text) == (401, "Coordinate support disabled")
+
+    run(scenario, FakeAgent(config=replace(config(), disable_coordinates=True)))
+
+
+def test_no_node_is_in_a_network_segment() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        agent.agent_coordinates["n1"] = Coordinate((0.0,) * 8, 1.0, 0.0, 0.0)
+        agent.coordinates.refresh()
+        assert len((await client.get("/v1/coordinate/nodes")).json) == 1
+        assert (await client.get("/v1/coordinate/nodes?segment=s")).json == []
+        assert (await client.get("/v1/coordinate/node/n1?segment=s")).status == 404
 
     run(scenario)

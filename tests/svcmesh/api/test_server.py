@@ -265,11 +265,21 @@ def test_connections_are_bounded_in_all() -> None:
 
 
 def test_connections_are_bounded_by_client_but_for_our_own_host() -> None:
-    bounds = ConnectionBounds(total_max=100, per_client_max=2)
+    bounds = ConnectionBounds(total_max=100, per_client_max=lambda: 2)
     assert [bounds.take("10.0.0.1") for _ in range(3)] == [True, True, False]
     assert [bounds.take("127.0.0.1") for _ in range(3)] == [True, True, True]
     bounds.give_back("10.0.0.1")
     assert bounds.take("10.0.0.1")
+
+
+def test_the_bound_of_a_client_can_change_and_zero_is_none() -> None:
+    most = 1
+    bounds = ConnectionBounds(total_max=5, per_client_max=lambda: most)
+    assert [bounds.take("10.0.0.1") for _ in range(2)] == [True, False]
+    most = 2
+    assert bounds.take("10.0.0.1")
+    most = 0
+    assert [bounds.take("10.0.0.1") for _ in range(4)] == [True, True, True, False]
 
 
 def test_a_refused_connection_is_told_so() -> None:

@@ -1,10 +1,12 @@
 """`/v1/session`: what a session is made of, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from svcmesh.catalog.changes import OwnNode
 from svcmesh.catalog.records import CheckRecord, NodeId
-from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, run
+from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, config, run
 
 
 def test_a_session_is_made_renewed_and_ended() -> None:
@@ -107,3 +109,13 @@ def test_a_session_needs_no_body_but_blanks_are_none() -> None:
         assert (answer.status, answer.text) == (400, "Request decode failed: EOF")
 
     run(scenario)
+
+
+def test_the_shortest_ttl_is_a_setting() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        assert (await client.put("/v1/session/create", json={"TTL": "20s"})).status == 200
+        answer = await client.put("/v1/session/create", json={"TTL": "19s"})
+        text = "Invalid Session TTL '19000000000', must be between [20s=24h0m0s]"
+        assert (answer.status, answer.text) == (500, text)
+
+    run(scenario, FakeAgent(config=replace(config(), session_ttl_min_s=20.0)))

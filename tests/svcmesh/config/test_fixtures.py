@@ -32,7 +32,7 @@ def test_a_server_as_installation_guides_have_it() -> None:
     }
     assert ignored == {
         "ui", "raft_protocol", "ports.grpc", "performance", "connect", "acl", "autopilot",
-        "telemetry", "limits.http_max_conns_per_client",
+        "telemetry",
     }  # fmt: skip
 
 

@@ -380,6 +380,25 @@ def test_no_or_several_private_addresses_need_a_word_from_the_operator() -> None
     assert load(advertise="172.17.0.1", private=several).advertise_addr == "172.17.0.1"
 
 
+def test_a_host_with_nothing_but_loopback_is_a_cluster_of_its_own() -> None:
+    assert load(private=("127.0.0.1",)).advertise_addr == "127.0.0.1"
+    assert load(private=("127.0.0.1", "10.0.0.5")).advertise_addr == "10.0.0.5"
+    assert refusal(private=("127.0.0.1", "192.0.0.9")).startswith("No private IPv4 address found.")
+
+
+def test_limits_above_what_is_built_are_refused_and_others_named(write: Write) -> None:
+    small = {"limits": {"kv_max_value_size": 1000, "txn_max_req_len": 524_288}}
+    warnings = load(write("1.json", small)).warnings
+    assert [warning.split(" is ignored")[0].rpartition(" ")[2] for warning in warnings] == [
+        "limits.kv_max_value_size",
+        "limits.txn_max_req_len",
+    ]
+    large = {"limits": {"kv_max_value_size": 1_000_000}}
+    assert "limits.kv_max_value_size: values and" in refusal(write("2.json", large))
+    translated = write("3.json", {"translate_wan_addrs": True})
+    assert "translate_wan_addrs" in refusal(translated)
+
+
 def test_several_client_addresses_serve_http_and_dns_unless_those_have_their_own(
     write: Write,
 ) -> None:
