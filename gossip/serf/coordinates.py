@@ -4,7 +4,6 @@ Coordinates ride on acks. What a peer claims is checked before it moves us: it c
 the whole pool's positions around.
 """
 
-from collections import deque
 from collections.abc import Callable
 from random import Random
 from typing import Final
@@ -30,7 +29,7 @@ class Coordinates:
         self._vivaldi = Vivaldi(rng=rng)
         self._emit = emit
         self._cached: dict[MemberName, Coordinate] = {}
-        self._latencies: dict[MemberName, deque[float]] = {}
+        self._latencies: dict[MemberName, tuple[float, ...]] = {}
         self._payload: bytes | None = None
         """Our coordinate encoded, until we move."""
 
@@ -44,7 +43,6 @@ class Coordinates:
         """How often our position had become meaningless and was begun anew."""
         return self._vivaldi.resets
 
-    @property
     def ack_payload(self) -> bytes:
         """Our coordinate as our acks carry it."""
         if self._payload is None:
@@ -79,6 +77,7 @@ class Coordinates:
 
     def _filtered(self, name: MemberName, rtt_s: float) -> float:
         """The median of the last few: one stall of either side does not move us."""
-        samples = self._latencies.setdefault(name, deque(maxlen=_LATENCY_SAMPLES))
-        samples.append(rtt_s)
+        # A tuple, because a deque takes ten times the memory, and there is one for every member.
+        samples = (*self._latencies.get(name, ())[1 - _LATENCY_SAMPLES :], rtt_s)
+        self._latencies[name] = samples
         return sorted(samples)[len(samples) // 2]

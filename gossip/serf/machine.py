@@ -193,7 +193,7 @@ class Serf:
             incarnation=incarnation,
             user_rumors=self._rumors,
             user_state=self._intake.local_state,
-            ack_payload=self._ack_payload,
+            ack_payload=self._coordinates.ack_payload if config.serf.coordinates else _no_payload,
             deadlines=self._deadlines,
             history=self._history,
             rng=rng,
@@ -411,8 +411,7 @@ class Serf:
     def handle_timer(self, *, now: float) -> list[Effect]:
         """Do what is due. An early call does nothing."""
         # SWIM runs our deadlines among its own.
-        self._digest(self._swim.handle_timer(now=now), now=now)
-        return self._take_effects(now=now)
+        return self._conclude(self._swim.handle_timer(now=now), now=now)
 
     def handle_stall(self, stalled_s: float, *, now: float) -> list[Effect]:
         """The shell has found that it did not run for `stalled_s`, until now.
@@ -426,8 +425,8 @@ class Serf:
         self, message: PacketMessage, *, source: Address, now: float
     ) -> list[Effect]:
         """Take one message of a datagram that came from `source`."""
-        self._digest(self._swim.handle_message(message, source=source, now=now), now=now)
-        return self._take_effects(now=now)
+        effects = self._swim.handle_message(message, source=source, now=now)
+        return self._conclude(effects, now=now)
 
     def handle_push_pull(
         self, request: PushPull, *, source: Address, now: float
@@ -467,6 +466,15 @@ class Serf:
         self._digest(self._swim.handle_tcp_ack(stream_id, ack, now=now), now=now)
         return self._take_effects(now=now)
 
+    def _conclude(self, effects: list[SwimEffect], *, now: float) -> list[Effect]:
+        """Digest what SWIM returned; all that came of the input."""
+        is_plain = not effects or (len(effects) == 1 and type(effects[0]) is SendPacket)
+        if is_plain and not self._effects and self._departure is None:
+            # Most inputs: pings, and what is due, come to one packet.
+            return effects  # type: ignore[return-value]  # a cast would cost a call
+        self._digest(effects, now=now)
+        return self._take_effects(now=now)
+
     def _digest(self, effects: Sequence[SwimEffect], *, replay: bool = False, now: float) -> None:
         """Pass SWIM's requests on and turn its facts into ours."""
         for effect in effects:
@@ -474,6 +482,8 @@ class Serf:
                 case SendPacket():
                     # First, because most effects are packets.
                     self._effects.append(effect)
+                case PingAnswered(name, payload, rtt_s):
+                    self._handle_ping_answered(name, payload, rtt_s)
                 case NodeJoined(node):
                     if self._members.handle_joined(node, now=now):
                         self._hasten_redial(now + SWEEP_AFTER_S)
@@ -486,8 +496,6 @@ class Serf:
                 case UserStateReceived(state, own_join):
                     ignore_old = own_join and not replay
                     self._intake.merge_state(state, ignore_old=ignore_old, now=now)
-                case PingAnswered(name, payload, rtt_s):
-                    self._handle_ping_answered(name, payload, rtt_s)
                 case PushPullFinished():
                     self._effects.append(effect)
                     self._handle_exchange_finished(effect, now=now)
@@ -505,9 +513,6 @@ class Serf:
         # SWIM may remember whom we have forgotten.
         if self._config.serf.coordinates and self._members.get(name) is not None:
             self._coordinates.handle_ack(name, payload, rtt_s)
-
-    def _ack_payload(self) -> bytes | None:
-        return self._coordinates.ack_payload if self._config.serf.coordinates else None
 
     def _handle_name_conflict(self, conflict: NameConflict, *, now: float) -> None:
         is_ours = conflict.name == self._name and self._departure is None
@@ -616,6 +621,10 @@ class Serf:
         effects = self._effects.copy()
         self._effects.clear()
         return effects
+
+
+def _no_payload() -> None:
+    """What acks carry without coordinates."""
 
 
 def _node_hook(admit: Callable[[Sequence[Member]], str | None]) -> Admit:

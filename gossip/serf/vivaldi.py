@@ -50,15 +50,22 @@ def is_believable(coordinate: Coordinate) -> bool:
     Differs from Serf, which takes any finite numbers: one of 1e300 would fling us away, and a
     negative error or height break the arithmetic.
     """
-    # Comparisons with NaN are false, but `max` and `min` may pass one over.
+    vec, error, adjustment, height = coordinate
     return (
-        len(coordinate.vec) == DIMENSIONS
-        and not any(map(isnan, coordinate.vec))
-        and max(coordinate.vec) <= COMPONENT_S_MAX
-        and min(coordinate.vec) >= -COMPONENT_S_MAX
-        and abs(coordinate.adjustment) <= COMPONENT_S_MAX
-        and 0.0 <= coordinate.error <= COMPONENT_S_MAX
-        and 0.0 <= coordinate.height <= COMPONENT_S_MAX
+        len(vec) == DIMENSIONS
+        # No part is larger than the whole; most are near the origin, and that is seen at once.
+        # Comparisons with NaN are false, but `max` and `min` may pass one over.
+        and (
+            hypot(*vec) <= COMPONENT_S_MAX
+            or (
+                not any(map(isnan, vec))
+                and max(vec) <= COMPONENT_S_MAX
+                and min(vec) >= -COMPONENT_S_MAX
+            )
+        )
+        and -COMPONENT_S_MAX <= adjustment <= COMPONENT_S_MAX
+        and 0.0 <= error <= COMPONENT_S_MAX
+        and 0.0 <= height <= COMPONENT_S_MAX
     )
 
 
@@ -70,49 +77,56 @@ class Vivaldi:
     """
 
     def __init__(self, *, rng: Random) -> None:
-        self.resets = 0
-        self._rng = rng
-        self._vec = ORIGIN.vec
-        self._error, self._adjustment, self._height = ERROR_MAX, 0.0, HEIGHT_MIN
-        self._adjustments: deque[float] = deque([0.0] * _ADJUSTMENT_SAMPLES, _ADJUSTMENT_SAMPLES)
-
-    @property
-    def coordinate(self) -> Coordinate:
+        self.coordinate = ORIGIN
         """Where we are."""
-        return Coordinate(self._vec, self._error, self._adjustment, self._height)
+        self.resets = 0
+        """How often that had become meaningless and was begun anew."""
+        self._rng = rng
+        self._adjustments: deque[float] = deque([0.0] * _ADJUSTMENT_SAMPLES, _ADJUSTMENT_SAMPLES)
 
     def update(self, peer: Coordinate, rtt_s: float) -> None:
         """Move by one round trip, filtered and in range, to a peer whose coordinate we believe."""
-        self._spring(peer, max(rtt_s, _ZERO))
-        self._adjustments.append(rtt_s - raw_distance_s(self.coordinate, peer))
-        self._adjustment = sum(self._adjustments) / (2.0 * _ADJUSTMENT_SAMPLES)
-        # Gravity: what drifts away together is pulled back, the harder the further it is.
-        self._push(-((distance_s(ORIGIN, self.coordinate) / _GRAVITY_RHO) ** 2), ORIGIN)
-        if not is_believable(self.coordinate):
-            self._return_to_origin()
-            self.resets += 1
-
-    def _spring(self, peer: Coordinate, rtt_s: float) -> None:
-        """Vivaldi's step: the pair is a spring whose rest length is the round trip."""
-        distance = distance_s(self.coordinate, peer)
-        wrongness = abs(distance - rtt_s) / rtt_s
-        confidence = self._error / max(self._error + peer.error, _ZERO)
+        # In one piece because every ack comes here: distances are worked out once.
+        vec, error, adjustment, height = self.coordinate
+        length = dist(vec, peer.vec)
+        raw = length + height + peer.height
+        distance = raw + adjustment + peer.adjustment
+        if distance <= 0.0:
+            distance = raw
+        # Vivaldi's step: the pair is a spring whose rest length is the round trip.
+        rest_s = max(rtt_s, _ZERO)
+        confidence = error / max(error + peer.error, _ZERO)
         weight = _ERROR_WEIGHT * confidence
-        self._error = min(ERROR_MAX, weight * wrongness + self._error * (1.0 - weight))
-        self._push(_FORCE_WEIGHT * confidence * (rtt_s - distance), peer)
-
-    def _push(self, force: float, other: Coordinate) -> None:
-        """Go `force` away from `other`, or towards it with a negative one."""
-        length = dist(self._vec, other.vec)
+        wrongness = abs(distance - rest_s) / rest_s
+        error = min(ERROR_MAX, weight * wrongness + error * (1.0 - weight))
+        force = _FORCE_WEIGHT * confidence * (rest_s - distance)
         if length > _ZERO:
             share = force / length
-            self._vec = tuple(
-                [x + (x - y) * share for x, y in zip(self._vec, other.vec, strict=True)]
-            )
-            self._height = max(HEIGHT_MIN, (self._height + other.height) * share + self._height)
+            vec = tuple([x + (x - y) * share for x, y in zip(vec, peer.vec, strict=True)])
+            height = max(HEIGHT_MIN, height + (height + peer.height) * share)
         else:
-            unit = self._any_direction()
-            self._vec = tuple([x + u * force for x, u in zip(self._vec, unit, strict=True)])
+            way = self._any_direction()
+            vec = tuple([x + y * force for x, y in zip(vec, way, strict=True)])
+        self._adjustments.append(rtt_s - dist(vec, peer.vec) - height - peer.height)
+        adjustment = sum(self._adjustments) / (2.0 * _ADJUSTMENT_SAMPLES)
+        # Gravity: what drifts away together is pulled back, the harder the further it is.
+        length = hypot(*vec)
+        if length > _ZERO:
+            raw = length + height + ORIGIN.height
+            distance = raw + adjustment
+            if distance <= 0.0:
+                distance = raw
+            share = (distance / _GRAVITY_RHO) ** 2 / length
+            vec = tuple([x - x * share for x in vec])
+            height = max(HEIGHT_MIN, height - (height + ORIGIN.height) * share)
+        self.coordinate = Coordinate(vec, error, adjustment, height)
+        # Near the origin no part is out of bounds; further out each is looked at.
+        if not length + height + abs(adjustment) < COMPONENT_S_MAX and not is_believable(
+            self.coordinate
+        ):
+            self.coordinate = ORIGIN
+            self._adjustments.extend([0.0] * _ADJUSTMENT_SAMPLES)
+            self.resets += 1
 
     def _any_direction(self) -> list[float]:
         drawn = [self._rng.random() - 0.5 for _ in range(DIMENSIONS)]
@@ -120,8 +134,3 @@ class Vivaldi:
         if length > _ZERO:
             return [x / length for x in drawn]
         return [1.0] + [0.0] * (DIMENSIONS - 1)
-
-    def _return_to_origin(self) -> None:
-        self._vec = ORIGIN.vec
-        self._error, self._adjustment, self._height = ERROR_MAX, 0.0, HEIGHT_MIN
-        self._adjustments.extend([0.0] * _ADJUSTMENT_SAMPLES)

@@ -3,8 +3,8 @@
 The shell sees one number, the earliest deadline; it arms one timer for it.
 """
 
-import heapq
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 
@@ -12,27 +12,23 @@ from math import inf
 class Deadline:
     """One armed timer."""
 
-    __slots__ = ("_action", "_owner", "at")
+    __slots__ = ("_owner", "action", "at")
 
     def __init__(self, at: float, action: Callable[[float], None], owner: "Deadlines") -> None:
         self.at = at
-        self._action: Callable[[float], None] | None = action
+        self.action: Callable[[float], None] | None = action
+        """None when it was cancelled or has run."""
         self._owner = owner
 
     @property
     def is_armed(self) -> bool:
-        return self._action is not None
+        return self.action is not None
 
     def cancel(self) -> None:
         """Do not run it. Cancelling one that has run, or twice, does nothing."""
-        if self._action is not None:
-            self._action = None
+        if self.action is not None:
+            self.action = None
             self._owner.note_cancelled(self.at)
-
-    def run(self, now: float) -> None:
-        action, self._action = self._action, None
-        assert action is not None
-        action(now)
 
 
 class Deadlines:
@@ -57,7 +53,7 @@ class Deadlines:
     def arm(self, at: float, action: Callable[[float], None]) -> Deadline:
         """Call `action(now)` at the first `run_due` from `at` on."""
         deadline = Deadline(at, action, self)
-        heapq.heappush(self._heap, (at, next(self._order), deadline))
+        heappush(self._heap, (at, next(self._order), deadline))
         if at < self.next_at:
             self.next_at = at
         return deadline
@@ -65,22 +61,24 @@ class Deadlines:
     def run_due(self, now: float) -> None:
         """Run everything due up to `now`, also what that arms for `now` or before."""
         while self.next_at <= now:
-            _, _, deadline = heapq.heappop(self._heap)
+            deadline = heappop(self._heap)[2]
             self._find_next()
-            deadline.run(now)
+            action, deadline.action = deadline.action, None
+            assert action is not None
+            action(now)
 
     def note_cancelled(self, at: float) -> None:
         self._cancelled += 1
-        if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
-            self._heap = [entry for entry in self._heap if entry[2].is_armed]
-            heapq.heapify(self._heap)
-            self._cancelled = 0
         if at == self.next_at:
             self._find_next()
+        if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
+            self._heap = [entry for entry in self._heap if entry[2].is_armed]
+            heapify(self._heap)
+            self._cancelled = 0
 
     def _find_next(self) -> None:
         heap = self._heap
-        while heap and not heap[0][2].is_armed:
-            heapq.heappop(heap)
+        while heap and heap[0][2].action is None:
+            heappop(heap)
             self._cancelled -= 1
         self.next_at = heap[0][0] if heap else inf

@@ -6,13 +6,13 @@ facts into its own (`gossip/serf/events.py`).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gossip.types import Address, MemberName
 from gossip.wire.messages import Alive, Ping, PushPull
 
 
-@dataclass(frozen=True, slots=True)
-class SendPacket:
+class SendPacket(NamedTuple):
     """Send one datagram made of these encoded messages (more than one: a compound)."""
 
     to: Address

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gossip.swim.effects import (
     MessageDropped,
@@ -50,8 +51,7 @@ class UserStateReceived:
     """It came in answer to a join of ours."""
 
 
-@dataclass(frozen=True, slots=True)
-class PingAnswered:
+class PingAnswered(NamedTuple):
     """A member answered our direct ping in time; `payload` is the layer above's of that member."""
 
     name: MemberName

@@ -253,7 +253,8 @@ class Swim:
         self, message: PacketMessage, *, source: Address, now: float
     ) -> list[SwimEffect]:
         """Take one message of a datagram that came from `source`."""
-        self._hear(now)
+        if silence_s := self._hearing.hear(now):
+            self._handle_silence(silence_s, now=now)
         match message:
             case Ping():
                 self._handle_ping(message, source=source, now=now)
@@ -351,9 +352,12 @@ class Swim:
         self._emit(StallNoticed(stalled_s))
 
     def _hear(self, now: float) -> None:
-        silence_s = self._hearing.hear(now)
-        if silence_s and self._config.fair_hearing:
-            self._claims.handle_silence(silence_s, now=now)
+        if silence_s := self._hearing.hear(now):
+            self._handle_silence(silence_s, now=now)
+
+    def _handle_silence(self, lasted_s: float, *, now: float) -> None:
+        if self._config.fair_hearing:
+            self._claims.handle_silence(lasted_s, now=now)
 
     def _gossip(self, *, now: float) -> None:
         dead_since = now - self._config.gossip_to_the_dead_s
@@ -371,9 +375,18 @@ class Swim:
         if ping.node and ping.node != self._name:
             self._emit(MessageDropped(drops.PING_FOR_ANOTHER_NAME, ping.node))
             return
-        to = self._answer_address(ping, source)
-        if self._may_send_to(to, now=now):
-            self._carrier.send(to, Ack(ping.seq_no, self._ack_payload()))
+        sender = self._table.get(ping.source_node)
+        if (
+            sender is not None
+            and sender.addr == ping.source_addr
+            and sender.port == ping.source_port
+        ):
+            to = sender.address  # nearly every ping; a member is no stranger
+        else:
+            to = self._answer_address(ping, source)
+            if not self._may_send_to(to, now=now):
+                return
+        self._carrier.send(to, Ack(ping.seq_no, self._ack_payload()))
 
     def _handle_indirect_ping(self, request: IndirectPing, *, source: Address, now: float) -> None:
         requester = self._answer_address(request, source)

@@ -27,6 +27,16 @@ class ProbeRound:
     the round.
     """
 
+    # How every round begins; most end with the first ack, and never change these.
+    tcp_stream_id: int | None = None
+    tcp_refused = False
+    """The fallback ping met a host where nobody listens."""
+    _is_measured = True
+    _others_asked = False
+    _tcp_acked = False
+    _nacks_expected = 0
+    _nacks_received = 0
+
     def __init__(
         self,
         target: MemberName,
@@ -41,15 +51,7 @@ class ProbeRound:
         self.target, self.incarnation, self.seq_no = target, incarnation, seq_no
         self.begun_at = now
         self.deadline_at = now + timeout_s
-        self.tcp_stream_id: int | None = None
-        self.tcp_refused = False
-        """The fallback ping met a host where nobody listens."""
         self._timeout_s, self._others_s = timeout_s, period_s - timeout_s
-        self._is_measured = True
-        self._others_asked = False
-        self._tcp_acked = False
-        self._nacks_expected = 0
-        self._nacks_received = 0
 
     @property
     def is_direct(self) -> bool:

@@ -156,7 +156,7 @@ class MemberTable:
             self._by_name[entry.name] = entry
             self._count_address(entry.address, +1)
         self._ring.extend(entries)
-        self._rng.shuffle(self._ring)
+        self._shuffle()
         self.present += len(entries)
 
     def set_state(self, entry: Entry, state: MemberState, *, now: float) -> None:
@@ -185,7 +185,7 @@ class MemberTable:
             looks += 1
             if self._ring_at >= len(self._ring):
                 self._forget_gone(forget_before, forget)
-                self._rng.shuffle(self._ring)
+                self._shuffle()
                 self._ring_at = 0
                 continue
             entry = self._ring[self._ring_at]
@@ -209,6 +209,11 @@ class MemberTable:
             if eligible(entry) and entry not in chosen:
                 chosen.append(entry)
         return chosen
+
+    def _shuffle(self) -> None:
+        # By random keys: `Random.shuffle` takes four times as long.
+        random = self._rng.random
+        self._ring.sort(key=lambda _entry: random())
 
     def _forget_gone(self, before: float, forget: Callable[[Entry], None]) -> None:
         # Differs from memberlist 0.2: left members are forgotten like dead ones.

@@ -40,9 +40,7 @@ def encode_message(message: PacketMessage | ErrorReply) -> bytes:
     """Encode one message, type byte first, as a datagram or a compound's part has it."""
     match message:
         case Ping():
-            body: dict[str, object] = {"Node": message.node, "SeqNo": message.seq_no}
-            _add_source(body, message)
-            return b"\x00" + pack(body)
+            return _encode_ping(message)
         case Ack():
             return b"\x02" + pack({"Payload": message.payload, "SeqNo": message.seq_no})
         case UserMessage():
@@ -63,13 +61,13 @@ def encode_message(message: PacketMessage | ErrorReply) -> bytes:
         case Dead():
             return b"\x05" + pack(_accusation(message))
         case IndirectPing():
-            body = {
+            body: dict[str, object] = {
                 "Nack": message.nack,
                 "Node": message.node,
                 "Port": message.port,
                 "SeqNo": message.seq_no,
             }
-            _add_source(body, message)
+            body |= _source(message.source_addr, message.source_node, message.source_port)
             body["Target"] = message.target
             return b"\x01" + pack(body)
         case Nack():
@@ -80,14 +78,26 @@ def encode_message(message: PacketMessage | ErrorReply) -> bytes:
             assert_never(message)
 
 
-def _add_source(body: dict[str, object], message: Ping | IndirectPing) -> None:
+def _encode_ping(ping: Ping) -> bytes:
+    # Put together of pieces, because a member's pings differ in two fields of five.
+    head, source = _ping_source(ping.source_addr, ping.source_node, ping.source_port)
+    return head + _packed_name(ping.node) + b"\xa5SeqNo" + pack(ping.seq_no) + source
+
+
+@lru_cache(maxsize=4096)
+def _ping_source(addr: bytes, node: MemberName, port: int) -> tuple[bytes, bytes]:
+    """What comes before the name of a ping, and what after its number."""
+    source = _source(addr, node, port)
+    return b"\x00" + bytes((0x82 + len(source),)) + b"\xa4Node", pack(source)[1:]
+
+
+_packed_name: Final = cast("Callable[[MemberName], bytes]", lru_cache(maxsize=16384)(pack))
+
+
+def _source(addr: bytes, node: MemberName, port: int) -> dict[str, object]:
     """The three fields that are left out when empty."""
-    if message.source_addr:
-        body["SourceAddr"] = message.source_addr
-    if message.source_node:
-        body["SourceNode"] = message.source_node
-    if message.source_port:
-        body["SourcePort"] = message.source_port
+    fields = {"SourceAddr": addr, "SourceNode": node, "SourcePort": port}
+    return {key: value for key, value in fields.items() if value}
 
 
 def _accusation(message: Suspect | Dead) -> dict[str, object]:
@@ -118,6 +128,9 @@ def decode_message_untrusted(data: bytes) -> PacketMessage:
     return decode(unpack_untrusted(data[1:]))
 
 
+make: Final = tuple.__new__
+"""Makes a named tuple in half the time that calling its class takes."""
+
 _PING: Final = (b"SeqNo", b"Node", b"SourceAddr", b"SourcePort", b"SourceNode")
 _INDIRECT_PING: Final = (
     b"SeqNo",
@@ -137,20 +150,23 @@ _ALIVE: Final = (b"Incarnation", b"Node", b"Addr", b"Port", b"Meta", b"Vsn")
 
 def ping_from_body(body: object) -> Ping:
     """Check an unpacked ping body, from a datagram or a stream."""
-    values = fields_untrusted(body, _PING)
-    return Ping(
-        _seq_no(values[0]),
-        member_name(values[1]),
-        _source_addr(values[2]),
-        u16(values[3]),
-        member_name(values[4]),
+    seq_no, node, source_addr, source_port, source_node = fields_untrusted(body, _PING)[:5]
+    return make(
+        Ping,
+        (
+            _seq_no(seq_no),
+            member_name(node),
+            _source_addr(source_addr),
+            u16(source_port),
+            member_name(source_node),
+        ),
     )
 
 
 def ack_from_body(body: object) -> Ack:
     """Check an unpacked ack body, from a datagram or a stream."""
-    values = fields_untrusted(body, _ACK)
-    return Ack(_seq_no(values[0]), nullable_blob(values[1]))
+    seq_no, payload = fields_untrusted(body, _ACK)[:2]
+    return make(Ack, (_seq_no(seq_no), nullable_blob(payload)))
 
 
 def _indirect_ping(body: object) -> IndirectPing:
@@ -251,6 +267,8 @@ def wire_address(value: object) -> bytes:
 
 def _source_addr(value: object) -> bytes:
     """Where to answer; empty means the packet's own source (5.1)."""
+    if type(value) is bytes and len(value) == 4:
+        return value  # what nearly every packet has
     return b"" if value is None or value == b"" else wire_address(value)
 
 

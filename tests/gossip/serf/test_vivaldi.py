@@ -1,6 +1,5 @@
 """Network coordinates: the formulas, and whether members find their places (11.1)."""
 
-from dataclasses import replace
 from math import sqrt
 from random import Random
 
@@ -108,7 +107,7 @@ class TestCache:
         fixture.ack(at(0.02))
         assert fixture.coordinates.cached(PEER) == at(0.02)
         assert fixture.coordinates.own != ORIGIN
-        ours = decode_coordinate_untrusted(fixture.coordinates.ack_payload)
+        ours = decode_coordinate_untrusted(fixture.coordinates.ack_payload())
         assert ours == fixture.coordinates.own
 
     def test_one_slow_answer_among_three_moves_us_no_more_than_the_others(self) -> None:
@@ -131,12 +130,12 @@ class TestCache:
     @pytest.mark.parametrize(
         "absurd",
         [
-            replace(at(0.0), vec=(0.0,) * 7),
-            replace(at(0.0), vec=(0.0,) * 9),
+            at(0.0)._replace(vec=(0.0,) * 7),
+            at(0.0)._replace(vec=(0.0,) * 9),
             at(1e300),
             at(COMPONENT_S_MAX * 1.01),
             at(0.0, height=-0.1),
-            replace(at(0.0), error=-0.1),
+            at(0.0)._replace(error=-0.1),
             at(0.0, adjustment=1e9),
         ],
     )
