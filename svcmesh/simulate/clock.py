@@ -1,51 +1,56 @@
-"""Virtual time: a heap of what is to happen, run in order, as fast as the machine can.
+"""Virtual time: what is to happen, run in order, as fast as the machine can.
 
 Equal instants run in the order in which they were scheduled, so one seed gives one history.
+
+A heap holds the next moments only. What comes later waits unsorted, by slots of time, and is
+sorted when its slot comes: most of it is timeouts, which are cancelled long before.
 """
 
-import heapq
 from collections.abc import Callable
+from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Any
+from typing import Any, Final
+
+SLOT_S: Final = 1 / 16
+"""A power of two, so that every instant is in one slot exactly, whatever rounding does."""
+
+Entry = list[Any]
+"""When, the number of its posting, what to call (None once cancelled), the arguments: those stand
+beside their action, because a closure for every packet would cost more than the heap does."""
 
 
 class Timer:
     """A scheduled callback. Cancelling one that has run does nothing."""
 
-    __slots__ = ("callback",)
+    __slots__ = ("_entry",)
 
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
 
     def cancel(self) -> None:
         """Do not run it."""
-        self.callback = None
-
-    def __call__(self) -> None:
-        """Run it, once."""
-        callback, self.callback = self.callback, None
-        if callback is not None:
-            callback()
+        self._entry[2] = None
 
 
 class VirtualClock:
     """Seconds since the start of a simulation, moved on by running what is due.
 
-    Invariant: `now` never goes back; nothing in the heap is due before it.
+    Invariants: `now` never goes back; what is due before the horizon is in the heap, everything
+    else in a slot behind it.
     """
 
     def __init__(self, start: float = 0.0) -> None:
         self.now = start
-        # The arguments stand beside their action: a closure for every packet would cost more than
-        # the heap does.
-        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._horizon = start
+        self._near: list[Entry] = []
+        self._later: dict[int, list[Entry]] = {}
+        self._slots: list[int] = []
+        """A heap of the keys of `_later`."""
         self._order = count()
 
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Schedule `callback`; an instant in the past means at once, after what is due now."""
-        timer = Timer(callback)
-        self.post_at(when, timer)
-        return timer
+        return Timer(self.enter(max(when, self.now), callback, ()))
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Timer:
         """Schedule `callback` for `delay_s` seconds from now."""
@@ -53,20 +58,55 @@ class VirtualClock:
 
     def post(self, delay_s: float, action: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401  # passed through to `action`
         """Schedule what nobody will cancel: `action(*arguments)`, `delay_s` >= 0 from now."""
-        heapq.heappush(self._heap, (self.now + delay_s, next(self._order), action, arguments))
+        self.enter(self.now + delay_s, action, arguments)
 
     def post_at(self, when: float, action: Callable[..., None], *arguments: Any) -> None:  # noqa: ANN401  # as above
         """The same at an instant; one in the past means at once."""
-        heapq.heappush(self._heap, (max(when, self.now), next(self._order), action, arguments))
+        self.enter(max(when, self.now), action, arguments)
+
+    def enter(self, at: float, action: Callable[..., None], arguments: tuple[Any, ...]) -> Entry:
+        """Schedule `action(*arguments)` for a finite instant, not in the past.
+
+        The plainest of these, for every packet and every member's timer. The entry may be taken
+        back by setting its third item to None.
+        """
+        entry = [at, next(self._order), action, arguments]
+        if at < self._horizon:
+            heappush(self._near, entry)
+        else:
+            slot = int(at / SLOT_S)
+            if slot in self._later:
+                self._later[slot].append(entry)
+            else:
+                self._later[slot] = [entry]
+                heappush(self._slots, slot)
+        return entry
 
     def run_until(self, end: float) -> None:
         """Run everything due up to and including `end`, then stand at `end`."""
-        heap, pop = self._heap, heapq.heappop
-        while heap and heap[0][0] <= end:
-            self.now, _, action, arguments = pop(heap)
-            action(*arguments)
+        near = self._near
+        while near or self._open_slot(end):
+            entry = heappop(near)
+            at, _, action, arguments = entry
+            if at > end:
+                heappush(near, entry)
+                break
+            if action is not None:
+                self.now = at
+                action(*arguments)
         self.now = max(self.now, end)
 
     def run_for(self, duration_s: float) -> None:
         """Run the next `duration_s` seconds."""
         self.run_until(self.now + duration_s)
+
+    def _open_slot(self, end: float) -> bool:
+        """Sort the next slot that is not empty and begins by `end`; False if there is none."""
+        while self._slots and self._slots[0] * SLOT_S <= end:
+            slot = heappop(self._slots)
+            self._horizon = (slot + 1) * SLOT_S
+            self._near.extend(entry for entry in self._later.pop(slot) if entry[2] is not None)
+            if self._near:
+                heapify(self._near)
+                return True
+        return False

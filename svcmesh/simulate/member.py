@@ -14,9 +14,11 @@ from gossip.serf.events import Effect, Event, Member, MemberStatus
 from gossip.swim.effects import OpenPushPull, OpenTcpPing, SendPacket, ShellRequest
 from gossip.swim.versions import own_vsn
 from gossip.types import Address, Incarnation, MemberName, MemberState, Peer
+from gossip.wire import numbers
 from gossip.wire.codec import decode_message_untrusted
 from gossip.wire.messages import Ack, ErrorReply, PacketMessage, Ping, PushPull, PushPullNode
 from gossip.wire.serf_values import encode_tags
+from svcmesh.simulate.clock import Entry
 from svcmesh.simulate.process import Process
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 PORT = 7946
 Admit = Callable[[Sequence[Member]], str | None]
 
-_PING, _ACK = 0x00, 0x02
-"""Their bytes are never the same twice, so remembering them would only push out rumors."""
+_NEVER_THE_SAME = (numbers.PING, numbers.ACK)
+"""Remembering those would only push out rumors."""
 
 
 # A rumor is the same bytes wherever it goes; decoding it once makes large pools affordable.
@@ -73,7 +75,11 @@ class SimulatedMember:
         self._incarnation = 0
         self._peers: list[Peer] = []
         self._wake_at = inf
-        """When it is next woken; wake-ups for other instants are out of date."""
+        """When it is next woken."""
+        self._wake_up: Entry | None = None
+        """That in the clock's list."""
+        self._awaits_turn = False
+        """Whether it was woken and its process is too busy to look at its timers yet."""
 
     @property
     def machine(self) -> Serf:
@@ -121,7 +127,6 @@ class SimulatedMember:
             known_peers=known_peers,
             admit=self._admit,
         )
-        self._wake_at = inf
         self._process = self._network.attach(
             self.address,
             self._receive,
@@ -164,8 +169,8 @@ class SimulatedMember:
             self._peers = self._machine.peers()
         self._network.detach(self.address, host_too=host_too)
         self._machine = self._process = None
-        self._paused = False
-        self._wake_at = inf
+        self._paused = self._awaits_turn = False
+        self._sleep_until(inf)
 
     def pause(self) -> None:
         """Freeze the process: nothing is read, no timer runs."""
@@ -222,13 +227,12 @@ class SimulatedMember:
 
     def _receive(self, source: Address, parts: tuple[bytes, ...]) -> None:
         self._pool.handled += 1
+        machine, now = self._machine, self._clock.now
         for part in parts:
-            machine = self._machine
-            if machine is None:
+            decode = decode_message_untrusted if part[0] in _NEVER_THE_SAME else _decoded_rumor
+            if machine is None or machine is not self._machine:
                 return
-            is_rumor = part[0] not in (_PING, _ACK)
-            message = _decoded_rumor(part) if is_rumor else decode_message_untrusted(part)
-            self._perform(machine.handle_message(message, source=source, now=self._clock.now))
+            self._perform(machine.handle_message(decode(part), source=source, now=now))
         self._rearm()
 
     def _hear_refused(self, target: Address) -> None:
@@ -256,12 +260,14 @@ class SimulatedMember:
 
     def _perform(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
+            if self._unsent is not None and isinstance(effect, ShellRequest):
+                self._unsent.append(effect)
+                continue
             match effect:
-                case SendPacket() | OpenPushPull() | OpenTcpPing() if self._unsent is not None:
-                    self._unsent.append(effect)
-                case SendPacket(to, parts):
+                case SendPacket():
                     if self.records_packets:
                         self.packets.append((self._clock.now, effect))
+                    to, parts, _ = effect
                     self._network.send(self.address, to, parts)
                     self._pool.sent_bytes += _datagram_bytes(parts)
                 case OpenPushPull(stream_id, to, state, deadline_at):
@@ -302,21 +308,31 @@ class SimulatedMember:
             self._act(machine.handle_stall(now - began_at, now=now))
 
     def _rearm(self) -> None:
-        if self._machine is None:
-            return
-        at = self._machine.next_deadline_at
-        # Waking early costs less than moving the wake-up after every packet.
-        if at < self._wake_at:
-            self._wake_at = at
-            self._clock.post_at(at, self._wake, at)
+        if self._machine is not None and (at := self._machine.next_deadline_at) != self._wake_at:
+            self._sleep_until(at)
 
-    def _wake(self, at: float) -> None:
-        if at == self._wake_at and self._process is not None:
-            self._process.turn(self._run_timers, self._machine)
+    def _sleep_until(self, at: float) -> None:
+        if self._awaits_turn:
+            return
+        if self._wake_up is not None:
+            self._wake_up[2] = None
+        self._wake_at = at
+        if at < inf:
+            clock = self._clock
+            self._wake_up = clock.enter(max(at, clock.now), self._wake, (self._machine,))
+
+    def _wake(self, machine: Serf) -> None:
+        process = self._process
+        if process is None or process.queue is None:
+            self._run_timers(machine)
+        else:
+            self._awaits_turn = True
+            process.turn(self._run_timers, machine)
 
     def _run_timers(self, machine: Serf) -> None:
         if self._machine is not machine:
             return
+        self._awaits_turn = False
         self._wake_at = inf
         now = self._clock.now
         if machine.next_deadline_at <= now:

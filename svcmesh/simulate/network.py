@@ -18,6 +18,7 @@ Endpoint = Hashable
 Payload = Any
 Receive = Callable[[Any, Payload], None]
 Serve = Callable[[Any, Payload], Payload]
+_ONE, _TWO = range(1), range(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class SimulatedNetwork:
         self.sent = 0
         """Datagrams handed over for sending."""
         self.clock, self._rng, self._random = clock, rng, rng.random
+        self._arrive = self._deliver
         self._processes: dict[Endpoint, Process] = {}
         self._links: dict[Endpoint, Link] = {}
         self._silent: set[Endpoint] = set()
@@ -150,10 +152,10 @@ class SimulatedNetwork:
         """Send a datagram: it may be lost, doubled or overtaken."""
         self.sent += 1
         link = self._link(source, target) if self._links else self.link
-        copies = 2 if link.duplicate and self._random() < link.duplicate else 1
+        copies = _TWO if link.duplicate and self._random() < link.duplicate else _ONE
         if self._is_cut and not self._reaches_by_datagram(source, target):
             return
-        for _ in range(copies):
+        for _ in copies:
             if not link.loss or self._random() >= link.loss:
                 # `_latency_s`, written out: this is the simulator's innermost line.
                 latency_s = link.latency_s_min + self._random() * (
@@ -161,7 +163,8 @@ class SimulatedNetwork:
                 )
                 if link.latency_tail_s:
                     latency_s += self._rng.expovariate(1 / link.latency_tail_s)
-                self.clock.post(latency_s, self._deliver, source, target, datagram)
+                clock = self.clock
+                clock.enter(clock.now + latency_s, self._arrive, (source, target, datagram))
 
     def exchange(
         self,
