@@ -1,5 +1,7 @@
 """Bodies: what section 3 accepts and refuses, and the rules of section 14 about fields."""
 
+from itertools import permutations
+from math import inf, nan
 from typing import Any
 
 import msgpack
@@ -22,6 +24,7 @@ from gossip.wire import (
 from gossip.wire.messages import (
     Ack,
     Alive,
+    Coordinate,
     IndirectPing,
     PacketMessage,
     Ping,
@@ -241,11 +244,31 @@ def test_a_bad_query_filter_is_refused(data: bytes) -> None:
         packed(1, {"Vec": ["x"]}),
         packed(1, {"Vec": [float("nan")]}),
         packed(1, {"Vec": [], "Height": float("inf")}),
+        packed(1, {"Adjustment": 0.0, "Error": 1.5, "Height": -inf, "Vec": [0.0] * 7 + [inf]}),
+        packed(1, {"Adjustment": 0.0, "Error": 1.5, "Height": 0.0, "Vec": [0.0] * 7 + [nan]}),
     ],
 )
 def test_a_bad_coordinate_is_refused(payload: bytes) -> None:
     with pytest.raises(DecodeError):
         decode_coordinate_untrusted(payload)
+
+
+@pytest.mark.parametrize("names", [*permutations(("Adjustment", "Error", "Height", "Vec"))])
+def test_a_coordinate_may_have_its_fields_in_any_order(names: tuple[str, ...]) -> None:
+    vec = (1e308, 1e308, -0.0, 5e-324, 0.1, 0.2, 0.3, -0.4)
+    fields = {"Adjustment": 0.01, "Error": 1.5, "Height": 1e-5, "Vec": vec}
+    payload = packed(1, {name: fields[name] for name in names})
+    assert decode_coordinate_untrusted(payload) == Coordinate(vec, 1.5, 0.01, 1e-5)
+
+
+def test_a_coordinate_as_long_as_the_usual_one_but_with_a_text_in_it_is_refused() -> None:
+    usual, odd = (
+        packed(1, {"Adjustment": 0.0, "Error": 1.5, "Height": 0.0, "Vec": [0.5] * 7 + [last]})
+        for last in (0.5, "8 bytes.")
+    )
+    assert len(usual) == len(odd)
+    with pytest.raises(DecodeError):
+        decode_coordinate_untrusted(odd)
 
 
 def state_of(**fields: object) -> SerfState:
