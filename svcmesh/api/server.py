@@ -1,7 +1,7 @@
 """The HTTP server: sockets, connections and the way of a request through the API.
 
-A request that fails by our fault is logged and answered with 500. No cross-origin
-header is ever sent: a web page of another origin cannot read answers, nor send a PUT.
+A request that fails by our fault is logged and answered with 500. No cross-origin header is sent
+of our own accord: a web page of another origin cannot read answers, nor write (`access.py`).
 """
 
 import asyncio
@@ -226,6 +226,7 @@ class HttpServer:
             path, query, params = split_target(request.raw_path)
             route, rest = self._router.resolve(method, path, query)
             self._rules.check(method, path, request.remote)
+            self._rules.check_origin(method, request.headers)
             metric = route.metric
             if route.path == KV_PATH:
                 self._teach_lane(request)

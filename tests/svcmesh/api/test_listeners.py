@@ -165,6 +165,31 @@ def test_closed_endpoints_writes_from_elsewhere_and_headers_are_consuls() -> Non
     asyncio.run(main())
 
 
+FORM = "text/plain;charset=UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "opened", "may"),
+    [
+        ("POST", {"Origin": "http://evil.example", "Content-Type": FORM}, False, False),
+        ("POST", {"Origin": "null"}, False, False),
+        ("POST", {"Origin": "http://evil.example", "Content-Type": FORM}, True, True),
+        ("POST", {"Origin": "http://evil", "Content-Type": "application/json"}, False, True),
+        ("POST", {"Origin": "http://127.0.0.1:8500", "Content-Type": FORM}, False, True),
+        ("POST", {"Content-Type": FORM}, False, True),
+        ("PUT", {"Origin": "http://evil.example"}, False, True),
+    ],
+)
+def test_a_post_that_no_browser_asks_for_first_is_not_taken_from_a_strange_page(
+    method: str, headers: dict[str, str], opened: bool, may: bool
+) -> None:
+    shared = 'http_config { response_headers { "Access-Control-Allow-Origin" = "*" } }'
+    given = load_config({"dev": True, "hcl": (shared,) if opened else ()}, [])
+    rules = AccessRules(given.http_config)
+    with nullcontext() if may else pytest.raises(ApiError, match="another origin"):
+        rules.check_origin(method, {"Host": "127.0.0.1:8500", **headers})
+
+
 @pytest.mark.parametrize(
     ("networks", "client", "may"),
     [

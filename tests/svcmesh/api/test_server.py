@@ -147,6 +147,20 @@ def test_large_answers_are_compressed_on_request() -> None:
     run(scenario)
 
 
+def test_a_web_page_of_another_origin_cannot_store_a_query() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.call(
+            "POST",
+            "/v1/query",
+            data=b'{"Service": {"Service": "web"}}',
+            headers={"Origin": "http://evil.example", "Content-Type": "text/plain"},
+        )
+        assert answer.status == 403
+        assert (await client.get("/v1/query")).json == []
+
+    run(scenario)
+
+
 def test_no_cross_origin_request_is_allowed() -> None:
     async def scenario(client: Client, _: FakeAgent) -> None:
         answer = await client.call(
