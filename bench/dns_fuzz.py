@@ -1,11 +1,14 @@
 """A million hostile packets against the DNS front, in process.
 
 Queries of every kind are mutated: bits flipped, bytes cut out, repeated or put in, counts changed,
-options added. Nothing may raise; a response must have the packet's id, fit where it is sent to and
-be readable by dnslib; memory must not grow. What raised is printed as hex.
+options added. They come as datagrams and in the stream of a TCP connection, cut anywhere; some need
+recursors, whose replies are mutated in the same way. Nothing may raise; a response must have the
+packet's id, fit where it is sent to and be readable by dnslib; memory must not grow. What raised is
+printed as hex.
 """
 
 import argparse
+import asyncio
 import gc
 import struct
 import sys
@@ -17,8 +20,28 @@ from random import Random
 
 from dnslib import DNSError, DNSRecord
 
-from dnsserver import DnsConfig, DnsCounters, Responder, ServicePool, Stamp
+from dnsserver import (
+    DnsConfig,
+    DnsCounters,
+    RecursorConfig,
+    Responder,
+    ServerLimits,
+    ServicePool,
+    Stamp,
+)
 from dnsserver.directory import NodeAnswer, NoOthers, QueryAnswer, ServerAnswer, ServiceAnswer
+from dnsserver.finishing import Finisher
+from dnsserver.recursion import Recursors
+from dnsserver.replies import (
+    ReplyError,
+    addresses_untrusted,
+    is_reply_untrusted,
+    is_truncated,
+    rcode_of,
+    truncated,
+)
+from dnsserver.responder import Forward, Resolve
+from dnsserver.tcp import TcpConnection, TcpListener
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -26,7 +49,8 @@ NAMES = (
     "web.service.svcmesh", "blue.web.service.consul", "_web._tcp.service.dc1.svcmesh", "svcmesh",
     "n1.node.svcmesh", "0a000001.addr.svcmesh", "1.0.0.10.in-addr.arpa", "example.com", "",
     "many.service.svcmesh", "host.service.svcmesh", "no.query.svcmesh", "many.query.svcmesh",
-    "no.service.svcmesh",
+    "no.service.svcmesh", "far.service.svcmesh", "fd000000000000000000000000000001.addr.consul",
+    "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.d.f.ip6.arpa",
 )  # fmt: skip
 TYPES = (1, 2, 5, 6, 12, 15, 16, 28, 33, 41, 64, 251, 252, 255, 65535)
 
@@ -53,12 +77,10 @@ class Directory:
         self._pools = {
             "web": pool("web", 3), "many": pool("many", 2000),
             "host": pool("host", 2, "web.service.svcmesh"),
+            "far": pool("far", 3, "db.example.com"),
         }  # fmt: skip
         self._empty = ServicePool(rng)
         self._stamp = Stamp()
-
-    def knows_datacenter(self, name: str) -> bool:
-        return name == "dc1"
 
     def node(self, name: str) -> NodeAnswer | None:
         return self._node if name == "n1" else None
@@ -118,12 +140,28 @@ def mutate(packet: bytes, rng: Random) -> bytes:
     return bytes(data[:5000])
 
 
-def check(packet: bytes, response: bytes | None, *, is_tcp: bool) -> None:
+def mutated_reply(packet: bytes, rng: Random) -> bytes:
+    """What a hostile recursor may say to a query."""
+    end = packet.index(b"\0", 12) + 5
+    answers = b""
+    count = rng.randrange(5)
+    for _ in range(count):
+        # A pointer to the question, to where names may be, to itself, or a name.
+        owner = rng.choice((b"\xc0\x0c", b"\xc0" + rng.randbytes(1), b"\3www\xc0\x0c", b"\1a\0"))
+        data = rng.choice((rng.randbytes(4), rng.randbytes(16), owner, b"\2db" + owner))
+        type_ = rng.choice((1, 5, 28, 41, 46))
+        answers += owner + struct.pack(">HHIH", type_, 1, rng.getrandbits(32), len(data)) + data
+    flags = rng.choice((0x8180, 0x8380, 0x8183, 0x8182, 0x0100))
+    header = packet[:2] + struct.pack(">HHHHH", flags, 1, count, 0, 0)
+    return mutate(header + packet[12:end] + answers, rng)
+
+
+def check(packet: bytes, response: bytes | None, *, bytes_max: int) -> None:
     if response is None:
         return
     assert response[:2] == packet[:2], "another id"
     assert response[2] & 0x80, "no response"
-    assert len(response) <= (65535 if is_tcp else 65507), "too large"
+    assert len(response) <= bytes_max, "too large"
     try:
         DNSRecord.parse(response)
     except DNSError as error:
@@ -132,42 +170,168 @@ def check(packet: bytes, response: bytes | None, *, is_tcp: bool) -> None:
             raise
 
 
+class Wire(asyncio.Transport):
+    """Takes what a connection writes, and is never in its way."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = bytearray()
+        self.reading = asyncio.Event()
+        self.reading.set()
+
+    def write(self, data: object) -> None:
+        assert isinstance(data, bytes)
+        self.written += data
+
+    def pause_reading(self) -> None:
+        self.reading.clear()
+
+    def resume_reading(self) -> None:
+        self.reading.set()
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return False
+
+
+class Fuzz:
+    """Makes packets, has them answered and looks at the responses."""
+
+    def __init__(self, rng: Random) -> None:
+        self.rng, self.counters, self.packets = rng, DnsCounters(), 0
+        self.sent = b""
+        """What was last to be answered."""
+        directory, config = Directory(), DnsConfig()
+        self._responder = Responder(directory, config, self.counters, Random(2))
+        recursors = RecursorConfig(addresses=(("127.0.0.1", 9),))
+        self._asking = Responder(
+            directory, DnsConfig(recursors=recursors), self.counters, Random(3)
+        )
+        finisher = Finisher()
+        finisher.use(self._responder, Recursors(config.recursors, self.counters, rng))
+        limits = ServerLimits(tcp_idle_timeout_s=1e6)
+        self._listener = TcpListener(self._responder, finisher, self.counters, limits, set())
+
+    @property
+    def _now_utc(self) -> float:
+        return 1_800_000_000.0 + self.packets / 1000
+
+    def datagram(self) -> None:
+        """Answer one datagram."""
+        packet = self.sent = mutate(seed_query(self.rng), self.rng)
+        self.packets += 1
+        response = self._responder.respond_udp(packet, self._now_utc)
+        assert response is None or isinstance(response, bytes), "there is no recursor"
+        if self.packets % 8 == 0 or len(packet) < 12:
+            check(packet, response, bytes_max=65507)
+
+    def recursion(self) -> None:
+        """Have a hostile recursor asked, if the query needs one."""
+        rng = self.rng
+        packet = self.sent = seed_query(rng)
+        self.packets += 1
+        outcome = self._asking.respond_udp(packet, self._now_utc)
+        rounds = 0
+        while isinstance(outcome, Resolve):
+            rounds += 1
+            assert rounds < 10, "it asks for ever"
+            found = {}
+            for target in outcome.targets:
+                question = target + struct.pack(">HH", rng.choice((1, 28)), 1)
+                reply = self.sent = mutated_reply(bytes(12) + question, rng)
+                if is_reply_untrusted(reply, 0, question):
+                    try:
+                        found[target] = addresses_untrusted(reply, question)
+                    except ReplyError:
+                        self.counters.dropped["recursor_reply"] += 1
+            outcome = self._asking.resume(outcome, found, now_utc=self._now_utc)
+        if isinstance(outcome, Forward):
+            question = outcome.query.question
+            reply = self.sent = mutated_reply(packet, rng)
+            if is_reply_untrusted(reply, outcome.query.id, question):
+                rcode_of(reply)
+                is_truncated(reply)
+                check(packet, truncated(reply, question), bytes_max=outcome.room.bytes_max)
+            outcome = self._asking.fail(outcome.query, outcome.room)
+        assert outcome is None or isinstance(outcome, bytes)
+        check(packet, outcome, bytes_max=65507)
+
+    async def stream(self) -> None:
+        """Answer what comes on one connection, in pieces, some of it with a wrong length."""
+        rng = self.rng
+        sent = b""
+        for _ in range(rng.randrange(1, 60)):
+            packet = mutate(seed_query(rng), rng)
+            length = rng.randrange(65536) if rng.random() < 0.02 else len(packet)
+            sent += struct.pack(">H", length) + packet
+            self.packets += 1
+        self.sent = sent
+        wire = Wire()
+        connection = TcpConnection(self._listener)
+        connection.connection_made(wire)
+        at = 0
+        while at < len(sent):
+            await wire.reading.wait()
+            room = connection.get_buffer(-1)
+            piece = sent[at : at + min(len(room), rng.choice((1, 2, 3, 30, 500, 9000)))]
+            room[: len(piece)] = piece
+            connection.buffer_updated(len(piece))
+            at += len(piece)
+        await wire.reading.wait()
+        connection.connection_lost(None)
+        at = 0
+        while at < len(wire.written):
+            (length,) = struct.unpack_from(">H", wire.written, at)
+            response = bytes(wire.written[at + 2 : at + 2 + length])
+            assert len(response) == length, "an answer ends early"
+            if rng.random() < 0.1:
+                check(response, response, bytes_max=65535)
+            at += 2 + length
+
+
+async def run(packets: int, seed: int) -> bool:
+    """Return whether nothing went wrong."""
+    rng = Random(seed)
+    fuzz = Fuzz(rng)
+    failed: Counter[str] = Counter()
+    began_at, before = time.monotonic(), 0
+    tracemalloc.start()
+    while fuzz.packets < packets:
+        is_first_half = fuzz.packets < packets // 2
+        kind = rng.random()
+        try:
+            if kind < 0.8:
+                fuzz.datagram()
+            elif kind < 0.99:
+                fuzz.recursion()
+            else:
+                await fuzz.stream()
+        except Exception as error:
+            failed[f"{type(error).__name__}: {error}"] += 1
+            if sum(failed.values()) <= 10:
+                print(f"{type(error).__name__}: {error}: {fuzz.sent.hex()}")
+        if is_first_half and fuzz.packets >= packets // 2:
+            gc.collect()
+            before = tracemalloc.get_traced_memory()[0]
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0] - before
+    print(
+        f"{fuzz.packets} packets in {time.monotonic() - began_at:.0f} s, "
+        f"{sum(failed.values())} failed, memory grew by {grown / 1e6:.1f} MB in the second half"
+    )
+    print(dict(sorted(fuzz.counters.totals().items())))
+    return not failed and grown <= 40e6
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--packets", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     print(f"seed {options.seed}")
-    rng = Random(options.seed)
-    counters = DnsCounters()
-    responder = Responder(Directory(), DnsConfig(), counters, Random(2))
-    failed: Counter[str] = Counter()
-    began_at, before, measured_at = time.monotonic(), 0, options.packets // 2
-    tracemalloc.start()
-    for number in range(options.packets):
-        packet = mutate(seed_query(rng), rng)
-        is_tcp = rng.random() < 0.1
-        respond = responder.respond_tcp if is_tcp else responder.respond_udp
-        try:
-            response = respond(packet, 1_800_000_000.0 + number / 1000)
-            assert response is None or isinstance(response, bytes), "there is no recursor"
-            if number % 8 == 0 or len(packet) < 12:
-                check(packet, response, is_tcp=is_tcp)
-        except Exception as error:
-            failed[f"{type(error).__name__}: {error}"] += 1
-            if sum(failed.values()) <= 10:
-                print(f"{type(error).__name__}: {error}: {packet.hex()}")
-        if number == measured_at:
-            gc.collect()
-            before = tracemalloc.get_traced_memory()[0]
-    gc.collect()
-    grown = tracemalloc.get_traced_memory()[0] - before
-    print(
-        f"{options.packets} packets in {time.monotonic() - began_at:.0f} s, "
-        f"{sum(failed.values())} failed, memory grew by {grown / 1e6:.1f} MB in the second half"
-    )
-    print(dict(sorted(counters.totals().items())))
-    raise SystemExit(bool(failed) or grown > 40e6)
+    raise SystemExit(not asyncio.run(run(options.packets, options.seed)))
 
 
 main()

@@ -1,7 +1,7 @@
 """Asking recursors: names outside our domains as they are, and host names for aliases.
 
 Every question goes out from a socket of its own, connected, with a random port and id (RFC 5452);
-anything that comes back without that id and question is ignored until the time is up. A recursor
+anything that comes back without that id and question is ignored, up to a number. A recursor
 that fails, refuses or is silent is followed by the next one. How many questions may be under way is
 bounded; nobody else waits for them.
 """
@@ -12,6 +12,7 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 from dnsserver.config import RecursorConfig
 from dnsserver.counters import DnsCounters
@@ -28,6 +29,10 @@ from dnsserver.replies import (
 from dnsserver.responder import Forward, Resolve
 
 Address = tuple[str, int]
+
+REPLIES_MAX: Final = 64
+"""What comes back for one question, before it counts as failed. Each one that is not the answer may
+be a guess of its id, and they are read without giving others their turn."""
 
 _LENGTH = struct.Struct(">H")
 _RECEIVE_BYTES = 65535
@@ -130,7 +135,7 @@ class Recursors:
         try:
             async with asyncio.timeout(self._config.timeout_s):
                 return await ask(asked, address)
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError, ReplyError):
             # Silence, nobody there, or a connection that ended; TimeoutError is an OSError.
             return None
 
@@ -142,21 +147,23 @@ async def _ask_udp(asked: _Question, address: Address) -> bytes:
         sock.setblocking(False)
         sock.connect(address)
         await loop.sock_sendall(sock, asked.packet)
-        while True:
+        for _ in range(REPLIES_MAX):
             reply = await loop.sock_recv(sock, _RECEIVE_BYTES)
             if is_reply_untrusted(reply, asked.id, asked.question):
                 return reply
+    raise ReplyError("somebody is guessing")
 
 
 async def _ask_tcp(asked: _Question, address: Address) -> bytes:
     reader, writer = await asyncio.open_connection(*address)
     try:
         writer.write(_LENGTH.pack(len(asked.packet)) + asked.packet)
-        while True:
+        for _ in range(REPLIES_MAX):
             (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
             reply = await reader.readexactly(length)
             if is_reply_untrusted(reply, asked.id, asked.question):
                 return reply
+        raise ReplyError("no answer among many")
     finally:
         writer.close()
 

@@ -10,6 +10,7 @@ import pytest
 from dnslib import QTYPE, RR, DNSHeader, DNSRecord
 
 from dnsserver import DnsConfig, DnsServer, RecursorConfig
+from dnsserver.recursion import REPLIES_MAX
 from tests.dnsserver.fakes import FakeDirectory, decode, opt_record, query
 from tests.dnsserver.test_server import ask_udp, framed, read_framed
 
@@ -144,6 +145,23 @@ def test_answers_with_a_wrong_id_or_question_are_ignored() -> None:
         assert decode(response).answer == ["www.example.com. 300 IN A 192.0.2.1"]
 
     run(scenario, Recursor(forged_then_real))
+
+
+def test_a_recursor_in_whose_name_somebody_guesses_ids_is_not_listened_to() -> None:
+    def guesses(packet: bytes) -> list[bytes]:
+        [real] = records("www.example.com. 300 A 203.0.113.66")(packet)
+        right = int.from_bytes(real[:2], "big")
+        wrong = [
+            (right + number & 0xFFFF).to_bytes(2, "big") for number in range(1, REPLIES_MAX + 1)
+        ]
+        return [*(id_ + real[2:] for id_ in wrong), real]
+
+    async def scenario(server: DnsServer, address: tuple[str, int]) -> None:
+        [(response, _)] = await ask_udp(address, query("www.example.com"))
+        assert decode(response).answer == ["www.example.com. 300 IN A 192.0.2.1"]
+        assert server.counters.dropped == {"recursor_failed": 1}
+
+    run(scenario, Recursor(guesses), Recursor(EXAMPLE))
 
 
 @pytest.mark.parametrize("first", [silent, rcode(2), rcode(5)], ids=["silent", "failed", "refused"])
