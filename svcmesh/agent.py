@@ -27,6 +27,7 @@ from svcmesh.insight import PoolInsight
 from svcmesh.membership import alive_servers, server_address
 from svcmesh.metrics import Metrics
 from svcmesh.rpc import Methods
+from svcmesh.runtime.autopilot import configured_settings
 from svcmesh.runtime.boundqueries import BoundQueries
 from svcmesh.runtime.consistent import ConsistentStore
 from svcmesh.runtime.discovery import Discovery
@@ -243,6 +244,7 @@ class Agent:
             is_server=config.server,
             expects=expects,
             data_dir=config.data_dir,
+            autopilot=configured_settings(config.autopilot),
             accept_rules=self.tls.accept_rules(),
             dial_rules=self.tls.dial_rules(),
         )

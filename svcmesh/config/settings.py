@@ -159,6 +159,28 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AutopilotConfig:
+    """How the group of servers is looked after, until an operator says otherwise."""
+
+    cleanup_dead_servers: bool = setting("autopilot.cleanup_dead_servers", BOOL, True,
+        doc="Take dead servers out of the group, as long as fewer than half are dead. This and "
+            "the other settings of autopilot are what a new group of servers begins with: the "
+            "first leader that is given any stores them, and from then on they are changed by "
+            "`svcmesh operator autopilot set-config` only.")
+    last_contact_threshold_s: float = setting("autopilot.last_contact_threshold", DUR, 0.2,
+        within=NOT_NEGATIVE,
+        doc="Without a word from the leader for so long, a server counts as unhealthy.")
+    max_trailing_logs: int = setting("autopilot.max_trailing_logs", INT, 250, within=NOT_NEGATIVE,
+        doc="As many entries behind the leader, a server counts as unhealthy, and does not get a "
+            "vote.")
+    min_quorum: int = setting("autopilot.min_quorum", INT, 0, within=NOT_NEGATIVE,
+        doc="Take no dead server out below so many voters.")
+    server_stabilization_time_s: float = setting("autopilot.server_stabilization_time", DUR, 10.0,
+        within=NOT_NEGATIVE,
+        doc="A new server votes after it was healthy for so long.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SoaConfig:
     """Fields of the SOA record, seconds."""
 
@@ -303,6 +325,7 @@ class AgentConfig:
     unix_sockets: UnixSocketsConfig = group(UnixSocketsConfig)
     tls: TlsConfig = group(TlsConfig)
     limits: LimitsConfig = group(LimitsConfig)
+    autopilot: AutopilotConfig = group(AutopilotConfig)
 
     # -- whom it joins, and how it leaves ---------------------------------------------------
     start_join: tuple[str, ...] = setting("start_join", STRINGS, (), flag="join",

@@ -14,13 +14,14 @@ from gossip.serf.events import Member, MemberStatus
 from svcmesh.catalog.topics import node_checks_topic, node_topic
 from svcmesh.catalog.view import CatalogView
 from svcmesh.consensus.disk import MemoryDisk, RaftDisk
-from svcmesh.consensus.group import KnownServer, Presence
+from svcmesh.consensus.group import AutopilotSettings, KnownServer, Presence
 from svcmesh.consensus.raft import RoleChanged, ServerId
 from svcmesh.consensus.store import Store
 from svcmesh.errors import StorageError
 from svcmesh.membership import is_consul_server, is_server, number_of, server_port
 from svcmesh.rpc import AcceptRules, Callers, DialRules, Methods, RpcPool, RpcServer
 from svcmesh.runtime import snapshots
+from svcmesh.runtime.autopilot import InitialAutopilot
 from svcmesh.runtime.consensus import Consensus
 from svcmesh.runtime.operating import METHOD as OPERATE
 from svcmesh.runtime.operating import GroupOperator
@@ -39,6 +40,7 @@ PRESENCE: Final = {
     MemberStatus.FAILED: Presence.FAILED,
     MemberStatus.LEFT: Presence.LEFT,
 }
+DEFAULT_AUTOPILOT: Final = AutopilotSettings()
 LOOK_S: Final = 0.25
 """After a change of the members, until we look which servers are alive."""
 LAST_ANSWERS_S: Final = 0.25
@@ -57,6 +59,7 @@ class ConsistentStore:
         is_server: bool,
         expects: int,
         data_dir: Path | None,
+        autopilot: AutopilotSettings = DEFAULT_AUTOPILOT,
         accept_rules: AcceptRules | None = None,
         dial_rules: DialRules | None = None,
     ) -> None:
@@ -69,6 +72,7 @@ class ConsistentStore:
             is_server: Whether we carry the store.
             expects: How many servers found the group; 0: we wait to be taken in.
             data_dir: Where the log is; None: in memory.
+            autopilot: What a new group begins with.
             accept_rules: Whom a server lets in.
             dial_rules: How servers are called.
 
@@ -115,7 +119,11 @@ class ConsistentStore:
             consensus=self._consensus, store=store,
         )  # fmt: skip
         self.operator = GroupOperator(self.service, self.group, self.known_servers)
+        self._autopilot: InitialAutopilot | None = None
         if self._consensus is not None and store is not None:
+            self._autopilot = InitialAutopilot(
+                self._consensus, store, self.service.propose, autopilot
+            )
             self.keeper = SessionKeeper(
                 self._consensus,
                 store,
@@ -159,6 +167,8 @@ class ConsistentStore:
         self._server = RpcServer(joint((own, *others)), rules=self._accept_rules)
         await self._server.start(host, port)
         self._tasks.spawn(group.run())
+        if self._autopilot is not None:
+            self._tasks.spawn(self._autopilot.run())
         self._tasks.spawn(self.keeper.run())
 
     def reconfigure(self, accept_rules: AcceptRules, dial_rules: DialRules) -> None:

@@ -30,8 +30,8 @@ from svcmesh.consensus.raft import (
 from svcmesh.consensus.service import NoLeaderError
 from svcmesh.consensus.store import Store
 from svcmesh.errors import DecodeError
-from svcmesh.goformats import parse_duration
 from svcmesh.rpc import Body, RpcClosedError, RpcError, RpcPool, RpcRefusedError, RpcTimeoutError
+from svcmesh.runtime.autopilot import unpack_settings
 from svcmesh.runtime.consensus import SNAPSHOT_CHUNK_TIMEOUT_S, Consensus
 
 logger = logging.getLogger("raft")
@@ -129,14 +129,7 @@ class ServerGroup:
     @property
     def settings(self) -> AutopilotSettings:
         """The operator's, as the store has them."""
-        stored = self.store.autopilot
-        return AutopilotSettings(
-            cleanup_dead_servers=stored["cleanup_dead_servers"],
-            max_trailing_logs=stored["max_trailing_logs"],
-            min_quorum=stored["min_quorum"],
-            server_stabilization_s=parse_duration(stored["server_stabilization_time"]),
-            last_contact_threshold_s=parse_duration(stored["last_contact_threshold"]),
-        )
+        return unpack_settings(self.store.autopilot)
 
     async def run(self) -> None:
         """Do what is to be done, until cancelled."""

@@ -8,11 +8,12 @@ from svcmesh.consensus.store.commands import (
 )
 from svcmesh.consensus.store.keys import CompactedError, KeySpace
 from svcmesh.consensus.store.records import VALUE_BYTES_MAX, KvEntry, Row, Session
-from svcmesh.consensus.store.state import LoadedState, StateLoader
+from svcmesh.consensus.store.state import AUTOPILOT_UNSET, LoadedState, StateLoader
 from svcmesh.consensus.store.store import SESSIONS, Store, Topic
 from svcmesh.consensus.store.transactions import READS, WRITES, run_transaction
 
 __all__ = [
+    "AUTOPILOT_UNSET",
     "READS",
     "SESSIONS",
     "VALUE_BYTES_MAX",

@@ -35,6 +35,8 @@ AUTOPILOT_DEFAULTS: Final[dict[str, Any]] = {
     "upgrade_version_tag": "",
 }
 """Three are of Consul Enterprise: kept and shown as Consul does, for tools that set them all."""
+AUTOPILOT_UNSET: Final = 1
+"""The index of settings that nobody has written yet."""
 
 _ROW_TYPES: Final = (str, bytes, int, int, str, int, int)
 _SESSION_TYPES: Final = (str, str, str, tuple, tuple, int, str, str, int, int)

@@ -20,6 +20,7 @@ from svcmesh.consensus.store.records import Session
 from svcmesh.consensus.store.sessions import SessionTable
 from svcmesh.consensus.store.state import (
     AUTOPILOT_DEFAULTS,
+    AUTOPILOT_UNSET,
     LoadedState,
     StateLoader,
     encode_state,
@@ -51,7 +52,7 @@ class Store:
         self.keys = KeySpace()
         self.sessions = SessionTable()
         self.autopilot = dict(AUTOPILOT_DEFAULTS)
-        self.autopilot_index = 1
+        self.autopilot_index = AUTOPILOT_UNSET
         self.index = 0
         """Of the last command that was applied."""
         self._sequences: dict[str, int] = {}

@@ -31,8 +31,7 @@ def test_a_server_as_installation_guides_have_it() -> None:
         if "ignored" in warning
     }
     assert ignored == {
-        "ui", "raft_protocol", "ports.grpc", "performance", "connect", "acl", "autopilot",
-        "telemetry",
+        "ui", "raft_protocol", "ports.grpc", "performance", "connect", "acl", "telemetry",
     }  # fmt: skip
 
 

@@ -38,7 +38,8 @@ class Leader:
         self.store = Store()
         self.nodes: dict[str, Checked] = {}
         self.catalog_index = 1
-        self.before_apply: Callable[[], Awaitable[None]] | None = None
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+        """Done between the decision to end a session and what the log makes of it."""
         self.now = 1000.0
         loop = asyncio.get_running_loop()
         monkeypatch.setattr(loop, "time", lambda: self.now)
@@ -56,10 +57,10 @@ class Leader:
         return self.catalog_index
 
     async def _propose(self, kind: CommandKind, body: list[Any]) -> object:
+        if self.meanwhile is not None:
+            await self.meanwhile()
         if not self.is_leader:
             raise NoLeaderError
-        if self.before_apply is not None:
-            await self.before_apply()
         return self._apply(kind, body)
 
     def _apply(self, kind: CommandKind, body: list[Any]) -> object:
@@ -121,7 +122,7 @@ def test_nobody_renews_what_is_about_to_end(monkeypatch: pytest.MonkeyPatch) -> 
             assert leader.ids == {"s"}
             answers.append(leader.keeper.renew("s"))
 
-        leader.before_apply = renew
+        leader.meanwhile = renew
         await leader.look()
         assert answers == [None]
         assert leader.ids == set()
@@ -155,9 +156,13 @@ def test_a_leader_that_is_replaced_meanwhile_asks_nobody_else_to_end_sessions(
         leader.create("s", ttl="10s")
         await leader.look()
         leader.now += 25.0
-        late = leader.keeper._late()
-        leader.is_leader = False
-        assert not await leader.keeper._end(late, "")
+
+        async def lose() -> None:
+            leader.is_leader = False
+
+        leader.meanwhile = lose
+        await leader.look()
+        assert not leader.is_leader
         assert leader.ids == {"s"}
         # It is the next leader's, and may be renewed there and here.
         assert leader.keeper.renew("s") is not None
