@@ -45,6 +45,7 @@ from svcmesh.consensus.raft import (
 from svcmesh.consensus.service import NoLeaderError
 from svcmesh.errors import DecodeError, StorageError
 from svcmesh.runtime.collector import paused
+from svcmesh.runtime.grouplog import GroupLog
 from svcmesh.runtime.onloop import OnLoop
 from svcmesh.runtime.proposals import Proposals
 from svcmesh.runtime.raftsnapshots import Incoming, SnapshotInbox, SnapshotMaker, SnapshotParts
@@ -109,8 +110,9 @@ class _AlwaysReady:
 class Consensus:
     """One server's Raft, running.
 
-    Every method belongs to the loop. `on_role` is told of changes of role, term and leader,
-    `on_failure` when the disk has refused: this server takes no part any more then.
+    Every method belongs to the loop. `name_of` gives the name of a server for the log. `on_role` is
+    told of changes of role, term and leader, `on_failure` when the disk has refused: this server
+    takes no part any more then.
     """
 
     def __init__(
@@ -121,6 +123,7 @@ class Consensus:
         transport: Transport,
         *,
         config: RaftConfig | None = None,
+        name_of: Callable[[ServerId], str] = str,
         on_role: Callable[[RoleChanged], None] = lambda _: None,
         on_failure: Callable[[StorageError], None] = lambda _: None,
     ) -> None:
@@ -158,6 +161,7 @@ class Consensus:
         )
         self.applied = snapshot.index
         """The last entry in the state machine."""
+        self._log = GroupLog(own_id, self.raft.members, name_of)
         self._timer: asyncio.TimerHandle | None = None
         self._writer = RaftWriter(
             disk, on_saved=self._handle_saved, on_failure=self._handle_disk_failure
@@ -192,7 +196,7 @@ class Consensus:
     def found(self) -> None:
         """Begin a new group of one, ourselves. Only for a server that has no state."""
         assert not self.has_state
-        logger.info("founding a group of servers: id=%s", self.id)
+        logger.info("founding a group of servers")
         self.has_state = True
         members = SnapshotMeta(LogIndex(0), Term(0), Membership((self.id,)))
         self._disk.write_snapshot(members, self._machine.freeze())
@@ -205,6 +209,7 @@ class Consensus:
             now=self._loop.time() - 1000.0,
             rng=Random(),
         )
+        self._log.note_members(members.members)
         # Nobody else can be elected: there is nothing to wait for.
         self._act(self.raft.handle_timer(now=self._loop.time()))
 
@@ -394,7 +399,7 @@ class Consensus:
                     self._save_all(saves)
                     self._install(effect)
                 case MembersChanged():
-                    logger.info("members: voters=%s", ",".join(effect.members.voters))
+                    self._log.note_members(effect.members)
         self._save_all(saves)
         if self._is_applying_soon:
             # Behind the save, and behind the answer that follows it.
@@ -408,8 +413,7 @@ class Consensus:
         saves.clear()
 
     def _handle_role(self, change: RoleChanged) -> None:
-        if change.role in (Role.LEADER, Role.FOLLOWER):
-            logger.info("%s: term=%d leader=%s", change.role, change.term, change.leader or "none")
+        self._log.note_role(change)
         if change.role is not Role.LEADER:
             # What is in our log may be committed yet, by another leader.
             self._proposals.fail_logged("leadership was lost")

@@ -105,6 +105,7 @@ class ConsistentStore:
                 store,
                 disk,
                 transport,
+                name_of=self._name_of,
                 on_role=self._note_role,
                 on_failure=self._note_failure,
             )
@@ -263,6 +264,9 @@ class ConsistentStore:
             self._addresses = {known.id: known.address for known in self.known_servers()}
             self._addresses_until = now + LOOK_S
         return self._addresses.get(server)
+
+    def _name_of(self, server: ServerId) -> str:
+        return next((known.name for known in self.known_servers() if known.id == server), server)
 
     def note_members(self) -> None:
         """Members have changed: look soon who of the servers is gone.

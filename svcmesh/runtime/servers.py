@@ -6,6 +6,7 @@ Also the messages between its servers: Raft's over the agents' calls, by node id
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Any, Final
 
@@ -189,15 +190,9 @@ class ServerGroup:
         )
         if step is None:
             return
-        try:
-            why_not = self.consensus.change_members(step)
-        except NoLeaderError:
-            return
-        if why_not is None:
-            logger.info(
-                "changing members: voters=%s learners=%s",
-                ",".join(step.voters), ",".join(step.learners) or "none",
-            )  # fmt: skip
+        # Refused, it is due again at the next look.
+        with suppress(NoLeaderError):
+            self.consensus.change_members(step)
 
     # -- methods that other servers call --------------------------------------------------------
 
