@@ -1,5 +1,7 @@
 """`svcmesh consistency`: whether an agent's catalog is its peers', since when, and where not."""
 
+from typing import Final
+
 import click
 
 from cli.client import Json, client_flags, client_from_flags
@@ -9,12 +11,12 @@ from cli.printing import say
 from cli.tables import format_flag, pretty_json, print_table, wants_json
 from cli.times import age, age_s, since
 
-DISAGREES_STATUS = 2
-UNDER_WAY_S = 10.0
+DISAGREES_STATUS: Final = 2
+UNDER_WAY_S: Final = 10.0
 """A difference that is younger is a write on its way, and no disagreement."""
 
-_ANSWERS = {True: "yes", False: "no", None: "-"}
-_HEADER = ("Peer", "Agrees", "For", "Compared", "Differs in")
+_ANSWERS: Final = {True: "yes", False: "no", None: "-"}
+_HEADER: Final = ("Peer", "Agrees", "For", "Compared", "Differs in")
 
 
 @click.command("consistency", cls=GoCommand)

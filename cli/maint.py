@@ -1,5 +1,6 @@
 """`svcmesh maint`: takes a node or a service out of answers for a while, or shows what is out."""
 
+from typing import Final
 from urllib.parse import quote
 
 import click
@@ -10,8 +11,8 @@ from cli.flags import GoCommand, flag
 from cli.printing import say
 from cli.tables import format_flag, pretty_json, wants_json
 
-NODE_CHECK_ID = "_node_maintenance"
-SERVICE_CHECK_PREFIX = "_service_maintenance:"
+NODE_CHECK_ID: Final = "_node_maintenance"
+SERVICE_CHECK_PREFIX: Final = "_service_maintenance:"
 
 
 @click.command("maint", cls=GoCommand)

@@ -1,8 +1,9 @@
 """Instants for people: when it was by the clock on the wall, and how long ago."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
-_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
 def read_instant(text: str) -> datetime:

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
+from typing import Final
 from urllib.parse import quote
 
 import click
@@ -14,8 +15,8 @@ from cli.tables import format_flag, pretty_json, wants_json
 from cli.times import age, read_instant, since
 from svcmesh.goformats import join_host_port
 
-OUTPUT_LINES_MAX = 4
-_BODY = " " * 6
+OUTPUT_LINES_MAX: Final = 4
+_BODY: Final = " " * 6
 
 
 @click.command("why", cls=GoCommand, arguments="NAME")

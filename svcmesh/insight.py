@@ -39,7 +39,7 @@ class PoolInsight:
         self._gossip, self._examine = gossip, examine
 
     async def examine(self) -> Examination:
-        """Try every present member in every way; takes seconds."""
+        """Try every member that has not left in every way; takes seconds."""
         return await self._examine()
 
     def why(self, name: str) -> Standing | None:

@@ -1,11 +1,13 @@
 """The running configuration as `/v1/agent/self` shows it, by Consul's names. Secrets are hidden."""
 
+from typing import Final
+
 from svcmesh.api.rows import definition_json
 from svcmesh.config import AgentConfig
 from svcmesh.config.network import UNIX
 from svcmesh.goformats import duration_string, join_host_port
 
-HIDDEN = "hidden"
+HIDDEN: Final = "hidden"
 
 
 def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str, object]:

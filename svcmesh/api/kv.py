@@ -1,7 +1,7 @@
 """`/v1/kv/...`: the key/value store, with Consul's parameters and answers."""
 
 import base64
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -14,7 +14,7 @@ from svcmesh.api.storing import ask, guarded, number
 from svcmesh.api.uuids import NO_SESSION, session_problem
 from svcmesh.consensus.store import VALUE_BYTES_MAX, CommandKind, KvEntry
 
-RAW_HEADERS = {
+RAW_HEADERS: Final = {
     **BASE_HEADERS,
     "Content-Type": "text/plain",
     "X-Content-Type-Options": "nosniff",

@@ -1,0 +1,1 @@
+"""Health checks: their definitions, the table of their states, and the probes that it starts."""

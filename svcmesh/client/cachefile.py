@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 from svcmesh.client.instances import HealthStatus, Instance, Json, ServiceQuery
 
 logger = logging.getLogger("svcmesh.client")
 
-VERSION = 1
+VERSION: Final = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import logging
 import time
 from contextlib import suppress
 from random import Random
+from typing import Final
 
 from svcmesh.client.cachefile import CacheFile
 from svcmesh.client.distances import read_coordinates, rtts_s
@@ -15,7 +16,7 @@ from svcmesh.client.watches import ServiceWatch
 
 logger = logging.getLogger("svcmesh.client")
 
-RTT_REFRESH_S = 60.0
+RTT_REFRESH_S: Final = 60.0
 """Coordinates settle over minutes; there is nothing to wait for."""
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from svcmesh.client.errors import BadAnswerError
 from svcmesh.goformats import join_host_port
@@ -14,7 +14,7 @@ Health: TypeAlias = Literal["passing", "usable", "any"]
 """Which instances are asked for: those that pass every check, those that DNS would answer with
 (warnings included), or all of them."""
 
-MAINTENANCE_CHECKS = ("_node_maintenance", "_service_maintenance:")
+MAINTENANCE_CHECKS: Final = ("_node_maintenance", "_service_maintenance:")
 
 
 class HealthStatus(Enum):
@@ -31,7 +31,7 @@ class HealthStatus(Enum):
         return self in (HealthStatus.PASSING, HealthStatus.WARNING)
 
 
-_SEVERITY = tuple(HealthStatus)
+_SEVERITY: Final = tuple(HealthStatus)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

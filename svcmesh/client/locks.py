@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from random import Random
 from types import TracebackType
+from typing import Final
 from urllib.parse import quote
 
 from svcmesh.client.errors import (
@@ -30,12 +31,12 @@ from svcmesh.client.watching import WatchConfig, retry_pause_s
 
 logger = logging.getLogger("svcmesh.client")
 
-DELAYED_S = 1.0
+DELAYED_S: Final = 1.0
 """Pause between attempts while the lock delay is on; the servers do not say how long that is."""
 
-MONITOR_PAUSE_S = 1.0
+MONITOR_PAUSE_S: Final = 1.0
 
-LETTING_GO_S = 1.0
+LETTING_GO_S: Final = 1.0
 """Longest pause between attempts to release: others wait."""
 
 

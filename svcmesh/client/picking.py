@@ -14,15 +14,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
+from typing import Final
 
 from svcmesh.client.errors import ClientError, NoInstanceError
 from svcmesh.client.instances import Instance
 from svcmesh.client.policies import Candidate, Policy, RoundRobin
 
-AVOID_TRIES = 8
+AVOID_TRIES: Final = 8
 """Choices of the policy before one is taken that is not avoided, whatever the policy says."""
 
-JITTER = 0.2
+JITTER: Final = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
-from typing import Protocol
+from typing import Final, Protocol
 
 from svcmesh.client.instances import Instance
 
-LEAST_PENDING_SAMPLE = 16
+LEAST_PENDING_SAMPLE: Final = 16
 """Of more candidates than these, so many are looked at: nearly as even, at a bounded cost."""
 
-NEAR_FACTOR = 1.25
-NEAR_S = 0.001
+NEAR_FACTOR: Final = 1.25
+NEAR_S: Final = 0.001
 """What is no farther than this factor of, or this much behind, the nearest, is as near."""
 
 

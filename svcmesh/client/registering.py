@@ -12,17 +12,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from random import Random
+from typing import Final
 
 from svcmesh.client.watching import retry_pause_s
 
-SIGNS_PER_TTL = 3
+SIGNS_PER_TTL: Final = 3
 """Two signs of life may be lost before the agent takes the service for dead."""
 
-SIGN_S_MAX = 5.0
+SIGN_S_MAX: Final = 5.0
 """An agent that came back without our registration is noticed within this time."""
 
-RETRY_S_MIN = 0.25
-RETRY_S_MAX = 5.0
+RETRY_S_MIN: Final = 0.25
+RETRY_S_MAX: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import aiohttp
 
@@ -18,12 +19,12 @@ from svcmesh.client.errors import (
 from svcmesh.client.instances import Json
 from svcmesh.goformats import parse_uint
 
-ANSWER_BYTES_MAX = 256 * 1024 * 1024
+ANSWER_BYTES_MAX: Final = 256 * 1024 * 1024
 """A hundred thousand instances with their checks are half of it."""
 
-PIECE_BYTES = 1024 * 1024
+PIECE_BYTES: Final = 1024 * 1024
 
-ERROR_TEXT_MAX = 500
+ERROR_TEXT_MAX: Final = 500
 
 
 @dataclass(frozen=True, slots=True)

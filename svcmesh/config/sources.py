@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Final
 
 from svcmesh.checks.definition import CheckDefinition
 from svcmesh.checks.parsing import parse_check_definition
@@ -25,11 +26,11 @@ from svcmesh.errors import ConfigError
 from svcmesh.goformats import error_list, parse_bool
 from svcmesh.jsonvalues import json_kind
 
-PROCESS_FLAGS = frozenset({"dev", "config-format", "hcl"})
+PROCESS_FLAGS: Final = frozenset({"dev", "config-format", "hcl"})
 """Flags that are no settings: they choose how the others are read."""
 
 
-DEFINITIONS = ("service", "services", "check", "checks")
+DEFINITIONS: Final = ("service", "services", "check", "checks")
 """Keys of what is no setting: what runs on this node."""
 
 

@@ -7,7 +7,7 @@ What comes back are rows like those of the view, which belong to no view.
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 
 from svcmesh.catalog.bodies import decode_body_untrusted, encode_body
 from svcmesh.catalog.records import (
@@ -25,7 +25,7 @@ Packed = list[Any]
 """What msgpack carries."""
 
 
-REASON = "query-instances"
+REASON: Final = "query-instances"
 
 
 def pack_query(record: QueryRecord) -> Packed:

@@ -1,7 +1,7 @@
 """How many instances each service of our own catalog has, and how many are healthy."""
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from svcmesh.catalog.health import instance_status
 from svcmesh.catalog.records import HealthStatus
@@ -17,7 +17,7 @@ class ServiceCount(NamedTuple):
     """Those that no critical check, of their own or of their node, keeps out of DNS."""
 
 
-NONE = ServiceCount(0, 0)
+NONE: Final = ServiceCount(0, 0)
 
 
 class ServiceCounts:
