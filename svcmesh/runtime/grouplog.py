@@ -24,7 +24,7 @@ class GroupLog:
             return
         self._leader = change.leader
         if change.leader is None:
-            logger.info("nobody leads: term=%d", change.term)
+            logger.warning("nobody leads, keys and locks wait for a leader: term=%d", change.term)
         elif change.leader == self._id:
             logger.info("this server leads: term=%d", change.term)
         else:

@@ -33,9 +33,9 @@ def test_every_change_of_leader_is_one_line(caplog: pytest.LogCaptureFixture) ->
         log.note_role(change)
     assert caplog.messages == [
         "n2 leads: term=2",
-        "nobody leads: term=2",
+        "nobody leads, keys and locks wait for a leader: term=2",
         "this server leads: term=3",
-        "nobody leads: term=4",
+        "nobody leads, keys and locks wait for a leader: term=4",
         "id-3 leads: term=4",
     ]
 
