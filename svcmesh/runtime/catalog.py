@@ -20,6 +20,7 @@ from svcmesh.catalog.replica import Replica
 from svcmesh.catalog.saving import SavedVersion
 from svcmesh.catalog.view import CatalogView
 from svcmesh.healthlog import HealthLog
+from svcmesh.runtime.outbox import Outbox
 
 
 class CatalogRuntime:
@@ -42,8 +43,9 @@ class CatalogRuntime:
     ) -> None:
         self.replica = replica
         self._view, self._health_log = view, health_log
-        self._send, self._on_fact, self._on_unsaved = send, on_fact, on_unsaved
+        self._on_fact, self._on_unsaved = on_fact, on_unsaved
         self._loop = asyncio.get_running_loop()
+        self._outbox = Outbox(send)
         self._timer: asyncio.TimerHandle | None = None
         self._arm()
 
@@ -52,6 +54,7 @@ class CatalogRuntime:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._outbox.close()
 
     def restore_external(
         self, records: Iterable[tuple[Origin, Entry]], versions: Iterable[SavedVersion]
@@ -116,10 +119,10 @@ class CatalogRuntime:
         for effect in effects:
             match effect:
                 case SendCatalog():
-                    self._send(MemberName(effect.to), effect.payload)
+                    self._outbox.post(MemberName(effect.to), effect.payload)
                 case AnswerSource():
                     assert source is not None
-                    self._send(source, effect.payload)
+                    self._outbox.post(source, effect.payload)
                 case RecordChanged() | NodeBound() | NodeHealthChanged() | NodeUnbound():
                     self._view.apply(effect)
                     self._health_log.note(
@@ -127,6 +130,7 @@ class CatalogRuntime:
                     )
                 case _:
                     self._on_fact(effect)
+        self._outbox.send_some()
         if self.replica.has_unsaved:
             self._on_unsaved()
         self._arm()
