@@ -32,13 +32,27 @@ class Holdings:
         is_bound: Callable[[NodeId], bool],
         emit: Callable[[CatalogEffect], None],
     ) -> None:
-        self.digest = Digest()
+        self._digest = Digest()
+        self._touched: dict[NodeId, None] = {}
+        """Nodes whose own records are not in the digest as they are now."""
         self.own = OwnStore(config, emit=emit, touch=self._own_touched, is_bound=is_bound)
         self.external = ExternalStore(config, emit=emit, touch=self._external_touched)
         self.claimed_epoch: int | None = None
         """The highest epoch of ours that somebody has records of which we did not write."""
         self._id, self._is_bound = node_id, is_bound
         self._hides_own = False
+
+    @property
+    def digest(self) -> Digest:
+        """What is shown, as it is now; worked out when it is asked for.
+
+        That is about once a second, while records may change a thousand times.
+        """
+        if self._touched:
+            touched, self._touched = self._touched, {}
+            for node_id in touched:
+                self._take_into_digest(node_id)
+        return self._digest
 
     @property
     def own_log(self) -> Log:
@@ -151,14 +165,17 @@ class Holdings:
         return self._is_bound(node_id)
 
     def _own_touched(self, node_id: NodeId) -> None:
+        self._touched[node_id] = None
+
+    def _take_into_digest(self, node_id: NodeId) -> None:
         item = Item(False, node_id, 0)
         log = self.own.log(node_id)
         if log is None or log.is_empty or not self._is_shown(node_id):
-            self.digest.drop(item)
+            self._digest.drop(item)
         else:
-            self.digest.put(item, item_value(log.origin, log.through, log.hash))
+            self._digest.put(item, item_value(log.origin, log.through, log.hash))
 
     def _external_touched(self, origin: Origin, value: int) -> None:
-        self.digest.put(Item(True, *origin), value)
+        self._digest.put(Item(True, *origin), value)
         content = item_value(CONTENT, 0, self.external.content_hash)
-        self.digest.put(Item(True, *CONTENT), content)
+        self._digest.put(Item(True, *CONTENT), content)
