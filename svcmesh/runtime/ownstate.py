@@ -16,8 +16,11 @@ from svcmesh.runtime.keeping import StateKeeper
 from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import INDEX_BLOCK, LAN_FILES, WAN_FILES, DataDir, PoolFiles
 
-HOUSEKEEPING_S: Final = 1.0
-"""How often a changed incarnation and the index are looked after; changed peers are at once."""
+LOOK_S: Final = 1.0
+"""How often is looked whether something has been counted on; changed members are saved at once."""
+
+WHOLE_LOOK_S: Final = 30.0
+"""How often everything is compared with what is on disk, whether or not something has changed."""
 
 SAVE_PAUSE_S: Final = 0.1
 """Between two writes of the peers, however fast they change."""
@@ -76,6 +79,8 @@ class OwnState:
         self._index_reserved = self.index_start + INDEX_BLOCK
         self._members: list[tuple[PoolState, Gossip]] = []
         self._changed = asyncio.Event()
+        self._kept: object = None
+        """What `_counted` gave when all was last on disk; None when it is not."""
 
     def watch(self, pool: PoolState, gossip: Gossip) -> None:
         """Keep what is to be kept of our member of a pool from now on."""
@@ -87,25 +92,43 @@ class OwnState:
 
     async def run(self, index: Callable[[], int]) -> None:
         """Keep the disk up to date, until cancelled. `index` is the catalog's."""
-        while True:
-            is_noted = await self._next_change()
-            await self.save(index())
-            if is_noted:
-                await asyncio.sleep(SAVE_PAUSE_S)
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle | None = None
+        whole_look_at = loop.time() + WHOLE_LOOK_S
 
-    async def _next_change(self) -> bool:
-        """Wait for `note_change`, or `HOUSEKEEPING_S`; False then."""
-        # Not wait_for: it can swallow a cancellation (Python 3.11).
+        def look() -> None:
+            # A callback rather than the task's sleep: most often there is nothing to do.
+            nonlocal timer
+            timer = loop.call_later(LOOK_S, look)
+            if (
+                self._counted() != self._kept
+                or self._needs_index(index())
+                or loop.time() >= whole_look_at
+            ):
+                self._changed.set()
+
+        look()
         try:
-            async with asyncio.timeout(HOUSEKEEPING_S):
+            while True:
                 await self._changed.wait()
-        except TimeoutError:
-            return False
-        self._changed.clear()
-        return True
+                self._changed.clear()
+                whole_look_at = loop.time() + WHOLE_LOOK_S
+                await self.save(index())
+                await asyncio.sleep(SAVE_PAUSE_S)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _counted(self) -> list[object]:
+        """What moves on without `note_change`."""
+        return [(gossip.clocks, gossip.incarnation) for _, gossip in self._members]
+
+    def _needs_index(self, index: int) -> bool:
+        return index > self._index_reserved - INDEX_BLOCK // 2
 
     async def save(self, index: int) -> None:
         """Bring what is on disk up to date; what it refuses is tried again the next time."""
+        counted, self._kept = self._counted(), None
         wanted = self._data_dir.epoch_file(self.epoch)
         for pool, gossip in self._members:
             wanted |= pool.plan(gossip, has_left=self.has_left)
@@ -113,7 +136,7 @@ class OwnState:
             highest = max(int(gossip.incarnation) for _, gossip in self._members)
             wanted |= self._data_dir.incarnation_file(highest)
         reserved = self._index_reserved
-        if index > reserved - INDEX_BLOCK // 2:
+        if self._needs_index(index):
             reserved += INDEX_BLOCK
         if await self._keeper.keep(wanted | self._data_dir.index_file(reserved)):
-            self._index_reserved = reserved
+            self._index_reserved, self._kept = reserved, counted

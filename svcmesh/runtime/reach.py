@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -20,6 +21,8 @@ PING: Final = "dc.ping"
 PING_S: Final = 2.0
 PING_DOWN_S: Final = 0.5
 """The same while somebody does not answer."""
+PING_NOBODY_S: Final = 5.0
+"""The same while there is nobody to ping."""
 PING_TIMEOUT_S: Final = 3.0
 DOWN_S: Final = 10.0
 """Who did not answer is asked last for so long."""
@@ -56,6 +59,7 @@ class Reach:
         self._loop = asyncio.get_running_loop()
         self._down_at: dict[Place, float] = {}
         self._used_at: dict[Place, float] = {}
+        self._is_used = asyncio.Event()
 
     def in_order(self, targets: Sequence[Place]) -> Sequence[Place]:
         """Those that answered last before those that did not.
@@ -77,6 +81,7 @@ class Reach:
     async def use(self, to: Place, method: str, body: Body, *, timeout_s: float) -> Body:
         """Call a method, and watch the server from now on; see `RpcPool.call`."""
         self._used_at[to] = self._loop.time()
+        self._is_used.set()
         answer = await self.call(to, method, body, timeout_s=timeout_s)
         self._down_at.pop(to, None)
         return answer
@@ -93,9 +98,19 @@ class Reach:
             now = self._loop.time()
             self._used_at = {to: at for to, at in self._used_at.items() if now - at < IN_USE_S}
             self._down_at = {to: at for to, at in self._down_at.items() if now - at < DOWN_S}
-            watched = islice(dict.fromkeys([*self._used_at, *self._likely()]), WATCHED_MAX)
-            await asyncio.gather(*(self._ping(to) for to in watched))
+            watched = dict.fromkeys([*self._used_at, *self._likely()])
+            if not watched and not self._down_at:
+                await self._next_use()
+                continue
+            await asyncio.gather(*(self._ping(to) for to in islice(watched, WATCHED_MAX)))
             await asyncio.sleep(PING_DOWN_S if self._down_at else PING_S)
+
+    async def _next_use(self) -> None:
+        """Wait until a server is asked, or may be."""
+        self._is_used.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PING_NOBODY_S):
+                await self._is_used.wait()
 
     async def _ping(self, to: Place) -> None:
         try:
