@@ -12,6 +12,9 @@ class ReplicaConfig:
 
     repair_interval_s: float = 1.0
     """Between comparisons with a random peer, give or take a fifth."""
+    quiet_repair_interval_s: float = 3.0
+    """The same when nothing has changed for so long. Whoever missed the first news after that still
+    compares this often; all who heard it look around at the interval above."""
     ready_after_s: float = 5.0
     """An agent that expects peers counts as in sync after this long at the latest."""
     reply_timeout_s: float = 3.0

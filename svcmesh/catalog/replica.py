@@ -109,6 +109,8 @@ class Replica:
         self._announced_ready = False
         self._ready_at = now + (config.ready_after_s if expects_peers else 0.0)
         self._repair_at = now + rng.random() * config.repair_interval_s
+        self._quiet_at = now + config.quiet_repair_interval_s
+        """When we are to compare less often, if nothing changes until then."""
         self._housekeeping_at = now + HOUSEKEEPING_S
         self._next_peer: str | None = None
         self._contest_answered_at = now - CONTEST_ANSWER_S
@@ -259,6 +261,7 @@ class Replica:
         was_peer = self._bindings.is_peer(name)
         self._rebind(self._bindings.alive(name, node_id, is_peer=is_peer))
         if not was_peer and self._bindings.is_peer(name):
+            self._note_change(now)
             self._next_peer = name
             soon = now + NEW_PEER_REPAIR_S * (1 + self._rng.random())
             self._repair_at = min(self._repair_at, soon)
@@ -303,8 +306,7 @@ class Replica:
         if self._publisher.flush_at is not None and now >= self._publisher.flush_at:
             self._flush(now=now)
         if now >= self._repair_at:
-            spread = 0.8 + 0.4 * self._rng.random()
-            self._repair_at = now + self._config.repair_interval_s * spread
+            self._repair_at = now + self._repair_pause_s(now)
             self._start_round(now=now)
         if now >= self._housekeeping_at:
             self._housekeeping_at = now + HOUSEKEEPING_S
@@ -315,8 +317,23 @@ class Replica:
     def _flush(self, *, now: float) -> None:
         peers = self._bindings.peers
         rumors = self._publisher.flush(peers=len(peers), hides_own=self._contest.is_lost, now=now)
+        if rumors:
+            self._note_change(now)
         for rumor in rumors:
             self._spread(rumor)
+
+    def _repair_pause_s(self, now: float) -> float:
+        interval_s = self._config.repair_interval_s
+        if now >= self._quiet_at:
+            interval_s = max(interval_s, self._config.quiet_repair_interval_s)
+        return interval_s * (0.8 + 0.4 * self._rng.random())
+
+    def _note_change(self, now: float) -> None:
+        """Compare more often for a while: somebody may lack what is new."""
+        was_quiet = now >= self._quiet_at
+        self._quiet_at = now + self._config.quiet_repair_interval_s
+        if was_quiet:
+            self._repair_at = min(self._repair_at, now + self._repair_pause_s(now))
 
     def _start_round(self, *, now: float) -> None:
         peers = self._bindings.peers
@@ -369,6 +386,9 @@ class Replica:
 
     def _handle(self, peer: str, message: CatalogMessage, *, now: float) -> None:
         exchange = self._exchange
+        if not isinstance(message, Compare | Same):
+            # Whatever else is said is about something that somebody lacks.
+            self._note_change(now)
         match message:
             case Compare():
                 exchange.handle_compare(peer, message, now=now)

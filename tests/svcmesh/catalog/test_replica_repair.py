@@ -241,3 +241,49 @@ def tell(cluster: Cluster, agent: Agent, sender: Agent, message: CatalogMessage)
     """Hand an agent a message that its peer never sent."""
     payload = encode_envelope(Envelope(sender.name, sender.node_id, 0, message))
     cluster.deliver_untrusted(agent, payload, source=sender.address)
+
+
+def comparisons(cluster: Cluster) -> list[int]:
+    return [agent.replica.metrics["comparisons"] for agent in cluster.running]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_quiet_cluster_compares_a_third_as_often(seed: int) -> None:
+    with scenario(seed):
+        cluster = Cluster(seed)
+        cluster.start_many(5, service("a"))
+        converge(cluster, limit_s=5.0)
+        cluster.run(10.0)
+        before = comparisons(cluster)
+        cluster.run(60.0)
+        made = [now - then for now, then in zip(comparisons(cluster), before, strict=True)]
+        # Every 3 s, give or take a fifth.
+        assert all(60 / 3.6 - 1 <= count <= 60 / 2.4 + 1 for count in made)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_after_a_change_all_who_heard_of_it_compare_within_a_second_or_so(seed: int) -> None:
+    with scenario(seed):
+        cluster = Cluster(seed)
+        agents = cluster.start_many(5, service("a"))
+        converge(cluster, limit_s=5.0)
+        cluster.run(10.0)
+        before = comparisons(cluster)
+        cluster.put(agents[0], service("b"))
+        cluster.run(1.3)
+        assert all(now > then for now, then in zip(comparisons(cluster), before, strict=True))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_missed_the_news_after_a_long_quiet_has_them_within_three_seconds(seed: int) -> None:
+    with scenario(seed):
+        cluster = Cluster(seed)
+        agents = cluster.start_many(5, service("a"))
+        converge(cluster, limit_s=5.0)
+        cluster.run(10.0)
+        cluster.cut(agents[0], agents[1])
+        cluster.put(agents[0], service("b"))
+        cluster.run(0.01)
+        cluster.heal()
+        assert "b" not in agents[1].shown.services(agents[0].name)
+        assert converge(cluster, limit_s=5.0) <= 3.0
