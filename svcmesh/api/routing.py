@@ -113,6 +113,16 @@ class Router:
         assert method not in routes, f"{method} {path} has a handler already"
         routes[method] = Route(handler, path, metric)
 
+    def all(self) -> list[tuple[str, str]]:
+        """Method and path of every route; a path that ends in a slash takes an argument."""
+        tables = (self._exact, self._prefixes)
+        return [
+            (method, path)
+            for table in tables
+            for path, routes in table.items()
+            for method in routes
+        ]
+
     def resolve(self, method: str, path: str, query: str = "") -> tuple[Route, str]:
         """The route of a decoded path, and the rest of the path behind its prefix.
 

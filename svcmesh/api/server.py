@@ -126,6 +126,11 @@ class HttpServer:
         """How many reads and writes of single keys have taken the fast lane (`lane.py`)."""
         return self._lane.answers
 
+    @property
+    def routes(self) -> list[tuple[str, str]]:
+        """Method and path of every endpoint; a path that ends in a slash takes an argument."""
+        return self._router.all()
+
     def counters(self) -> dict[str, int]:
         """Totals since the start."""
         return {"hot_answers": self.hot_hits, "lane_answers": self.lane_answers}

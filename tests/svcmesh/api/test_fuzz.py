@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from svcmesh.catalog.changes import ExternalNode, OwnNode
 from svcmesh.catalog.records import CheckRecord, NodeId, NodeRecord, ServiceRecord
+from svcmesh.config import AgentConfig
 from tests.svcmesh.api.fakes import NODE_ID, Client, FakeAgent, serving
 
 OUR_FAULT = "Internal error"
@@ -158,8 +159,8 @@ def odd_requests(draw: st.DrawFn) -> tuple[str, str]:
     return method, "/" + "/".join(parts)
 
 
-def filled() -> FakeAgent:
-    agent = FakeAgent()
+def filled(settings: AgentConfig | None = None) -> FakeAgent:
+    agent = FakeAgent() if settings is None else FakeAgent(config=settings)
     agent.change(OwnNode(NodeId(NODE_ID)), ServiceRecord(id="web", name="web"))
     owner = ExternalNode("fx")
     agent.change(owner, NodeRecord(name="fx", address="10.0.0.9", datacenter="dc1"))
