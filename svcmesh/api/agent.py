@@ -23,6 +23,9 @@ from svcmesh.errors import ConfigError, JoinError, NobodyAnsweredError
 from svcmesh.goformats import error_list
 from svcmesh.membership import is_server, server_address
 
+CONSUL_VERSION: Final = "1.8.7"
+"""Whose API this is. Clients as Nomad and consul-esm go by it; ours follows as build metadata."""
+
 HOSTS_MAX: Final = 20
 """Addresses in a line of `info`."""
 
@@ -63,7 +66,7 @@ async def self_(call: Call) -> web.Response:
                 "NodeID": facade.node_id,
                 "Revision": "",
                 "Server": config.server,
-                "Version": facade.version,
+                "Version": f"{CONSUL_VERSION}+svcmesh.{facade.version}",
             },
             "DebugConfig": debug_config(config, node_id=facade.node_id, version=facade.version),
             "Coord": None if where is None else coordinate_json(where),

@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError
 
 from svcmesh.api.answers import ApiError, error_response
-from svcmesh.api.framing import Frame, frame_untrusted
+from svcmesh.api.framing import Frame, escape_line, frame_untrusted
 from svcmesh.api.hot import HotAnswers
 from svcmesh.api.lane import KeyLane
 from svcmesh.api.responses import AnsweredAlready
@@ -24,6 +24,9 @@ logger = logging.getLogger("http")
 
 CONNECTIONS_MAX: Final = 16_384
 """At most, and at most half of the process's file descriptors: gossip and DNS need some too."""
+
+LINE_BYTES_MAX: Final = 64 * 1024
+"""Of a request: filters are long, once they are escaped."""
 
 CONNECTIONS_PER_CLIENT_MAX: Final = 200
 """Consul's default. Differs from Consul: processes of this host are bounded together only."""
@@ -102,6 +105,7 @@ class Connection(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type] # None turns it off
             # A body is what came, whatever Content-Encoding says of it: so Consul stores it.
             auto_decompress=False,
+            max_line_size=LINE_BYTES_MAX,
         )
         self._bounds, self._hot, self._lane = bounds, hot, lane
         self._client: str | None = None
@@ -141,6 +145,8 @@ class Connection(web.RequestHandler):
                 self.transport.pause_reading()
                 return
             self._held = b""
+        if self._is_between and not data.isascii():
+            data = escape_line(data)
         if not self._is_between or not self._answer_directly(data):
             self._take_ordinary_way(data)
 

@@ -17,6 +17,7 @@ REQUEST_BODY_BYTES_MAX: Final = 64 * 1024
 _HEAD_END: Final = b"\r\n\r\n"
 _REQUEST_LINE: Final = re.compile(rb"(GET|PUT) (/v1/[!-~]*) HTTP/1\.1\r\n")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: ?([0-9]{1,6})(?=\r\n)", re.IGNORECASE)
+_NO_ASCII: Final = re.compile(rb"[^\x00-\x7f]")
 _NEEDS_MORE: Final = (b"\r\nconnection:", b"\r\ncontent-length:", b"\r\ntransfer-encoding:",
                       b"\r\nupgrade:", b"\r\nexpect:")  # fmt: skip
 """Headers with which a request is more than head and body, or changes the connection."""
@@ -72,6 +73,18 @@ def frame_untrusted(data: bytes) -> Frame | None:
     ):
         return None
     return Frame(data, method, target, fields, body_at, missing_bytes)
+
+
+def escape_line(data: bytes) -> bytes:
+    """`data`, which begins a request, with what is no ASCII in its first line escaped.
+
+    Some clients send the text of a URL as it is; Go's server takes that, and aiohttp's does not.
+    """
+    end = data.find(b"\r\n")
+    line = data if end < 0 else data[:end]
+    if line.isascii():
+        return data
+    return _NO_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + data[len(line) :]
 
 
 class Responses:

@@ -20,6 +20,7 @@ from svcmesh.api.facade import AgentFacade
 
 PARAMETERS_MAX: Final = 256
 
+_ORIGIN: Final = re.compile(r"https?://[^/?]*", re.IGNORECASE)
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -159,6 +160,9 @@ def split_target(target: str) -> tuple[str, str, dict[str, list[str]]]:
         ApiError: A broken escape or an unprintable character (400), or a path that has a cleaner
             form (301).
     """
+    if not target.startswith("/"):
+        # The absolute form, which clients of a proxy send.
+        target = _ORIGIN.sub("", target, count=1) or "/"
     path, _, query = target.partition("?")
     if "%" in path:
         if _BAD_ESCAPE.search(path):

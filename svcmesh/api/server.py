@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from aiohttp import StreamReader, web
+from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_parser import RawRequestMessage
 
@@ -205,6 +205,8 @@ class HttpServer:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        if "Expect" in request.headers:
+            await _invite_body(request)
         response = await self._answer(request)
         response.headers.update(self._rules.headers)
         if logger.isEnabledFor(logging.DEBUG):
@@ -364,6 +366,15 @@ class HttpServer:
             area.add_routes(router)
         unbuilt.add_routes(router)
         return router
+
+
+async def _invite_body(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it to send the body (RFC 9110, 10.1.1); others are let be."""
+    is_awaited = request.headers["Expect"].lower() == "100-continue"
+    if is_awaited and request.version >= HttpVersion11 and request.can_read_body:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # As aiohttp's own resources do, which its low-level server has not: this is no body.
+        request.writer.output_size = 0
 
 
 def _line_of(request: Request) -> Connection | None:

@@ -23,7 +23,7 @@ def test_self_describes_config_member_and_statistics() -> None:
             "NodeID": NODE_ID,
             "Revision": "",
             "Server": True,
-            "Version": "9.9.9",
+            "Version": "1.8.7+svcmesh.9.9.9",
         }
         assert answer["Coord"] is None
         assert answer["Meta"] == {"consul-network-segment": ""}

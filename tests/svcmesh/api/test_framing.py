@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svcmesh.api.framing import HEAD_BYTES_MAX, REQUEST_BODY_BYTES_MAX, frame_untrusted
+from svcmesh.api.framing import HEAD_BYTES_MAX, REQUEST_BODY_BYTES_MAX, escape_line, frame_untrusted
 
 WEB = b"GET /v1/health/service/web HTTP/1.1\r\nHost: a\r\n\r\n"
 KEY = b"PUT /v1/kv/a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
@@ -84,3 +84,12 @@ def test_arbitrary_bytes_are_judged_without_an_error(noise: bytes, start: int, e
     for data in (noise, KEY[:start] + noise + KEY[end:]):
         frame = frame_untrusted(data)
         assert frame is None or frame.data == data
+
+
+def test_only_the_line_of_a_request_is_escaped() -> None:
+    request = "PUT /v1/kv/\u00e9?dc=\u00fc HTTP/1.1\r\nHost: a\r\n\r\n\u00e9".encode()
+    escaped = escape_line(request)
+    assert escaped.startswith(b"PUT /v1/kv/%C3%A9?dc=%C3%BC HTTP/1.1\r\n")
+    assert escaped.endswith("\r\n\r\n\u00e9".encode())
+    assert escape_line(escaped) is escaped
+    assert escape_line(b"GET /\xff") == b"GET /%FF"

@@ -322,3 +322,62 @@ def test_kept_answers_are_bounded() -> None:
     kept = [n for n in range(200) if cache.get(agent.view, (str(n), False)) is not None]
     assert 0 < len(kept) * len(body) <= CACHE_BYTES_MAX
     assert kept[-1] == 199
+
+
+async def exchange(client: Client, *parts: bytes) -> list[bytes]:
+    """Send parts of a request that ends its connection; the heads between them, and the answer."""
+    host, _, port = client.base.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    received = []
+    for part in parts[:-1]:
+        writer.write(part)
+        received.append(await reader.readuntil(b"\r\n\r\n"))
+    writer.write(parts[-1])
+    received.append(await reader.read())
+    writer.close()
+    return received
+
+
+def test_a_client_that_waits_for_it_is_told_to_send_the_body() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        head = (
+            b"PUT /v1/kv/a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n"
+            b"Expect: 100-Continue\r\n\r\n"
+        )
+        go_on, answer = await exchange(client, head, b"hello")
+        assert go_on == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert answer.endswith(b"true")
+        assert agent.store.state.keys.get("a").value == b"hello"
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("expect", [b"100-continue", b"something else"])
+def test_no_other_request_is_told_so(expect: bytes) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        line = b"GET /v1/status/peers HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+        (answer,) = await exchange(client, line + b"Expect: %s\r\n\r\n" % expect)
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"http://any.host:8500/v1/kv/%C3%A9",
+        b"HTTP://h/v1/kv/%C3%A9",
+        "/v1/kv/\u00e9".encode(),
+        b"/v1/kv/%C3%A9?filter=" + b"a" * 60_000,
+    ],
+)
+def test_targets_of_a_request_in_their_odder_forms(target: bytes) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        await client.put("/v1/kv/%C3%A9", data=b"v")
+        head = b"GET %s HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target
+        (answer,) = await exchange(client, head)
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert b'"Key":"\xc3\xa9"' in answer
+
+    run(scenario)
