@@ -120,11 +120,17 @@ def test_the_log_is_kept_even_when_it_falls_silent(tmp_path: Path) -> None:
     thread.start()
     try:
         client = Client(agent_access(f"127.0.0.1:{server.server_port}"))
-        Capture(client, tmp_path, ("logs",)).run(duration_s=0.3, interval_s=5)
+        # The line may come late on a busy machine: then a longer capture has it.
+        for number, duration_s in enumerate((0.3, 3.0, 30.0)):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            Capture(client, folder, ("logs",)).run(duration_s=duration_s, interval_s=5)
+            found = [log.read_text() for log in folder.glob("*/svcmesh.log")]
+            if found == ["one line\n"]:
+                break
     finally:
         is_over.set()
         server.shutdown()
         thread.join()
         server.server_close()
-    (log,) = tmp_path.glob("*/svcmesh.log")
-    assert log.read_text() == "one line\n"
+    assert found == ["one line\n"]

@@ -21,10 +21,12 @@ def agent(monkeypatch: pytest.MonkeyPatch) -> Iterator[AgentThread]:
     subject = AgentThread()
     monkeypatch.setenv("SVCMESH_HTTP_ADDR", subject.fake.address)
     monkeypatch.setenv("SHELL", "/bin/sh")
-    yield subject
-    assert subject.fake.sessions == {}
-    subject.stop()
-    subject.end()
+    try:
+        yield subject
+        assert subject.fake.sessions == {}
+    finally:
+        subject.stop()
+        subject.end()
 
 
 def until(condition: Callable[[], object]) -> None:

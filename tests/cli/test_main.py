@@ -131,19 +131,21 @@ def test_a_command_imports_nothing_that_is_slow_to_import(args: list[str]) -> No
     assert found.stderr.splitlines()[-1] == "[]"
 
 
-def test_a_command_costs_less_than_a_quarter_of_a_second_of_cpu_time() -> None:
+def cpu_s(*args: str) -> float:
+    """What Python takes at best; of this child alone, and not of who else keeps us busy."""
     took_s = []
-    for _ in range(3):
+    for _ in range(5):
         command = subprocess.Popen(
-            [sys.executable, "-m", "cli", "members", NO_SUCH_AGENT],
-            stderr=subprocess.DEVNULL,
-            cwd=Path(__file__).parents[2],
+            [sys.executable, *args], stderr=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
         )
-        # Of this child alone, and not of whoever else keeps the machine busy.
-        _, _, usage = os.wait4(command.pid, 0)
-        command.returncode = 1
+        _, status, usage = os.wait4(command.pid, 0)
+        command.returncode = os.waitstatus_to_exitcode(status)
         took_s.append(usage.ru_utime + usage.ru_stime)
-    assert min(took_s) < 0.25
+    return min(took_s)
+
+
+def test_a_command_costs_a_few_times_the_cpu_time_of_an_empty_program() -> None:
+    assert cpu_s("-m", "cli", "members", NO_SUCH_AGENT) < 8 * cpu_s("-c", "pass")
 
 
 def test_a_reader_that_goes_away_is_no_traceback() -> None:

@@ -214,7 +214,7 @@ def test_real_packets_of_other_agents_do_no_harm() -> None:
             sock.sendto(encode_message(Ping(SeqNo(1), MemberName("a"))), a.gossip.address)
             sock.setblocking(False)
             loop = asyncio.get_running_loop()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 # Stale claims among them are answered, before the ping is.
                 while (await loop.sock_recv(sock, 2000))[0] not in (2, 7):
                     pass

@@ -25,6 +25,7 @@ from tests.gossip.driver.pool import (
     FAST_LABELLED,
     FAST_UNACQUAINTED,
     Witness,
+    needs_ipv6,
     open_descriptors,
     started,
     until,
@@ -298,6 +299,7 @@ def test_a_wildcard_bind_advertises_what_it_is_told_on_the_port_it_found() -> No
     asyncio.run(scenario())
 
 
+@needs_ipv6
 def test_a_dual_stack_member_meets_members_of_both_families() -> None:
     async def scenario() -> None:
         async with started("four") as four, started("six", host="::1") as six:
@@ -354,6 +356,8 @@ def test_a_connection_accepted_just_before_closing_is_closed_too(
                 assert client.recv(1) == b""
         assert open_descriptors() == before
 
+    gc.collect()
+    recwarn.clear()
     asyncio.run(scenario())
     gc.collect()
     assert not recwarn.list

@@ -35,15 +35,23 @@ def test_a_target_without_host_or_with_a_bad_port_is_refused(target: str) -> Non
         split_target(target, default_port=8301)
 
 
-def test_names_are_looked_up_and_unknown_ones_say_so() -> None:
-    async def resolve(target: str) -> list[Address]:
-        return await resolve_target(
-            target, default_port=1, family=AddressFamily("127.0.0.1"), timeout_s=5
-        )
+def test_names_are_looked_up() -> None:
+    lookup = resolve_target(
+        "localhost", default_port=1, family=AddressFamily("127.0.0.1"), timeout_s=60
+    )
+    assert asyncio.run(lookup) == [Address("127.0.0.1", 1)]
 
-    assert asyncio.run(resolve("localhost")) == [Address("127.0.0.1", 1)]
+
+def test_a_name_that_nobody_has_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_options: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    lookup = resolve_target(
+        "nosuch.invalid", default_port=1, family=AddressFamily("127.0.0.1"), timeout_s=5
+    )
     with pytest.raises(TargetError, match=r"lookup nosuch\.invalid: no such host"):
-        asyncio.run(resolve("nosuch.invalid"))
+        asyncio.run(lookup)
 
 
 def test_a_lookup_that_hangs_holds_up_neither_other_threads_nor_the_end(
@@ -52,7 +60,7 @@ def test_a_lookup_that_hangs_holds_up_neither_other_threads_nor_the_end(
     released = threading.Event()
 
     def hang(*_args: object, **_options: object) -> list[object]:
-        released.wait(30)
+        released.wait(120)
         return []
 
     async def scenario() -> None:
@@ -64,11 +72,11 @@ def test_a_lookup_that_hangs_holds_up_neither_other_threads_nor_the_end(
         )
         failures = await asyncio.gather(*lookups, return_exceptions=True)
         assert {str(failure) for failure in failures} == {"lookup slow.example: i/o timeout"}
-        assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), timeout=5) == 7
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 7), timeout=60) == 7
 
     started_at = time.monotonic()
     try:
         asyncio.run(scenario())
-        assert time.monotonic() - started_at < 10
+        assert time.monotonic() - started_at < 60
     finally:
         released.set()

@@ -648,7 +648,7 @@ def run(
 
     async def main() -> None:
         subject = agent or FakeAgent()
-        async with asyncio.timeout(10), serving(subject) as client:
+        async with asyncio.timeout(60), serving(subject) as client:
             await scenario(client, subject)
 
     asyncio.run(main())

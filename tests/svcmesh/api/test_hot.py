@@ -204,7 +204,7 @@ async def wired(agent: FakeAgent) -> AsyncIterator[Wire]:
 
 def run(scenario: Callable[[Wire], Coroutine[None, None, None]]) -> None:
     async def main() -> None:
-        async with asyncio.timeout(10), wired(FakeAgent()) as wire:
+        async with asyncio.timeout(60), wired(FakeAgent()) as wire:
             await scenario(wire)
 
     asyncio.run(main())

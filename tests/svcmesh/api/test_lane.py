@@ -23,7 +23,7 @@ def put(value: bytes, key: bytes = b"a") -> bytes:
 def run(scenario: Callable[[FakeAgent, Wire], Coroutine[None, None, None]]) -> None:
     async def main() -> None:
         agent = FakeAgent()
-        async with asyncio.timeout(10), wired(agent) as wire:
+        async with asyncio.timeout(60), wired(agent) as wire:
             await scenario(agent, wire)
 
     asyncio.run(main())
@@ -181,7 +181,7 @@ def test_a_client_that_hangs_up_does_no_harm() -> None:
 def test_what_the_operator_restricts_is_restricted_here_too() -> None:
     async def main() -> None:
         agent = FakeAgent(config=config(hcl=('http_config { block_endpoints = ["/v1/kv"] }',)))
-        async with asyncio.timeout(10), wired(agent) as wire:
+        async with asyncio.timeout(60), wired(agent) as wire:
             for _ in range(2):
                 assert (await wire.ask(put(b"x")))[0].startswith(b"HTTP/1.1 403 ")
 

@@ -73,7 +73,7 @@ class Lot:
 
 def with_lot(scenario: Callable[[Lot], Coroutine[None, None, None]]) -> None:
     async def main() -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await scenario(Lot())
 
     asyncio.run(main())

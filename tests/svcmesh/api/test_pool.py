@@ -180,7 +180,7 @@ def test_the_log_is_streamed_until_the_client_hangs_up() -> None:
         root = logging.getLogger()
         before = len(root.handlers)
         async with (
-            asyncio.timeout(10),
+            asyncio.timeout(60),
             serving(FakeAgent()) as client,
             aiohttp.ClientSession() as session,
             session.get(f"{client.base}/v1/agent/monitor?loglevel=warn") as response,

@@ -144,9 +144,9 @@ def test_no_regular_expression_backtracks() -> None:
     row = instance()
     row.record = ServiceRecord(id="a", name="a" * 4000)
     test = compile_filter('Service matches "^(a|a)*(a|aa)*(a+)+$b"', selectors.NODE_SERVICE)
-    started = time.perf_counter()
+    started = time.thread_time()
     assert not test(row)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 5
 
 
 def test_a_tag_that_is_no_unicode_can_be_matched() -> None:

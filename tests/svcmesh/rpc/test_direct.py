@@ -72,7 +72,7 @@ def run(scenario: Callable[[Callee, Caller, RpcServer], Coroutine[None, None, No
         to = await server.start("127.0.0.1", 0)
         pool = RpcPool()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 caller = Caller(pool, to)
                 assert not caller.begin("now"), "there is no connection yet"
                 await pool.call(to, "do", "now", timeout_s=5)

@@ -76,7 +76,7 @@ Scenario = Callable[[Callee, RpcServer, RpcPool, Address], Coroutine[None, None,
 
 def run(scenario: Scenario, bounds: Bounds | None = None) -> None:
     async def main() -> None:
-        async with asyncio.timeout(10), served(bounds) as (callee, server, address):
+        async with asyncio.timeout(60), served(bounds) as (callee, server, address):
             pool = RpcPool()
             try:
                 await scenario(callee, server, pool, address)

@@ -64,7 +64,7 @@ def serve(
         address = await server.start("127.0.0.1", 0)
         pool = RpcPool()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await scenario(server, address)
                 assert await pool.call(address, "echo", 1, timeout_s=5) == 1
         finally:
@@ -274,7 +274,7 @@ def dial(
         listener = await asyncio.get_running_loop().create_server(Mute, "127.0.0.1", 0)
         pool = RpcPool(bounds=bounds)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await scenario(pool, listener.sockets[0].getsockname()[:2])
         finally:
             await pool.close()

@@ -138,7 +138,7 @@ class Group:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not is_so():  # noqa: ASYNC110  # there is no event to wait for
             await asyncio.sleep(0.005)
 
@@ -293,11 +293,9 @@ def test_a_server_that_was_away_gets_a_snapshot(
             await until(lambda: first.raft.log.first_index > 100)
             servers.start(IDS[2])
             await until(lambda: len(servers.machines[IDS[2]].values) == 200)
-            assert (
-                servers.machines[IDS[2]].applied
-                == list(range(servers.machines[IDS[2]].applied[0], first.applied + 1))
-                or not servers.machines[IDS[2]].applied
-            )
+            # None if the snapshot has all of it.
+            applied = servers.machines[IDS[2]].applied
+            assert not applied or applied == [*range(applied[0], first.applied + 1)]
 
     asyncio.run(main())
 
@@ -337,7 +335,7 @@ def test_what_was_applied_during_a_snapshot_is_in_the_next_though_nothing_more_c
 
     def write_late(disk: MemoryDisk, meta: SnapshotMeta, state: Iterable[bytes]) -> None:
         if meta.index > 1:
-            assert may_write.wait(10)
+            assert may_write.wait(60)
         write_snapshot(disk, meta, state)
 
     monkeypatch.setattr(MemoryDisk, "write_snapshot", write_late)
@@ -371,7 +369,7 @@ def test_the_lease_waits_until_what_earlier_terms_acknowledged_is_applied(
             await asyncio.gather(*(first.propose(put(f"k{n}", n)) for n in range(100)))
             await servers.stop(IDS[0])
             again = servers.start(IDS[0])
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 while not again.has_lease:  # noqa: ASYNC110  # every turn of the loop is looked at
                     await asyncio.sleep(0)
             assert len(servers.machines[IDS[0]].values) == 100

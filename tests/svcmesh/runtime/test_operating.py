@@ -41,7 +41,7 @@ async def operating() -> AsyncIterator[tuple[Group, GroupOperator]]:
 
 def run(scenario: Callable[[Group, GroupOperator], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
-        async with asyncio.timeout(20), operating() as (servers, operator):
+        async with asyncio.timeout(60), operating() as (servers, operator):
             await scenario(servers, operator)
 
     asyncio.run(main())

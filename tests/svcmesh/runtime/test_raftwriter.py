@@ -57,7 +57,7 @@ class Bench:
         await self.until(lambda: self.saved[-1:] == [numbers[-1]] or bool(self.failures))
 
     async def until(self, is_so: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not is_so():  # noqa: ASYNC110 -- there is no event to wait for
                 await asyncio.sleep(0.001)
 
@@ -159,7 +159,7 @@ def test_the_loop_does_not_overtake_the_thread(tmp_path: Path) -> None:
 
         def job() -> None:
             entered.set()
-            may_go_on.wait(10)
+            may_go_on.wait(60)
 
         waiting = asyncio.create_task(bench.writer.run(job))
         await bench.until(entered.is_set)
@@ -184,7 +184,7 @@ def test_the_loop_does_not_wait_for_the_disk_while_a_snapshot_is_written(tmp_pat
 
         def job() -> None:
             entered.set()
-            may_go_on.wait(10)
+            may_go_on.wait(60)
 
         beside = asyncio.create_task(bench.writer.run(job, in_order=False))
         await bench.until(entered.is_set)

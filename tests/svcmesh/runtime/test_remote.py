@@ -138,7 +138,7 @@ class World:
 def run(scenario: Callable[[World], Coroutine[None, None, None]]) -> None:
     async def main() -> None:
         world = World()
-        async with asyncio.timeout(20), AsyncExitStack() as opened:
+        async with asyncio.timeout(60), AsyncExitStack() as opened:
             for server in world.servers.values():
                 opened.push_async_callback(server.pool.close)
                 opened.push_async_callback(server.rpc.close)
@@ -286,8 +286,9 @@ def test_a_slow_server_is_helped_out_by_another(monkeypatch: pytest.MonkeyPatch)
     async def scenario(world: World) -> None:
         world["x"].methods["name"] = world["x"].wait
         assert await world["a"].remote.call("dc2", "name", None, timeout_s=5.0) == "y"
-        await asyncio.sleep(0.05)
-        assert world["x"].cancelled == 1, "what nobody waits for any more goes on"
+        # What nobody waits for any more does not go on.
+        while not world["x"].cancelled:  # noqa: ASYNC110 -- bounded by the scenario's timeout
+            await asyncio.sleep(0.01)
 
     run(scenario)
 

@@ -102,7 +102,7 @@ def run(scenario: Scenario, *, only_passing: bool = False, max_stale_s: float = 
         names = RemoteNames(
             there, only_passing=only_passing, max_stale_s=max_stale_s, rng=Random(1)
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await scenario(names, there)
         await names.close()
 

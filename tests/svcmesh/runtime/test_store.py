@@ -27,7 +27,7 @@ def run(scenario: Callable[[StoreService, list[float]], Coroutine[Any, Any, None
             return QueryAnswer(7, None)
 
         service.serve_query = serve  # type: ignore[method-assign, assignment]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await scenario(service, waits)
 
     asyncio.run(main())

@@ -63,7 +63,7 @@ async def called(
     pool = RpcPool(rules=caller_tls.dial_rules())
     address = await server.start("127.0.0.1", 0)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             yield server, pool, address
     finally:
         await pool.close()
@@ -335,7 +335,7 @@ def serve_https(tls: TlsMaterial, scenario: Callable[[int], Awaitable[None]]) ->
         server = HttpServer(FakeAgent(), tls=tls.https)
         [(_, port)] = await server.start([TcpAddress("127.0.0.1", 0, is_tls=True)])
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await scenario(port)
         finally:
             await server.close()
