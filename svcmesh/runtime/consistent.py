@@ -25,10 +25,11 @@ from svcmesh.runtime.autopilot import InitialAutopilot
 from svcmesh.runtime.consensus import Consensus
 from svcmesh.runtime.operating import METHOD as OPERATE
 from svcmesh.runtime.operating import GroupOperator
+from svcmesh.runtime.passing import Server
 from svcmesh.runtime.servers import PeerTransport, ServerGroup, ask_status
 from svcmesh.runtime.sessions import SessionKeeper
 from svcmesh.runtime.snapshots import SnapshotService
-from svcmesh.runtime.store import Server, StoreService
+from svcmesh.runtime.store import StoreService
 from svcmesh.runtime.tasks import BackgroundTasks
 from svcmesh.runtime.wellness import Wellness
 

@@ -13,8 +13,9 @@ from svcmesh.consensus.raft import Membership, ServerId
 from svcmesh.consensus.service import OutcomeUnknownError, ReadMode, StoreError
 from svcmesh.goformats import join_host_port
 from svcmesh.rpc import RpcError
+from svcmesh.runtime.passing import REFUSED, for_rpc
 from svcmesh.runtime.servers import ServerGroup
-from svcmesh.runtime.store import REFUSED, StoreService, for_rpc
+from svcmesh.runtime.store import StoreService
 
 METHOD: Final = "raft.operate"
 TIMEOUT_S: Final = 10.0
@@ -96,10 +97,9 @@ class GroupOperator:
                     return await self._transfer(group, to)
                 case _:
                     raise StoreError(f"unknown operation {verb!r:.50}")
-        answer = await self._service.pass_on(
+        answer = await self._service.passing.call(
             METHOD,
             [verb, list(arguments), hops + 1],
-            mode=ReadMode.STALE if is_stale else ReadMode.DEFAULT,
             hops=hops,
             timeout_s=TIMEOUT_S,
             is_write=verb in {"remove", "transfer"},

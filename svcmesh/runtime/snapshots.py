@@ -26,7 +26,8 @@ from svcmesh.consensus.store import CommandKind, Store
 from svcmesh.errors import SvcmeshError
 from svcmesh.rpc import RpcClosedError, RpcError, RpcPool, RpcRefusedError, RpcTimeoutError
 from svcmesh.runtime.consensus import Consensus
-from svcmesh.runtime.store import REFUSED, Server, StoreService, for_rpc
+from svcmesh.runtime.passing import REFUSED, Server, for_rpc
+from svcmesh.runtime.store import StoreService
 
 OPEN, READ, CLOSE = "snapshot.open", "snapshot.read", "snapshot.close"
 

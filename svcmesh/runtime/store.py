@@ -1,21 +1,18 @@
 """The consistent store as an agent sees it: here if it is a server that may answer, else passed on.
 
-A write goes to the leader. A read goes there as well, unless it may be stale. An agent that is no
-server asks any of them. Nothing is tried twice that may have happened once.
+A write goes to the leader. A read goes there as well, unless it may be stale. Whom to ask, and what
+a call that failed says of it, is `passing.py`'s.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any, Final
 
-from svcmesh.consensus.raft import ServerId
 from svcmesh.consensus.service import (
     NoLeaderError,
-    OutcomeUnknownError,
     QueryAnswer,
     ReadMode,
     StoreError,
@@ -29,44 +26,34 @@ from svcmesh.consensus.store import (
     encode_command,
 )
 from svcmesh.consensus.store.queries import QUERIES, Query
-from svcmesh.errors import DecodeError, SvcmeshError
-from svcmesh.rpc import Body, RpcClosedError, RpcError, RpcPool, RpcRefusedError, RpcTimeoutError
+from svcmesh.errors import DecodeError
+from svcmesh.rpc import Body, RpcError, RpcPool
 from svcmesh.runtime.consensus import Consensus
+from svcmesh.runtime.passing import (
+    HOPS_MAX,
+    REFUSED,
+    WRITE_TIMEOUT_S,
+    PassingOn,
+    Server,
+    for_rpc,
+    formless,
+)
 from svcmesh.runtime.sessions import SessionKeeper
 from svcmesh.runtime.writing import (
-    NO_LEADER,
-    UNKNOWN,
     PackedWrite,
     WriteBatches,
     unpack_write_untrusted,
     verdict_of,
 )
 
-WRITE_TIMEOUT_S: Final = 10.0
 READ_TIMEOUT_S: Final = 10.0
 WAITED_S: Final = 0.25
 """A question that fails sooner had nobody to answer it from the start."""
 ELECTION_S_MAX: Final = 5.0
 """So long a question that has waited is asked again while nobody leads."""
 ASK_AGAIN_S: Final = 0.1
-LEADER_S: Final = 0.25
-"""Between two looks at where the leader is."""
 LAG_S: Final = 1.0
 """So long a server that could not keep up leaves reads to the leader."""
-HOPS_MAX: Final = 2
-"""From an agent to a server, and from that to the leader."""
-
-REFUSED: Final = "refused"
-
-Address = tuple[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """A server agent that is alive, and where its calls go."""
-
-    id: ServerId
-    address: Address
 
 
 class StoreService:
@@ -89,13 +76,11 @@ class StoreService:
         self.consensus, self.store = consensus, store
         self.keeper: SessionKeeper | None = None
         """A server's: whom renewals are told."""
-        self._pool, self._servers, self._rng = pool, servers, rng
+        self.passing = PassingOn(pool, servers, consensus, rng)
         self._loop = asyncio.get_running_loop()
         self._wall_ms = 0
         self._lags_until = 0.0
-        self._leader, self._leader_until = Server(ServerId(""), ("", 0)), 0.0
-        """Where the leader was found, and how long that counts."""
-        self._batches = WriteBatches(partial(self._serve_writes, hops=0), self._begin_pass_on)
+        self._batches = WriteBatches(partial(self._serve_writes, hops=0), self.passing.begin_writes)
 
     # -- for the API ----------------------------------------------------------------------------
 
@@ -199,44 +184,16 @@ class StoreService:
                 return_exceptions=True,
             )
             return [verdict_of(outcome) for outcome in outcomes]
-        verdicts = await self._pass_on(
+        verdicts = await self.passing.call(
             "store.writes",
             [writes, hops + 1],
-            targets=self._targets(ReadMode.DEFAULT, hops),
+            hops=hops,
             timeout_s=WRITE_TIMEOUT_S,
             is_write=True,
         )
         if not isinstance(verdicts, list):
-            raise OutcomeUnknownError("the answer to a write has no form")
+            raise formless()
         return verdicts
-
-    def _begin_pass_on(
-        self, writes: list[PackedWrite], done: Callable[[list[Any] | SvcmeshError], None]
-    ) -> bool:
-        """As a follower with a connection to its leader: pass a batch on without a task."""
-        consensus = self.consensus
-        if consensus is None or consensus.is_leader:
-            return False
-        now = self._loop.time()
-        if self._leader.id != consensus.leader or now >= self._leader_until:
-            try:
-                self._leader = self._targets(ReadMode.DEFAULT, 0)[0]
-            except NoLeaderError:
-                return False
-            self._leader_until = now + LEADER_S
-        leader = self._leader
-
-        def ended(verdicts: Body, error: SvcmeshError | None) -> None:
-            if error is not None:
-                done(_failure(error, leader))
-            elif isinstance(verdicts, list):
-                done(verdicts)
-            else:
-                done(OutcomeUnknownError("the answer to a write has no form"))
-
-        return self._pool.begin_call(
-            leader.address, "store.writes", [writes, 1], ended, timeout_s=WRITE_TIMEOUT_S
-        )
 
     @property
     def _leads(self) -> bool:
@@ -308,10 +265,10 @@ class StoreService:
                     raise
                 # We lag, or are no member: the leader answers itself.
                 self._lags_until = self._loop.time() + LAG_S
-        packed = await self._pass_on(
+        packed = await self.passing.call(
             "store.query",
             [name, list(arguments), mode.value, index, wait_s, hops + 1],
-            targets=self._targets(mode, hops),
+            hops=hops,
             timeout_s=READ_TIMEOUT_S + wait_s,
             is_write=False,
         )
@@ -334,10 +291,10 @@ class StoreService:
             await self._be_fresh(ReadMode.DEFAULT)
             session = self.keeper.renew(session_id)
             return None if session is None else session.pack()
-        packed: list[Any] | None = await self._pass_on(
+        packed: list[Any] | None = await self.passing.call(
             "session.renew",
             [session_id, hops + 1],
-            targets=self._targets(ReadMode.DEFAULT, hops),
+            hops=hops,
             timeout_s=READ_TIMEOUT_S,
             is_write=False,
         )
@@ -388,65 +345,6 @@ class StoreService:
             return QueryAnswer(index, value)
         has_leader = self.consensus.leader is not None
         return QueryAnswer(index, value, has_leader, self.consensus.last_contact_ms)
-
-    # -- passing on -----------------------------------------------------------------------------
-
-    def _targets(self, mode: ReadMode, hops: int) -> list[Server]:
-        """Whom to ask, in order.
-
-        Raises:
-            NoLeaderError: There is nobody.
-        """
-        others = [
-            server
-            for server in self._servers()
-            if self.consensus is None or server.id != self.consensus.id
-        ]
-        if self.consensus is not None:
-            leader = self.consensus.leader
-            others = [server for server in others if server.id == leader]
-        else:
-            self._rng.shuffle(others)
-        if not others or hops >= HOPS_MAX:
-            raise NoLeaderError
-        return others
-
-    async def pass_on(
-        self, method: str, body: object, *, mode: ReadMode, hops: int, timeout_s: float,
-        is_write: bool,
-    ) -> Any:  # noqa: ANN401 -- the method's answer  # fmt: skip
-        """Call a method of the leader, or of any server if the answer may be stale.
-
-        Raises:
-            NoLeaderError, StoreError: Nothing was done.
-            OutcomeUnknownError: Of a write: it may have happened or not.
-        """
-        targets = self._targets(mode, hops)
-        return await self._pass_on(
-            method, body, targets=targets, timeout_s=timeout_s, is_write=is_write
-        )
-
-    async def _pass_on(
-        self, method: str, body: object, *, targets: Sequence[Server], timeout_s: float,
-        is_write: bool,
-    ) -> Any:  # noqa: ANN401 -- the method's answer  # fmt: skip
-        ends_at = self._loop.time() + timeout_s
-        for server in targets:
-            left_s = ends_at - self._loop.time()
-            if left_s <= 0:
-                break
-            try:
-                return await self._pool.call(server.address, method, body, timeout_s=left_s)
-            except RpcRefusedError:
-                # It was not sent: another may be asked.
-                continue
-            except (RpcClosedError, RpcTimeoutError, RpcError) as error:
-                failure = _failure(error, server)
-                if isinstance(failure, NoLeaderError):
-                    continue
-                if is_write or isinstance(error, RpcError):
-                    raise failure from error
-        raise NoLeaderError
 
     def _now_ms(self) -> int:
         """The wall clock, never going back."""
@@ -519,29 +417,6 @@ class StoreService:
 
 
 MODES: Final = frozenset(ReadMode)
-
-
-async def for_rpc(work: Any) -> Any:  # noqa: ANN401 -- an awaitable, and what it gives
-    """Wait for the store; its failures as a caller is told them."""
-    try:
-        return await work
-    except NoLeaderError as error:
-        raise RpcError(NO_LEADER, str(error)) from error
-    except OutcomeUnknownError as error:
-        raise RpcError(UNKNOWN, str(error)) from error
-    except (StoreError, DecodeError, TypeError, ValueError) as error:
-        raise RpcError(REFUSED, str(error)) from error
-
-
-def _failure(error: SvcmeshError, server: Server) -> SvcmeshError:
-    """What a call of a server has come to, for who wanted something of the store."""
-    if not isinstance(error, RpcError):
-        return OutcomeUnknownError(
-            f"server {server.id} did not confirm the write, which may have happened: {error}"
-        )
-    if error.code == NO_LEADER:
-        return NoLeaderError()
-    return OutcomeUnknownError(error.text) if error.code == UNKNOWN else StoreError(error.text)
 
 
 def _value(answer: Answer) -> Any:  # noqa: ANN401 -- the command's answer

@@ -80,7 +80,7 @@ class _Run:
             case "get-tree":
                 return [(entry, True) for entry in keys.below(key)]
             case "check-session":
-                known = self._known(key)
+                known = self._known(key, failed="failed to check session, ")
                 if known.session != session:
                     raise CommandError(
                         f'failed session check for key "{key}", current session '
@@ -88,7 +88,7 @@ class _Run:
                     )
                 return [(known, False)]
             case "check-index":
-                known = self._known(key)
+                known = self._known(key, failed="failed to check index, ")
                 if known.modify_index != expected:
                     raise CommandError(
                         f'failed index check for key "{key}", current modify index '
@@ -102,10 +102,10 @@ class _Run:
             case _:
                 raise CommandError(f'unknown KV verb "{verb}"')
 
-    def _known(self, key: str) -> KvEntry:
+    def _known(self, key: str, *, failed: str = "") -> KvEntry:
         entry = self._keys.get(key)
         if entry is None:
-            raise CommandError(f'key "{key}" doesn\'t exist')
+            raise CommandError(f'{failed}key "{key}" doesn\'t exist')
         return entry
 
 
