@@ -25,7 +25,7 @@ from svcmesh.rpc.frames import Body
 from svcmesh.rpc.pool import RpcPool
 from svcmesh.rpc.security import AcceptRules, DialRules
 from svcmesh.rpc.server import Callers, RpcServer
-from svcmesh.rpc.serving import Methods
+from svcmesh.rpc.serving import Methods, seconds_untrusted
 
 __all__ = [
     "AcceptRules",
@@ -41,4 +41,5 @@ __all__ = [
     "RpcRefusedError",
     "RpcServer",
     "RpcTimeoutError",
+    "seconds_untrusted",
 ]

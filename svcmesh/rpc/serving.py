@@ -20,6 +20,11 @@ METHOD_SHOWN_MAX: Final = 100
 Reply = Callable[[Body], None]
 
 
+def seconds_untrusted(seconds: float, *, most_s: float) -> float:
+    """Bound a duration that a peer sent. Not a number is none: it would upset the loop's timers."""
+    return min(float(seconds), most_s) if seconds > 0 else 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Methods:
     """What a peer may call. A call gets the body and the seconds left, and returns the answer."""

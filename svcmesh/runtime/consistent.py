@@ -149,8 +149,19 @@ class ConsistentStore:
         """
         if self.group is None or self.keeper is None:
             return
+        self._server = RpcServer(joint((self.methods, *others)), rules=self._accept_rules)
+        await self._server.start(host, port)
+        self._tasks.spawn(self.group.run())
+        if self._autopilot is not None:
+            self._tasks.spawn(self._autopilot.run())
+        self._tasks.spawn(self.keeper.run())
+
+    @property
+    def methods(self) -> Methods:
+        """What other agents may call of a server."""
         group, service = self.group, self.service
-        own = Methods(
+        assert group is not None
+        return Methods(
             {
                 "store.writes": service.handle_writes,
                 "store.query": service.handle_query,
@@ -166,12 +177,6 @@ class ConsistentStore:
             servers_only=frozenset({"raft", "raft.snapshot"}),
             direct={"store.writes": service.begin_writes},
         )
-        self._server = RpcServer(joint((own, *others)), rules=self._accept_rules)
-        await self._server.start(host, port)
-        self._tasks.spawn(group.run())
-        if self._autopilot is not None:
-            self._tasks.spawn(self._autopilot.run())
-        self._tasks.spawn(self.keeper.run())
 
     def reconfigure(self, accept_rules: AcceptRules, dial_rules: DialRules) -> None:
         """Go by other rules, without ending what is under way."""

@@ -11,7 +11,7 @@ from svcmesh.catalog.topics import Topic, node_topic, service_checks_topic, serv
 from svcmesh.catalog.view import CatalogView
 from svcmesh.catalog.view_rows import ServiceRow
 from svcmesh.dnsnames import INSTANCES_MAX, NODE, SERVICE, pack_instance, pack_node
-from svcmesh.rpc import Body, RpcError
+from svcmesh.rpc import Body, RpcError, seconds_untrusted
 from svcmesh.runtime.remote import REFUSED, UNREACHABLE, Method
 
 WAIT_S_MAX: Final = 600.0
@@ -78,7 +78,7 @@ class OfferedNames:
     async def _wait(self, topics: tuple[Topic, ...], version: str, wait_s: float) -> None:
         """Wait until there is another version than this one of ours, or the time is over."""
         view, loop = self._view, asyncio.get_running_loop()
-        ends_at = loop.time() + min(wait_s, WAIT_S_MAX)
+        ends_at = loop.time() + wait_s
         while version == self._version(topics):
             changed = asyncio.Event()
             watch = view.watch(topics, changed.set)
@@ -96,6 +96,6 @@ def _asked_untrusted(body: Body) -> tuple[str, str | None, str, float]:
         case [
             str() as name, None | str() as tag, str() as version, int() | float() as wait_s,
         ] if len(name) <= NAME_LENGTH_MAX and len(tag or "") <= NAME_LENGTH_MAX:  # fmt: skip
-            return name, tag, version, float(wait_s)
+            return name, tag, version, seconds_untrusted(wait_s, most_s=WAIT_S_MAX)
         case _:
             raise RpcError(REFUSED, "expected [name, tag, version, seconds to wait]")

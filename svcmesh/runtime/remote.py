@@ -36,6 +36,7 @@ from svcmesh.rpc import (
     RpcPool,
     RpcRefusedError,
     RpcTimeoutError,
+    seconds_untrusted,
 )
 from svcmesh.runtime.reach import PING, Place, Reach
 from svcmesh.runtime.requests import FORGOTTEN, VOID, RequestMemory
@@ -370,7 +371,7 @@ class RemoteCalls:
         """`dc.settle`: what became of a write of another data center, or of one that we sent."""
         match body:
             case [str() as datacenter, bytes() as request_id, int() | float() as age_s]:
-                age_s = min(max(float(age_s), 0.0), SECONDS_MAX)
+                age_s = seconds_untrusted(age_s, most_s=SECONDS_MAX)
             case _:
                 raise RpcError(REFUSED, f"{SETTLE}: expected [data center, request id, age]")
         if datacenter.lower() == self._datacenter:
@@ -423,7 +424,7 @@ class RemoteCalls:
                 str() as datacenter, str() as method, inner, bytes() as request_id,
                 bool() as is_write, int() | float() as waits_s,
             ]:  # fmt: skip
-                waits_s = min(max(float(waits_s), 0.0), SECONDS_MAX)
+                waits_s = seconds_untrusted(waits_s, most_s=SECONDS_MAX)
                 return _Request(
                     datacenter, method, inner, request_id, is_write, waits_s, self._loop.time()
                 )

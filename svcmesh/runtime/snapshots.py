@@ -71,6 +71,10 @@ class SnapshotService:
         self._consensus, self._store = consensus, store
         self._loop = asyncio.get_running_loop()
         self._held: dict[str, _Held] = {}
+        self._making = 0
+        """How many are on the way to be held."""
+        self._looking: asyncio.TimerHandle | None = None
+        """For those that nobody reads from; armed while any is held."""
 
     async def save(self, mode: ReadMode) -> SavedSnapshot:
         """Everything as it is now, as a file in pieces; `pieces` is to be closed.
@@ -165,26 +169,32 @@ class SnapshotService:
 
     async def handle_open(self, body: Any, _: float) -> object:  # noqa: ANN401 -- not looked at yet
         """`snapshot.open`: mode; [id, size] and more of a new file."""
-        if body not in set(ReadMode):
+        if not isinstance(body, str) or body not in set(ReadMode):
             raise RpcError(REFUSED, f"{OPEN}: expected a mode")
         self._close_idle()
-        if len(self._held) >= OPEN_MAX:
+        if len(self._held) + self._making >= OPEN_MAX:
             raise RpcError(REFUSED, "too many snapshots are being saved at once")
         mode = ReadMode(body)
         if mode is not ReadMode.STALE and (
             self._consensus is None or not self._consensus.is_leader
         ):
             return await for_rpc(_no_leader())
-        file, found = await for_rpc(self._make(mode))
+        self._making += 1
+        try:
+            file, found = await for_rpc(self._make(mode))
+        finally:
+            self._making -= 1
         held_id = str(uuid4())
         self._held[held_id] = _Held(file, found["bytes"], self._loop.time())
+        self._look_later()
         return {**found, "id": held_id}
 
     async def handle_read(self, body: Any, _: float) -> object:  # noqa: ANN401 -- not looked at yet
         """`snapshot.read`: [id, offset]; bytes."""
         match body:
-            case [str() as held_id, int() as offset] if held_id in self._held and offset >= 0:
-                held = self._held[held_id]
+            case [str() as held_id, int() as offset] if (
+                held := self._held.get(held_id)
+            ) is not None and 0 <= offset <= held.size_bytes:
                 held.used_at = self._loop.time()
                 held.file.seek(offset)
                 return await asyncio.to_thread(held.file.read, PIECE_BYTES)
@@ -200,9 +210,20 @@ class SnapshotService:
 
     def close(self) -> None:
         """Close all files."""
+        if self._looking is not None:
+            self._looking.cancel()
         for held in self._held.values():
             held.file.close()
         self._held.clear()
+
+    def _look_later(self) -> None:
+        if self._looking is None and self._held:
+            self._looking = self._loop.call_later(IDLE_S, self._look)
+
+    def _look(self) -> None:
+        self._looking = None
+        self._close_idle()
+        self._look_later()
 
     def _close_idle(self) -> None:
         now = self._loop.time()

@@ -27,7 +27,7 @@ from svcmesh.consensus.store import (
 )
 from svcmesh.consensus.store.queries import QUERIES, Query
 from svcmesh.errors import DecodeError
-from svcmesh.rpc import Body, RpcError, RpcPool
+from svcmesh.rpc import Body, RpcError, RpcPool, seconds_untrusted
 from svcmesh.runtime.consensus import Consensus
 from svcmesh.runtime.passing import (
     HOPS_MAX,
@@ -47,6 +47,8 @@ from svcmesh.runtime.writing import (
 )
 
 READ_TIMEOUT_S: Final = 10.0
+QUERY_WAIT_S_MAX: Final = 660.0
+"""For another agent's question: more than HTTP lets one wait."""
 WAITED_S: Final = 0.25
 """A question that fails sooner had nobody to answer it from the start."""
 ELECTION_S_MAX: Final = 5.0
@@ -398,6 +400,10 @@ class StoreService:
                 str() as name, list() as arguments, str() as mode, int() as index,
                 int() | float() as wait_s, int() as hops,
             ] if mode in MODES:  # fmt: skip
+                query = QUERIES.get(name)
+                if query is not None and not query.takes_untrusted(arguments):
+                    raise RpcError(REFUSED, f"{name}: other arguments than it takes")
+                wait_s = seconds_untrusted(wait_s, most_s=QUERY_WAIT_S_MAX)
                 answer = await for_rpc(
                     self.serve_query(
                         name, arguments, mode=ReadMode(mode), index=index, wait_s=wait_s, hops=hops

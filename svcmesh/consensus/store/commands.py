@@ -101,10 +101,15 @@ def decode_command(data: bytes) -> tuple[CommandKind, int, Decoded]:
         raise CommandError(f"a command that this version does not know: {error}") from error
 
 
+def is_transaction(body: Decoded) -> bool:
+    """Whether it is a list of operations."""
+    return isinstance(body, list) and all(_is_like(each, _OPERATION) for each in body)
+
+
 def _has_shape(kind: CommandKind, body: Decoded) -> bool:
     match kind:
         case CommandKind.TRANSACTION:
-            return isinstance(body, list) and all(_is_like(each, _OPERATION) for each in body)
+            return is_transaction(body)
         case CommandKind.SESSION_CREATE:
             return _is_like(body, _SESSION) and _has_checks(body[3], body[4])
         case CommandKind.AUTOPILOT_SET:

@@ -3,11 +3,11 @@
 Answers are what msgpack carries, because a server may be asked by another agent.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from svcmesh.consensus.store.commands import CommandError
+from svcmesh.consensus.store.commands import CommandError, is_transaction
 from svcmesh.consensus.store.keys import CompactedError
 from svcmesh.consensus.store.store import SESSIONS, Store, Topic
 from svcmesh.consensus.store.transactions import WRITES, run_transaction
@@ -26,8 +26,16 @@ class Found:
 class Query:
     """How one kind of question is answered."""
 
+    arguments: tuple[type, ...]
+    """Of another agent; nothing else gets to the two functions below."""
     topics: Callable[..., tuple[Topic, ...]]
     find: Callable[..., Found]
+
+    def takes_untrusted(self, arguments: Sequence[object]) -> bool:
+        """Whether these are what is asked with; a transaction's operations included."""
+        return tuple(map(type, arguments)) == self.arguments and all(
+            is_transaction(one) for one in arguments if isinstance(one, list)
+        )
 
 
 def _get(store: Store, key: str) -> Found:
@@ -99,16 +107,18 @@ def _autopilot(store: Store) -> Found:
 
 
 QUERIES: Final[dict[str, Query]] = {
-    "kv.get": Query(lambda key: (Topic("key", key),), _get),
-    "kv.list": Query(lambda prefix: (Topic("prefix", prefix),), _list),
-    "kv.keys": Query(lambda prefix, _: (Topic("prefix", prefix),), _keys),
-    "kv.at": Query(lambda *_: (), _at),
+    "kv.get": Query((str,), lambda key: (Topic("key", key),), _get),
+    "kv.list": Query((str,), lambda prefix: (Topic("prefix", prefix),), _list),
+    "kv.keys": Query((str, str), lambda prefix, _: (Topic("prefix", prefix),), _keys),
+    "kv.at": Query((str, int, bool), lambda *_: (), _at),
     "kv.changes": Query(
-        lambda prefix, _, is_exact: (Topic("key" if is_exact else "prefix", prefix),), _changes
+        (str, int, bool),
+        lambda prefix, _, is_exact: (Topic("key" if is_exact else "prefix", prefix),),
+        _changes,
     ),
-    "txn.read": Query(lambda *_: (), _read_transaction),
-    "session.get": Query(lambda session_id: (Topic("session", session_id),), _session),
-    "session.list": Query(lambda: (SESSIONS,), _sessions),
-    "session.node": Query(lambda _: (SESSIONS,), _sessions_of_node),
-    "autopilot.get": Query(lambda: (), _autopilot),
+    "txn.read": Query((list,), lambda *_: (), _read_transaction),
+    "session.get": Query((str,), lambda session_id: (Topic("session", session_id),), _session),
+    "session.list": Query((), lambda: (SESSIONS,), _sessions),
+    "session.node": Query((str,), lambda _: (SESSIONS,), _sessions_of_node),
+    "autopilot.get": Query((), lambda: (), _autopilot),
 }

@@ -5,6 +5,7 @@ import struct
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from math import inf, nan
 
 import msgpack
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from svcmesh.rpc import AcceptRules, Bounds, Connection, Methods, RpcError, RpcPool, RpcServer
 from svcmesh.rpc.errors import RpcClosedError, RpcRefusedError, RpcTimeoutError
-from svcmesh.rpc.serving import DEADLINE_S_MAX
+from svcmesh.rpc.serving import DEADLINE_S_MAX, seconds_untrusted
 
 Address = tuple[str, int]
 
@@ -407,3 +408,11 @@ def test_no_bytes_whatever_raise_out_of_a_connection(
         assert not problems
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("sent", "taken"),
+    [(5, 5.0), (0.5, 0.5), (-1, 0.0), (1e300, 60.0), (2**64 - 1, 60.0), (inf, 60.0), (nan, 0.0)],
+)
+def test_seconds_of_a_peer_are_within_bounds_and_a_number(sent: float, taken: float) -> None:
+    assert seconds_untrusted(sent, most_s=60.0) == taken
