@@ -28,17 +28,18 @@ def services(call: Call) -> Read:
     view = call.facade.view
     keep = row_filter(call, selectors.HEALTH)
 
+    def instances(name: str) -> list[ServiceRow]:
+        return [
+            row
+            for row in view.service(name)
+            if row.record.name == name and (keep is None or keep(row))
+        ]
+
     def build() -> Rows:
         return Rows(
             list(view.service_tags()),
-            lambda name: _summary(
-                name,
-                [
-                    row
-                    for row in view.service(name)
-                    if row.record.name == name and (keep is None or keep(row))
-                ],
-            ),
+            lambda name: _summary(name, instances(name)),
+            keep=None if keep is None else lambda name: bool(instances(name)),
         )
 
     return Read((SERVICES, NODES, CHECKS), build, is_kept=keep is None)
@@ -46,7 +47,7 @@ def services(call: Call) -> Read:
 
 def nodes(call: Call) -> Read:
     """Every node with its services and checks."""
-    keep, view = row_filter(call, selectors.NODE), call.facade.view
+    keep, view = row_filter(call, selectors.NODE_INFO), call.facade.view
     is_there = all_of(is_shown, keep)
     return Read(
         (NODES, SERVICES, CHECKS),

@@ -139,6 +139,13 @@ HEALTH: Final[Schema] = {
 }
 """Rows: `ServiceRow`, as `health_json` shows it."""
 
+NODE_INFO: Final[Schema] = {
+    **{name: selector for name, selector in NODE.items() if name != "Datacenter"},
+    "Services": GroupList(lambda node: node.services.values(), NODE_SERVICE),
+    "Checks": GroupList(lambda node: node.all_checks(), CHECK),
+}
+"""Rows: `NodeRow`, as the page of nodes shows it."""
+
 AGENT_SERVICE: Final[Schema] = {
     **NODE_SERVICE,
     "TaggedAddresses": ValueMap(lambda definition: agent_addresses(definition.record), _ADDRESS),

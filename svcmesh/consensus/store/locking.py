@@ -29,15 +29,15 @@ class KeyWriter:
         """Write a key and lock it; None when another session has it, or had until lately.
 
         Raises:
-            CommandError: There is no such session.
+            CommandError: There is no such session; but for a key that nobody may lock yet.
         """
-        if self._sessions.get(session) is None:
-            raise CommandError(f"invalid session {session!r}".replace("'", '"'))
         old = self._keys.get(key)
         holder = "" if old is None else old.session
-        if holder and holder != session:
-            return None
         if not holder and self._sessions.is_delayed(key, wall_ms=self._wall_ms):
+            return None
+        if self._sessions.get(session) is None:
+            raise CommandError(f"invalid session {session!r}".replace("'", '"'))
+        if holder and holder != session:
             return None
         count = 0 if old is None else old.lock_index
         if not holder:

@@ -1,5 +1,9 @@
 """`/v1/internal/ui/...`; expected bodies are Consul 1.8's."""
 
+from urllib.parse import quote
+
+import pytest
+
 from svcmesh.catalog.changes import ExternalNode
 from svcmesh.catalog.records import CheckRecord, NodeRecord, ServiceRecord
 from tests.svcmesh.api.fakes import Client, FakeAgent, run
@@ -47,3 +51,30 @@ def test_an_unknown_node_is_not_found() -> None:
         assert (await client.get("/v1/internal/ui/node/")).status == 400
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("expression", "names"),
+    [
+        ("Services.Tags contains z", ["fx"]),
+        ("Services is empty", ["n1"]),
+        ("Checks.Status == critical", ["fx"]),
+        ("Meta is not empty", ["n1"]),
+    ],
+)
+def test_nodes_are_chosen_by_their_services_and_checks(expression: str, names: list[str]) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.get(f"/v1/internal/ui/nodes?filter={quote(expression)}")
+        assert [node["Node"] for node in answer.json] == names
+
+    run(scenario, with_web())
+
+
+def test_a_service_without_an_instance_that_is_chosen_is_not_shown() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        path = "/v1/internal/ui/services?filter="
+        (web,) = (await client.get(path + quote("Service.Tags contains z"))).json
+        assert (web["Name"], web["InstanceCount"]) == ("web", 1)
+        assert (await client.get(path + quote("Service.Tags contains none"))).json == []
+
+    run(scenario, with_web())

@@ -300,3 +300,19 @@ def test_a_value_is_kept_as_it_came_whatever_its_encoding_is_said_to_be() -> Non
             assert (await client.get("/v1/kv/a?raw")).body == value
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("verb", "what"),
+    [
+        ("get", 'key "none" doesn\'t exist'),
+        ("check-index", 'failed to check index, key "none" doesn\'t exist'),
+        ("check-session", 'failed to check session, key "none" doesn\'t exist'),
+    ],
+)
+def test_a_transaction_says_what_it_missed_the_key_for(verb: str, what: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.put("/v1/txn", json=[{"KV": {"Verb": verb, "Key": "none"}}])
+        assert (answer.status, answer.json["Errors"]) == (409, [{"OpIndex": 0, "What": what}])
+
+    run(scenario)

@@ -100,6 +100,15 @@ def test_an_ended_session_lets_go_and_its_keys_wait(
     assert log.do(CommandKind.SESSION_DESTROY, "s", True) is False
 
 
+def test_a_key_that_waits_is_refused_without_a_look_at_the_session(log: Log) -> None:
+    log.session("s")
+    log.do(CommandKind.LOCK, "k", b"v", 0, "s")
+    log.do(CommandKind.SESSION_DESTROY, "s", True)
+    assert log.do(CommandKind.LOCK, "k", b"", 0, "s") is False
+    log.wall_ms += DELAY_MS
+    assert log.answer(CommandKind.LOCK, "k", b"", 0, "s") == ["error", 'invalid session "s"']
+
+
 def test_a_session_that_leaves_delays_nobody(log: Log) -> None:
     log.session("s")
     log.session("t")
