@@ -51,7 +51,7 @@ def encode_response(
 
 def stretch_encoder(
     response: bytes, query: Query, row: AddressRow
-) -> Callable[[list[int]], list[bytes]]:
+) -> Callable[[range], list[bytes]]:
     """Return what makes any responses to a query of which `response`, without its id, is one.
 
     All of them have a stretch of `row`; they differ in where that begins, and in nothing else.
@@ -66,8 +66,8 @@ def stretch_encoder(
     records = row.stretch(0, len(row) + count)
     join = b"".join
 
-    def encode(beginnings: list[int]) -> list[bytes]:
-        places = [beginning * size for beginning in beginnings]
+    def encode(beginnings: range) -> list[bytes]:
+        places = range(beginnings.start * size, beginnings.stop * size, size)
         return [join((head, records[at : at + stretch_bytes], tail)) for at in places]
 
     return encode

@@ -190,12 +190,12 @@ def test_any_instance_may_follow_any_other(type_: str, edns: int | None) -> None
     assert min(orders.values()) > 40
 
 
-def test_a_small_part_of_ten_thousand_instances_is_another_one_for_each_client() -> None:
-    count = 10_000
+def test_a_small_part_of_many_instances_is_given_evenly() -> None:
+    count = 2500
     client = Client(directory_with(count))
     packet = query(WEB, opt=opt_record(4096))
     firsts: Counter[bytes] = Counter()
-    for number in range(count):
+    for number in range(10_000):
         response = client.raw(packet)
         assert response is not None
         assert len(response) <= 4096
@@ -203,8 +203,8 @@ def test_a_small_part_of_ten_thousand_instances_is_another_one_for_each_client()
         if number % 1000 == 0:
             answer = decode(response).answer
             assert len(answer) == len(set(answer)) > 250
-    assert chi_square(firsts, count, count) < critical(count - 1)
-    assert client.counters.shortened == count
+    assert chi_square(firsts, 10_000, count) < critical(count - 1)
+    assert client.counters.shortened == 10_000
 
 
 @pytest.mark.parametrize("type_", ["A", "AAAA"])

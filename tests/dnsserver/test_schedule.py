@@ -100,7 +100,7 @@ def test_few_bytes_are_made_at_a_time() -> None:
         assert made.count == refills
 
 
-def encode_numbers(beginnings: list[int]) -> list[bytes]:
+def encode_numbers(beginnings: range) -> list[bytes]:
     return [b"%d" % beginning for beginning in beginnings]
 
 
@@ -126,7 +126,7 @@ def test_who_always_asks_for_a_row_after_the_same_others_gets_all_of_it(
 def test_few_stretches_of_a_row_are_made_at_a_time() -> None:
     made: list[int] = []
 
-    def encode(beginnings: list[int]) -> list[bytes]:
+    def encode(beginnings: range) -> list[bytes]:
         made.append(len(beginnings))
         return encode_numbers(beginnings)
 
