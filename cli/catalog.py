@@ -8,7 +8,7 @@ import click
 
 from cli.client import Json, client_flags, client_from_flags, read_flags, read_query
 from cli.errors import ApiError, CommandError
-from cli.flags import GoCommand, check_no_arguments, flag, key_value_pairs
+from cli.flags import GoCommand, check_arguments, flag, key_value_pairs
 from cli.groups import Entry, LazyGroup
 from cli.printing import say
 from cli.tables import format_flag, pretty_json, print_table, wants_json
@@ -35,7 +35,7 @@ catalog: Final = LazyGroup(
 @format_flag()
 def datacenters(args: tuple[str, ...], format: str | None, **http: object) -> int:
     """List the data centers that the agent knows."""
-    check_no_arguments(args)
+    check_arguments(args)
     as_json = wants_json(format)
     found = _ask(http, "/v1/catalog/datacenters", what="datacenters")
     say(pretty_json(found) if as_json else "\n".join(found))
@@ -67,7 +67,7 @@ def nodes(
     **http: object,
 ) -> int:
     """List the nodes of a data center."""
-    check_no_arguments(args)
+    check_arguments(args)
     as_json = wants_json(format)
     query = _node_meta_query(node_meta)
     if near:
@@ -120,7 +120,7 @@ def services(
     With -global those of all data centers, by what these gossip to each other: each with its
     healthy instances and all of them in every data center, the nearest first.
     """
-    check_no_arguments(args)
+    check_arguments(args)
     as_json = wants_json(format)
     query = _node_meta_query(node_meta)
     if http.pop("global"):

@@ -6,7 +6,7 @@ import click
 
 from cli.client import Json, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError
-from cli.flags import GoCommand
+from cli.flags import GoCommand, check_arguments
 from cli.printing import say
 from cli.tables import format_flag, pretty_json, print_table, wants_json
 from cli.times import age, age_s, since
@@ -28,6 +28,7 @@ def consistency(args: tuple[str, ...], format: str | None, **http: object) -> in
     Each agent compares itself with another one about once a second. The exit status is 2 when a
     difference is older than ten seconds, or nothing has been compared yet.
     """
+    check_arguments(args)
     as_json = wants_json(format)
     try:
         found: dict[str, Json] = client_from_flags(http).get("/v1/agent/consistency")

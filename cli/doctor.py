@@ -6,7 +6,7 @@ import click
 
 from cli.client import Json, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError
-from cli.flags import GoCommand, check_no_arguments
+from cli.flags import GoCommand, check_arguments
 from cli.printing import say
 from cli.tables import format_flag, pretty_json, print_table, wants_json
 
@@ -27,7 +27,7 @@ def doctor(args: tuple[str, ...], format: str | None, **http: object) -> int:
     agent could not be asked.
     """
     as_json = wants_json(format)
-    check_no_arguments(args)
+    check_arguments(args)
     try:
         client = client_from_flags(http)
         report: dict[str, Json] = client.read("/v1/agent/doctor", timeout_s=TIMEOUT_S).value

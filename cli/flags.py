@@ -205,11 +205,11 @@ def key_value_pairs(name: str, items: Iterable[str]) -> list[tuple[str, str]]:
     return pairs
 
 
-def check_no_arguments(args: Sequence[str]) -> None:
-    """Refuse what follows the flags.
+def check_arguments(args: Sequence[str], *, most: int = 0) -> None:
+    """Refuse more than so many arguments after the flags.
 
     Raises:
-        CommandError: There is something.
+        CommandError: There are more.
     """
-    if args:
-        raise CommandError(f"Too many arguments (expected 0, got {len(args)})")
+    if len(args) > most:
+        raise CommandError(f"Too many arguments (expected {most}, got {len(args)})")

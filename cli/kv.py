@@ -13,7 +13,7 @@ import click
 
 from cli.client import Json, NotFoundError, client_flags, client_from_flags, read_flags, read_query
 from cli.errors import ApiError, CommandError, FlagError
-from cli.flags import GoCommand, flag
+from cli.flags import GoCommand, check_arguments, flag
 from cli.groups import Entry, LazyGroup
 from cli.printing import say
 
@@ -53,7 +53,7 @@ def get(
     **http: object,
 ) -> int:
     """Show the value of a key, or what is below a prefix."""
-    _check_count(args)
+    check_arguments(args, most=1)
     key = _without_slash(args[0] if args else "")
     if not key and not (recurse or keys):
         raise CommandError("Error! Missing KEY argument")
@@ -153,7 +153,7 @@ def delete(
 ) -> int:
     """Delete a key, or all below a prefix. One that is not there is no error."""
     expected = _unsigned("modify-index", modify_index)
-    _check_count(args)
+    check_arguments(args, most=1)
     key = _without_slash(args[0] if args else "")
     if not key and not (recurse and args):
         raise CommandError("Error! Missing KEY argument")
@@ -181,7 +181,7 @@ def delete(
 @read_flags
 def export(args: tuple[str, ...], **http: object) -> int:
     """Print what is below a prefix as JSON that `kv import` reads."""
-    _check_count(args)
+    check_arguments(args, most=1)
     key = _without_slash(args[0] if args else "")
     try:
         found = client_from_flags(http).get(_path(key), [*read_query(http), ("recurse", "")])
@@ -244,11 +244,6 @@ def _path(key: str) -> str:
 def _without_slash(key: str) -> str:
     """Readers drop a slash that begins a key: there is none that does."""
     return key.removeprefix("/")
-
-
-def _check_count(args: Sequence[str]) -> None:
-    if len(args) > 1:
-        raise CommandError(f"Too many arguments (expected 1, got {len(args)})")
 
 
 def _unsigned(name: str, text: str | None) -> int:

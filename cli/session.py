@@ -10,7 +10,7 @@ import click
 
 from cli.client import Json, client_flags, client_from_flags, read_flags, read_query
 from cli.errors import ApiError, CommandError
-from cli.flags import GoCommand, flag
+from cli.flags import GoCommand, check_arguments, flag
 from cli.groups import Entry, LazyGroup
 from cli.printing import say
 from cli.tables import format_flag, pretty_json, print_table, wants_json
@@ -67,7 +67,7 @@ def create(
     **http: object,
 ) -> int:
     """Begin a session, and print its id."""
-    _check_count(args, 0)
+    check_arguments(args)
     body: dict[str, object] = {
         field: value
         for field, value in (
@@ -141,7 +141,7 @@ def info(args: tuple[str, ...], format: str | None, **http: object) -> int:
 @flag("node", help="Only the sessions of this node.")
 def list_(args: tuple[str, ...], format: str | None, node: str | None, **http: object) -> int:
     """List sessions."""
-    _check_count(args, 0)
+    check_arguments(args)
     as_json = wants_json(format)
     found = _get(f"node/{quote(node, safe='')}" if node else "list", http)
     if as_json:
@@ -183,10 +183,5 @@ def _send(path: str, body: "dict[str, object] | None", http: dict[str, object], 
 def _id(args: tuple[str, ...]) -> str:
     if not args:
         raise CommandError("Missing ID argument")
-    _check_count(args, 1)
+    check_arguments(args, most=1)
     return args[0]
-
-
-def _check_count(args: tuple[str, ...], expected: int) -> None:
-    if len(args) > expected:
-        raise CommandError(f"Too many arguments (expected {expected}, got {len(args)})")

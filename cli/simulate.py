@@ -142,10 +142,14 @@ def _write(folder: Path, runs: "list[Run]") -> None:
             raise CommandError(f"-out: {error}") from None
 
 
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
+
+
 def _report(scenario: "Scenario", summary: "Summary") -> None:
     click.echo(f"{scenario.name}: {scenario.description or 'a scenario of your own'}")
     click.echo(
-        f"{scenario.members} members, {scenario.duration_s:g} s, {len(scenario.seeds)} run(s), "
+        f"{scenario.members} members, {scenario.duration_s:g} s, {_runs(len(scenario.seeds))}, "
         f"{summary.handled:,} events\n"
     )
     converged = [_seconds(after) for after in summary.converged_after_s]

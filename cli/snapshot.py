@@ -9,7 +9,7 @@ import click
 
 from cli.client import client_flags, client_from_flags, read_flags, read_query
 from cli.errors import ApiError, CommandError
-from cli.flags import GoCommand
+from cli.flags import GoCommand, check_arguments
 from cli.groups import Entry, LazyGroup
 
 PATH: Final = "/v1/snapshot"
@@ -133,6 +133,5 @@ def _for_its_owner(path: str, flags: int) -> int:
 def _file(args: tuple[str, ...]) -> str:
     if not args:
         raise CommandError("Missing FILE argument")
-    if len(args) > 1:
-        raise CommandError(f"Too many arguments (expected 1, got {len(args)})")
+    check_arguments(args, most=1)
     return args[0]

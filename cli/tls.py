@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from cli.errors import CommandError
-from cli.flags import GoCommand, check_no_arguments, flag
+from cli.flags import GoCommand, check_arguments, flag
 from cli.groups import Entry, LazyGroup
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def create_authority(
     """
     from svcmesh.certificates import LOCALHOST, make_authority
 
-    check_no_arguments(args)
+    check_arguments(args)
     domain = domain or DOMAIN
     certificate, key = (Path(name.format(domain)) for name in (CA, CA_KEY))
     for path in (certificate, key):
@@ -140,7 +140,7 @@ def create_certificate(
         parse_address,
     )
 
-    check_no_arguments(args)
+    check_arguments(args)
     given = {Purpose.SERVER: server, Purpose.CLIENT: client, Purpose.CLI: cli}
     purposes = [purpose for purpose, is_given in given.items() if is_given]
     if len(purposes) != 1:

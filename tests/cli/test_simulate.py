@@ -30,7 +30,7 @@ def test_it_reports_what_came_of_a_scenario(run: Run, scenario: Path) -> None:
     done = run("simulate", "-seed", "1", "-seed", "2", str(scenario))
     assert done.status == 0
     assert "small: One of six dies." in done.out
-    assert "6 members, 30 s, 2 run(s)" in done.out
+    assert "6 members, 30 s, 2 runs" in done.out
     assert "failures told of members that had gone  10" in done.out
     assert "full dissemination" in done.out
 
