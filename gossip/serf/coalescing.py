@@ -46,12 +46,12 @@ class EventCoalescer:
             self._flush(now)
             return
         if self._end is not None:
-            self._end.cancel()
-        self._end = self._deadlines.arm(min(now + self._quiet_s, self._ends_at), self._flush)
+            self._deadlines.cancel(self._end)
+        self._end = self._deadlines.call_at(min(now + self._quiet_s, self._ends_at), self._flush)
 
     def _flush(self, _now: float) -> None:
         if self._end is not None:
-            self._end.cancel()
+            self._deadlines.cancel(self._end)
             self._end = None
         held, self._held = self._held, {}
         for events in held.values():

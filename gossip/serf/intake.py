@@ -62,6 +62,9 @@ class Intake:
         self.query_clock = LamportClock()
         self.is_leaving = False
         self._has_met_others = False
+        self._said = b""
+        """What `local_state` last made, and of what."""
+        self._said_on: tuple[object, ...] | None = None
         self._config, self._own_name = config, own_name
         self._members, self._rumors, self._deadlines = members, rumors, deadlines
         self._asker, self._answerer = asker, answerer
@@ -131,17 +134,20 @@ class Intake:
                 self._drop(drops.UNEXPECTED_TYPE, type(message).__name__)
 
     def local_state(self) -> bytes:
-        """Our part of a push/pull (10.8)."""
-        return encode_serf(
-            SerfState(
+        """Our part of a push/pull (10.8). Who knows the same says the same: names are in order."""
+        times = (self.member_clock.time, self.event_clock.time, self.query_clock.time)
+        basis = (times, self._members.revision, self._events.slots())
+        if basis != self._said_on:
+            state = SerfState(
                 self.member_clock.time,
-                {record.member.name: record.status_ltime for record in self._members},
+                dict(sorted((r.member.name, r.status_ltime) for r in self._members)),
                 self._members.left_names,
                 self.event_clock.time,
                 self._events.slots(),
                 self.query_clock.time,
             )
-        )
+            self._said_on, self._said = basis, encode_serf(state)
+        return self._said
 
     def merge_state(self, payload: bytes, *, ignore_old: bool, now: float) -> None:
         """Merge a peer's part of a push/pull (10.8). Nothing of it is handed on.
@@ -149,6 +155,9 @@ class Intake:
         With `ignore_old` events from before now are never told. Nor are they on the first contact
         with others: whoever is new may hear of a pool before its own join is through.
         """
+        is_quiet = self._has_met_others and not ignore_old and not self._members.left_count
+        if is_quiet and payload == self.local_state():
+            return  # nothing in it is news, as in most exchanges of a quiet pool
         try:
             state = decode_serf_untrusted(payload)
         except DecodeError as error:
@@ -265,7 +274,7 @@ class Intake:
         if is_news and intent.prune and self._members.get(intent.node) is not None:
             # It is still alive: it gets the time that a graceful leave takes.
             delay_s = self._config.broadcast_timeout_s + self._config.leave_propagate_delay_s
-            self._deadlines.arm(now + delay_s, lambda _now: self._members.prune(intent.node))
+            self._deadlines.call_at(now + delay_s, lambda _now: self._members.prune(intent.node))
         return is_news
 
     def _handle_event(self, event: UserEvent, *, now: float) -> bool:

@@ -225,6 +225,8 @@ class Serf:
     @property
     def next_deadline_at(self) -> float:
         """When `handle_timer` is due; infinity before `start`."""
+        if not self._rumors.freight.count:
+            return self._deadlines.next_at  # as SWIM would say; it is asked after every input
         return self._swim.next_deadline_at
 
     def members(self) -> list[Member]:
@@ -277,10 +279,10 @@ class Serf:
     def start(self, *, now: float) -> list[Effect]:
         """Become a member, of a pool of one until a join."""
         self._digest(self._swim.start(now=now), now=now)
-        self._deadlines.arm(now + self._config.serf.reap_interval_s, self._reap)
+        self._deadlines.call_at(now + self._config.serf.reap_interval_s, self._reap)
         # Peers of an earlier run are dialled as soon as we can be answered.
         pause_s = 0.0 if self._members.lost else self._config.serf.reconnect_interval_s
-        self._redial = self._deadlines.arm(now + pause_s, self._reconnect)
+        self._redial = self._deadlines.call_at(now + pause_s, self._reconnect)
         return self._take_effects(now=now)
 
     def adopt(self, known: Sequence[tuple[PushPullNode, Member]], *, now: float) -> None:
@@ -478,12 +480,14 @@ class Serf:
     def _digest(self, effects: Sequence[SwimEffect], *, replay: bool = False, now: float) -> None:
         """Pass SWIM's requests on and turn its facts into ours."""
         for effect in effects:
+            # What comes all the time goes first, and without `match`.
+            if isinstance(effect, SendPacket):
+                self._effects.append(effect)
+                continue
+            if isinstance(effect, PingAnswered):
+                self._handle_ping_answered(*effect)
+                continue
             match effect:
-                case SendPacket():
-                    # First, because most effects are packets.
-                    self._effects.append(effect)
-                case PingAnswered(name, payload, rtt_s):
-                    self._handle_ping_answered(name, payload, rtt_s)
                 case NodeJoined(node):
                     if self._members.handle_joined(node, now=now):
                         self._hasten_redial(now + SWEEP_AFTER_S)
@@ -533,7 +537,7 @@ class Serf:
 
     def _reap(self, now: float) -> None:
         self._members.reap(now=now)
-        self._deadlines.arm(now + self._config.serf.reap_interval_s, self._reap)
+        self._deadlines.call_at(now + self._config.serf.reap_interval_s, self._reap)
 
     def _reconnect(self, now: float) -> None:
         """Now and then dial a lost peer again (10.7)."""
@@ -553,12 +557,12 @@ class Serf:
             if is_join:
                 self._own_joins[stream_id] = self._replays
             self._digest(effects, now=now)
-        self._redial = self._deadlines.arm(now + pause_s, self._reconnect)
+        self._redial = self._deadlines.call_at(now + pause_s, self._reconnect)
 
     def _hasten_redial(self, at: float) -> None:
         if self._redial is not None and self._redial.is_armed and self._redial.at > at:
-            self._redial.cancel()
-            self._redial = self._deadlines.arm(at, self._reconnect)
+            self._deadlines.cancel(self._redial)
+            self._redial = self._deadlines.call_at(at, self._reconnect)
 
     def _are_ours(self, nodes: Sequence[PushPullNode]) -> bool:
         """Whether any of those present is one we know or miss, and where we know it.
@@ -577,7 +581,7 @@ class Serf:
         assert self._departure is not None
         if self._departure.deadline_at is not None:
             # Every input looks whether the step is over; this one comes at the latest.
-            self._deadlines.arm(self._departure.deadline_at, lambda _now: None)
+            self._deadlines.call_at(self._departure.deadline_at, lambda _now: None)
 
     def _advance_departure(self, departure: Departure, *, now: float) -> None:
         while departure.advance(now=now, is_spread=self._is_spread(departure.step)):

@@ -71,6 +71,9 @@ class Members:
         self._config, self._members_max = config, members_max
         self._history, self._emit = history, emit
         self.lost = LostPeers(size_max=config.lost_peers_max)
+        self.revision = 0
+        """Raised with whatever a push/pull says of the members: who there is, of what status time,
+        and who left."""
         self._records: dict[MemberName, Record] = {}
         self._failed: dict[MemberName, Record] = {}
         self._left: dict[MemberName, Record] = {}
@@ -130,6 +133,7 @@ class Members:
         member = self._member_of(node, status)
         was_missed = self.lost.find(member.name, member.address, now=now)
         self._records[node.name] = Record(member, ltime)
+        self.revision += 1
         self._emit(MemberJoined(member))
         while len(self._records) > self._members_max and self._forget_longest_gone():
             pass
@@ -137,6 +141,7 @@ class Members:
 
     def adopt(self, members: Iterable[Member]) -> None:
         """Know members as they are, of no intent; those that are known stay."""
+        self.revision += 1
         no_intent = LamportTime(0)
         for member in members:
             if member.name not in self._records:
@@ -157,6 +162,7 @@ class Members:
         if record is None:
             self._emit(MessageDropped(drops.UNKNOWN_MEMBER, node.name))
             return
+        self.revision += 1
         record.gone_at = now
         # Differs from Serf, which lists whom it has not heard intend it as failed, on some members
         # and not on others (hashicorp/consul#3706): SWIM's word of a departure is its own word too.
@@ -179,6 +185,7 @@ class Members:
         if intent.ltime <= record.status_ltime:
             return False
         record.status_ltime = intent.ltime
+        self.revision += 1
         if record.member.status == MemberStatus.LEAVING:
             record.member = replace(record.member, status=MemberStatus.ALIVE)
         return True
@@ -196,6 +203,7 @@ class Members:
         if intent.ltime <= record.status_ltime:
             return False
         record.status_ltime = intent.ltime
+        self.revision += 1
         self.lost.forget(intent.node)
         match record.member.status:
             case MemberStatus.ALIVE:
@@ -261,6 +269,7 @@ class Members:
 
     def _erase(self, name: MemberName) -> None:
         self._unlist(name)
+        self.revision += 1
         self._emit(MemberReaped(self._records.pop(name).member))
 
     def _unlist(self, name: MemberName) -> None:

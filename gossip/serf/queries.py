@@ -127,14 +127,14 @@ class Asker:
         """
         if len(self._asked) >= ASKED_MAX:
             raise StateError(f"at most {ASKED_MAX} queries at a time")
-        deadline = self._deadlines.arm(ends_at, lambda _now: self.end(query))
+        deadline = self._deadlines.call_at(ends_at, lambda _now: self.end(query))
         self._asked[query] = _Asked(on_ack, on_answer, on_end, deadline)
 
     def end(self, query: QueryId) -> None:
         """Wait no longer."""
         asked = self._asked.pop(query, None)
         if asked is not None:
-            asked.deadline.cancel()
+            self._deadlines.cancel(asked.deadline)
             asked.on_end()
 
     def handle_response(self, response: QueryResponse) -> None:

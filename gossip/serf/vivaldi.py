@@ -9,7 +9,7 @@ from math import dist, hypot, isnan
 from random import Random
 from typing import Final
 
-from gossip.wire.messages import Coordinate
+from gossip.wire.messages import Coordinate, make
 
 DIMENSIONS: Final = 8
 ERROR_MAX: Final = 1.5
@@ -86,7 +86,8 @@ class Vivaldi:
 
     def update(self, peer: Coordinate, rtt_s: float) -> None:
         """Move by one round trip, filtered and in range, to a peer whose coordinate we believe."""
-        # In one piece because every ack comes here: distances are worked out once.
+        # In one piece because every ack comes here: distances are worked out once, and `min` and
+        # `max`, which take long, are written out.
         vec, error, adjustment, height = self.coordinate
         length = dist(vec, peer.vec)
         raw = length + height + peer.height
@@ -94,32 +95,40 @@ class Vivaldi:
         if distance <= 0.0:
             distance = raw
         # Vivaldi's step: the pair is a spring whose rest length is the round trip.
-        rest_s = max(rtt_s, _ZERO)
-        confidence = error / max(error + peer.error, _ZERO)
+        rest_s = rtt_s if rtt_s > _ZERO else _ZERO
+        errors = error + peer.error
+        confidence = error / (errors if errors > _ZERO else _ZERO)
         weight = _ERROR_WEIGHT * confidence
         wrongness = abs(distance - rest_s) / rest_s
-        error = min(ERROR_MAX, weight * wrongness + error * (1.0 - weight))
+        error = weight * wrongness + error * (1.0 - weight)
+        if error > ERROR_MAX:
+            error = ERROR_MAX
         force = _FORCE_WEIGHT * confidence * (rest_s - distance)
+        apart = abs(length + force)
         if length > _ZERO:
             share = force / length
-            vec = tuple([x + (x - y) * share for x, y in zip(vec, peer.vec, strict=True)])
-            height = max(HEIGHT_MIN, height + (height + peer.height) * share)
+            vec = tuple([x + (x - y) * share for x, y in zip(vec, peer.vec)])  # noqa: B905  # `dist` has seen to it
+            height += (height + peer.height) * share
+            if height < HEIGHT_MIN:
+                height = HEIGHT_MIN
         else:
             way = self._any_direction()
             vec = tuple([x + y * force for x, y in zip(vec, way, strict=True)])
-        self._adjustments.append(rtt_s - dist(vec, peer.vec) - height - peer.height)
+        self._adjustments.append(rtt_s - apart - height - peer.height)
         adjustment = sum(self._adjustments) / (2.0 * _ADJUSTMENT_SAMPLES)
         # Gravity: what drifts away together is pulled back, the harder the further it is.
         length = hypot(*vec)
         if length > _ZERO:
-            raw = length + height + ORIGIN.height
+            raw = length + height + HEIGHT_MIN
             distance = raw + adjustment
             if distance <= 0.0:
                 distance = raw
             share = (distance / _GRAVITY_RHO) ** 2 / length
             vec = tuple([x - x * share for x in vec])
-            height = max(HEIGHT_MIN, height - (height + ORIGIN.height) * share)
-        self.coordinate = Coordinate(vec, error, adjustment, height)
+            height -= (height + HEIGHT_MIN) * share
+            if height < HEIGHT_MIN:
+                height = HEIGHT_MIN
+        self.coordinate = make(Coordinate, (vec, error, adjustment, height))
         # Near the origin no part is out of bounds; further out each is looked at.
         if not length + height + abs(adjustment) < COMPONENT_S_MAX and not is_believable(
             self.coordinate

@@ -114,6 +114,14 @@ class Claims:
         buried = (self._graves.get(node.name) for node in nodes if node.state not in GONE)
         return [grave.as_node() for grave in buried if grave is not None]
 
+    def has_heard(self, nodes: tuple[PushPullNode, ...]) -> bool:
+        """Whether a peer's state is ours to the letter, of a pool in which nothing is going on."""
+        return (
+            nodes == self._table.nodes()
+            and not len(self._rumors)
+            and all(node.state == MemberState.ALIVE for node in nodes)
+        )
+
     def handle_state(
         self, nodes: Iterable[PushPullNode], *, now: float, source: Address | None = None
     ) -> None:
@@ -210,14 +218,14 @@ class Claims:
         if entry.is_gone:
             # Differs from memberlist: the incarnation is kept, so that an alive claim older than
             # the accusation cannot revive the member.
-            entry.incarnation = suspect.incarnation
+            self._table.set_incarnation(entry, suspect.incarnation)
             return
         self._note(Step.SUSPECTED, suspect, is_hearsay=is_hearsay, now=now)
         if suspect.node == self.local.node:
             self._refute(suspect.incarnation, source, now=now)
             return
         self._spread(suspect, suspect.node, known_by=self._members_at(source))
-        entry.incarnation = suspect.incarnation
+        self._table.set_incarnation(entry, suspect.incarnation)
         self._table.set_state(entry, MemberState.SUSPECT, now=now)
         self._doubts.begin(entry, suspect, now=now)
 
@@ -253,7 +261,7 @@ class Claims:
             if dead.incarnation == entry.incarnation and dead.node != self.local.node:
                 self._note_known(entry, source)
             # Differs from memberlist: as for an accusation, a higher incarnation is kept.
-            entry.incarnation = dead.incarnation
+            self._table.set_incarnation(entry, dead.incarnation)
             return None
         has_left = dead.from_node == dead.node
         self._note(Step.LEFT if has_left else Step.FAILED, dead, now=now)
@@ -263,7 +271,7 @@ class Claims:
         # The subject of a death has to hear of it, to refute it.
         known_by = self._members_at(source, entry.address if has_left else None)
         rumor = self._spread(dead, dead.node, known_by=known_by)
-        entry.incarnation = dead.incarnation
+        self._table.set_incarnation(entry, dead.incarnation)
         self._table.set_state(entry, MemberState.LEFT if has_left else MemberState.DEAD, now=now)
         self._emit(NodeGone(entry.as_node()))
         return rumor
@@ -318,7 +326,7 @@ class Claims:
                 alive.node, step, by=alive.node, incarnation=alive.incarnation, now=now
             )
         was_gone, old_meta = entry.is_gone, entry.meta
-        entry.vsn, entry.meta, entry.incarnation = alive.vsn, alive.meta, alive.incarnation
+        self._table.take_over(entry, alive)
         if (entry.addr, entry.port) != (alive.addr, alive.port):
             self._table.move(entry, alive.addr, alive.port)
         rumor = self._spread(alive, alive.node, known_by=self._members_at(source, entry.address))
@@ -364,7 +372,7 @@ class Claims:
         self.local = replace(self.local, incarnation=Incarnation(max(own, accused) + 1))
         me = self._table.get(self.local.node)
         assert me is not None
-        me.incarnation = self.local.incarnation
+        self._table.set_incarnation(me, self.local.incarnation)
         self._awareness.apply(+1)
         self._history.note(
             self.local.node,

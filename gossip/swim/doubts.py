@@ -38,12 +38,6 @@ class _Doubt:
     silent_until: float = 0.0
     """Its silence counts for nothing before: we did not listen."""
 
-    def cancel(self) -> None:
-        if self.timeout is not None:
-            self.timeout.cancel()
-        if self.verdict is not None:
-            self.verdict.cancel()
-
 
 class Doubts:
     """Every suspicion under way.
@@ -113,7 +107,9 @@ class Doubts:
     def end(self, name: MemberName) -> None:
         """The member has refuted, or is gone."""
         if (doubt := self._doubts.pop(name, None)) is not None:
-            doubt.cancel()
+            for deadline in (doubt.timeout, doubt.verdict):
+                if deadline is not None:
+                    self._deadlines.cancel(deadline)
 
     def investigate(self, entry: Entry, *, now: float) -> None:
         """A datagram to a member was refused: see whether connections are, too.
@@ -126,7 +122,7 @@ class Doubts:
             return
         self._resting.add(entry.name)
         rested_at = now + self._config.probe_timeout_s
-        self._deadlines.arm(rested_at, lambda _now: self._resting.discard(entry.name))
+        self._deadlines.call_at(rested_at, lambda _now: self._resting.discard(entry.name))
         self._witness(entry, now=now)
 
     def _hear_refusal(self, doubt: _Doubt, suspect: Suspect, *, now: float) -> bool:
@@ -187,7 +183,7 @@ class Doubts:
         def dial_once_more(now: float) -> None:
             self._dialer.dial(doubt.entry, now=now, then=judge)
 
-        doubt.verdict = self._deadlines.arm(due_at, dial_once_more)
+        doubt.verdict = self._deadlines.call_at(due_at, dial_once_more)
 
     def _new_suspicion(self, accuser: MemberName, *, now: float) -> Suspicion:
         config, count = self._config, len(self._table)
@@ -205,7 +201,7 @@ class Doubts:
 
     def _arm_timeout(self, doubt: _Doubt, at: float) -> None:
         if doubt.timeout is not None:
-            doubt.timeout.cancel()
+            self._deadlines.cancel(doubt.timeout)
 
         def expire(now: float) -> None:
             # Beyond Lifeguard: confirmations shorten the wait of those who would hear a refutation.
@@ -215,4 +211,4 @@ class Doubts:
             else:
                 self._declare(doubt.entry, False, now)
 
-        doubt.timeout = self._deadlines.arm(at, expire)
+        doubt.timeout = self._deadlines.call_at(at, expire)

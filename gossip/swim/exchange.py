@@ -69,7 +69,7 @@ class Exchanges:
         """Exchange with a random member every interval, the first time at random within it."""
         if self._config.push_pull_interval_s > 0:
             delay_s = self._rng.random() * self._config.push_pull_interval_s
-            self._deadlines.arm(now + delay_s, self._tick)
+            self._deadlines.call_at(now + delay_s, self._tick)
 
     def open(
         self,
@@ -148,12 +148,12 @@ class Exchanges:
         for partner in self._table.sample(1, is_partner):
             self.open(partner.address, join=False, own_join=False, now=now)
         interval_s = self._config.push_pull_interval_s * push_pull_scale(len(self._table))
-        self._deadlines.arm(now + interval_s, self._tick)
+        self._deadlines.call_at(now + interval_s, self._tick)
 
     def _local_state(self, *, join: bool, objections_to: Iterable[PushPullNode] = ()) -> PushPull:
         objections = self._claims.objections(objections_to)
-        nodes = (*(entry.as_node() for entry in self._table), *objections)
-        return PushPull(join, nodes, self._user_state())
+        nodes = self._table.nodes()
+        return PushPull(join, (*nodes, *objections) if objections else nodes, self._user_state())
 
     def _refusal(self, remote: PushPull, *, source: Address) -> str | None:
         """Why the admission hook does not want a pool that joins, or is joined."""
@@ -172,10 +172,11 @@ class Exchanges:
         now: float,
     ) -> str | None:
         """Apply a remote state, or say why not; `gossip_at` is where its sender listens."""
-        if (why := merge_obstacle(self._table, remote.nodes)) is not None:
-            self._emit(MessageDropped(drops.MERGE_INCOMPATIBLE, f"{source}: {why}"))
-            return why
-        self._claims.handle_state(remote.nodes, now=now, source=gossip_at)
+        if not self._claims.has_heard(remote.nodes):
+            if (why := merge_obstacle(self._table, remote.nodes)) is not None:
+                self._emit(MessageDropped(drops.MERGE_INCOMPATIBLE, f"{source}: {why}"))
+                return why
+            self._claims.handle_state(remote.nodes, now=now, source=gossip_at)
         if remote.user_state:
             self._emit(UserStateReceived(remote.user_state, own_join))
         return None

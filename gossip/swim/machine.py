@@ -41,6 +41,7 @@ from gossip.wire.messages import (
     PushPullNode,
     Suspect,
     UserMessage,
+    make,
 )
 
 STRANGER_ANSWERS_PER_S = 256.0
@@ -255,25 +256,13 @@ class Swim:
         """Take one message of a datagram that came from `source`."""
         if silence_s := self._hearing.hear(now):
             self._handle_silence(silence_s, now=now)
-        match message:
-            case Ping():
-                self._handle_ping(message, source=source, now=now)
-            case Ack():
-                self._prober.handle_ack(message, now=now)
-            case Nack():
-                self._prober.handle_nack(message)
-            case IndirectPing():
-                self._handle_indirect_ping(message, source=source, now=now)
-            case Alive():
-                self._claims.handle_alive(message, now=now, source=source)
-            case Suspect():
-                self._claims.handle_suspect(message, now=now, source=source)
-            case Dead():
-                self._claims.handle_dead(message, now=now, source=source)
-            case UserMessage():
-                self._emit(UserMessageReceived(message.payload, source))
-            case _:
-                assert_never(message)
+        # What comes all the time goes first, and without `match`, which takes three times as long.
+        if isinstance(message, Ping):
+            self._handle_ping(message, source=source, now=now)
+        elif isinstance(message, Ack):
+            self._prober.handle_ack(message, now=now)
+        else:
+            self._handle_rare(message, source=source, now=now)
         return self._take_effects()
 
     def handle_tcp_ping(self, ping: Ping) -> Ack | None:
@@ -371,6 +360,29 @@ class Swim:
         for entry in self._table.sample(self._config.gossip_nodes, wants_rumors):
             self._carrier.send_rumors(entry)
 
+    def _handle_rare(
+        self,
+        message: Nack | IndirectPing | Alive | Suspect | Dead | UserMessage,
+        *,
+        source: Address,
+        now: float,
+    ) -> None:
+        match message:
+            case Nack():
+                self._prober.handle_nack(message)
+            case IndirectPing():
+                self._handle_indirect_ping(message, source=source, now=now)
+            case Alive():
+                self._claims.handle_alive(message, now=now, source=source)
+            case Suspect():
+                self._claims.handle_suspect(message, now=now, source=source)
+            case Dead():
+                self._claims.handle_dead(message, now=now, source=source)
+            case UserMessage():
+                self._emit(UserMessageReceived(message.payload, source))
+            case _:
+                assert_never(message)
+
     def _handle_ping(self, ping: Ping, *, source: Address, now: float) -> None:
         if ping.node and ping.node != self._name:
             self._emit(MessageDropped(drops.PING_FOR_ANOTHER_NAME, ping.node))
@@ -386,7 +398,7 @@ class Swim:
             to = self._answer_address(ping, source)
             if not self._may_send_to(to, now=now):
                 return
-        self._carrier.send(to, Ack(ping.seq_no, self._ack_payload()))
+        self._carrier.send(to, make(Ack, (ping.seq_no, self._ack_payload())))
 
     def _handle_indirect_ping(self, request: IndirectPing, *, source: Address, now: float) -> None:
         requester = self._answer_address(request, source)

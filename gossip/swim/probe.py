@@ -53,7 +53,6 @@ class ProbeRound:
         self.deadline_at = now + timeout_s
         self._timeout_s, self._others_s = timeout_s, period_s - timeout_s
 
-    @property
     def is_direct(self) -> bool:
         """Whether an ack that comes now answers the direct ping: it measures the round trip."""
         return self._is_measured and not self._others_asked

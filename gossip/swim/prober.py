@@ -21,11 +21,12 @@ from gossip.swim.probe import ProbeRound, ProbeStep
 from gossip.swim.table import Entry, MemberTable
 from gossip.swim.versions import PMAX_NACK, PMAX_TCP_PING, pmax
 from gossip.types import Address, MemberName, MemberState, SeqNo
-from gossip.wire.messages import Ack, IndirectPing, Nack, Ping, Suspect
+from gossip.wire.messages import Ack, IndirectPing, Nack, Ping, Suspect, make
 
 RELAYED_PINGS_MAX = 1024
 """Indirect pings under way at once; more are dropped."""
 
+_SUSPECT: Final = MemberState.SUSPECT  # looking into an enum takes long, for every round
 
 NACK_SHARE: Final = 0.8
 """The part of the probe timeout after which a relay says that it got no answer (Lifeguard, IV-A).
@@ -70,7 +71,8 @@ class Prober:
         self._last_seq_no = 0
         self._next_tick_at = 0.0
         self._round: ProbeRound | None = None
-        self._round_deadline: Deadline | None = None
+        self._timer = Deadline()
+        """The round's next step while one runs, else the next tick."""
         self._failed: ProbeRound | None = None
         """The last round that failed."""
         self._relayed: dict[SeqNo, _RelayedPing] = {}
@@ -78,25 +80,23 @@ class Prober:
     def start(self, first_tick_at: float) -> None:
         """Probe every interval, beginning at `first_tick_at`."""
         self._next_tick_at = first_tick_at
-        self._deadlines.arm(first_tick_at, self._tick)
+        self._deadlines.arm(self._timer, first_tick_at, self._tick)
 
     def handle_stall(self, *, now: float) -> None:
         """Our own process did not run: the round under way gets that time back."""
-        if self._round is not None and self._round_deadline is not None:
+        if self._round is not None:
             self._round.handle_stall(now=now)
-            self._round_deadline.cancel()
-            at = self._round.deadline_at
-            self._round_deadline = self._deadlines.arm(at, self._handle_round_timer)
+            self._deadlines.arm(self._timer, self._round.deadline_at, self._handle_round_timer)
 
     def handle_ack(self, ack: Ack, *, now: float) -> None:
         """Take proof of life. Late and unknown ones are ordinary."""
         probe = self._round
         if probe is not None and ack.seq_no == probe.seq_no:
-            if probe.is_direct and ack.payload:
-                self._emit(PingAnswered(probe.target, ack.payload, now - probe.begun_at))
+            if ack.payload and probe.is_direct():
+                self._emit(make(PingAnswered, (probe.target, ack.payload, now - probe.begun_at)))
             self._end_round(-1, now=now)
         elif (relayed := self._relayed.pop(ack.seq_no, None)) is not None:
-            relayed.deadline.cancel()
+            self._deadlines.cancel(relayed.deadline)
             self._carrier.send(relayed.requester, Ack(relayed.seq_no))
 
     def handle_nack(self, nack: Nack) -> None:
@@ -137,16 +137,16 @@ class Prober:
 
         def give_up(_now: float) -> None:
             self._carrier.send(requester, Nack(request.seq_no))
-            relayed.deadline = self._deadlines.arm(forget_at, forget)
+            relayed.deadline = self._deadlines.call_at(forget_at, forget)
 
         forget_at = now + self._config.probe_timeout_s
         if request.nack:
             # Differs from memberlist, whose relays wait for the whole timeout: their nack then
             # arrives after the requester's verdict, and it blames itself for relays that did well.
             nack_at = now + NACK_SHARE * self._config.probe_timeout_s
-            deadline = self._deadlines.arm(nack_at, give_up)
+            deadline = self._deadlines.call_at(nack_at, give_up)
         else:
-            deadline = self._deadlines.arm(forget_at, forget)
+            deadline = self._deadlines.call_at(forget_at, forget)
         relayed = _RelayedPing(requester, request.seq_no, deadline)
         self._relayed[seq_no] = relayed
         self._carrier.send(target, self._ping(seq_no, request.node))
@@ -155,14 +155,14 @@ class Prober:
         # Ticks that passed while a round ran, or while we were asleep, are skipped. Adding at least
         # one interval keeps rounding from finding the same tick due for ever.
         interval_s = self._config.probe_interval_s
-        missed = max(0.0, (now - self._next_tick_at) // interval_s)
+        missed = (now - self._next_tick_at) // interval_s if now > self._next_tick_at else 0.0
         self._next_tick_at += (missed + 1) * interval_s
         self._graves.forget_before(now - self._config.remember_gone_s)
         target = self._table.next_to_probe(
             forget_before=now - self._config.gossip_to_the_dead_s, forget=self._graves.bury
         )
         if target is None:
-            self._deadlines.arm(self._next_tick_at, self._tick)
+            self._deadlines.arm(self._timer, self._next_tick_at, self._tick)
         else:
             self._begin_round(target, now=now)
 
@@ -175,14 +175,15 @@ class Prober:
             period_s=self._awareness.scaled_s(self._config.probe_interval_s),
             now=now,
         )
-        self._dialer.get_acquainted(target, now=now)
+        if not target.tcp_reached:
+            self._dialer.get_acquainted(target, now=now)
         ping = self._ping(probe.seq_no, target.name)
-        if target.state == MemberState.SUSPECT and self._config.lifeguard:
+        if target.state is _SUSPECT and self._config.lifeguard:
             # The accusation rides along so that the accused can refute at once.
             self._carrier.send_exactly(target, ping, self._accusation(probe))
         else:
             self._carrier.send(target.address, ping)
-        self._round_deadline = self._deadlines.arm(probe.deadline_at, self._handle_round_timer)
+        self._deadlines.arm(self._timer, probe.deadline_at, self._handle_round_timer)
 
     def _handle_round_timer(self, now: float) -> None:
         probe = self._round
@@ -190,9 +191,7 @@ class Prober:
         match probe.handle_timer(now=now):
             case ProbeStep.ASK_OTHERS:
                 self._ask_others(probe, now=now)
-                self._round_deadline = self._deadlines.arm(
-                    probe.deadline_at, self._handle_round_timer
-                )
+                self._deadlines.arm(self._timer, probe.deadline_at, self._handle_round_timer)
             case ProbeStep.PASSED_BY_TCP:
                 self._emit(MessageDropped(drops.TCP_PING_ONLY, probe.target))
                 self._end_round(-1, now=now)
@@ -232,11 +231,10 @@ class Prober:
             self._emit(OpenTcpPing(probe.tcp_stream_id, target.address, ping, probe.deadline_at))
 
     def _end_round(self, health_delta: int, *, now: float) -> None:
-        assert self._round_deadline is not None
-        self._round_deadline.cancel()
-        self._round = self._round_deadline = None
+        self._round = None
         self._awareness.apply(health_delta)
-        self._deadlines.arm(max(now, self._next_tick_at), self._tick)
+        tick_at = self._next_tick_at
+        self._deadlines.arm(self._timer, tick_at if tick_at > now else now, self._tick)
 
     def _accusation(self, probe: ProbeRound) -> Suspect:
         target = self._table.get(probe.target)
@@ -250,7 +248,7 @@ class Prober:
 
     def _ping(self, seq_no: SeqNo, target: MemberName) -> Ping:
         local = self._claims.local
-        return Ping(seq_no, target, local.addr, local.port, local.node)
+        return make(Ping, (seq_no, target, local.addr, local.port, local.node))
 
     def _next_seq_no(self) -> SeqNo:
         self._last_seq_no = self._last_seq_no + 1 & U32_MAX

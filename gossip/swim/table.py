@@ -9,7 +9,7 @@ from functools import lru_cache
 from random import Random
 
 from gossip.types import Address, Incarnation, MemberName, MemberState
-from gossip.wire.messages import PushPullNode
+from gossip.wire.messages import Alive, PushPullNode
 
 GONE = (MemberState.DEAD, MemberState.LEFT)
 
@@ -111,6 +111,8 @@ class MemberTable:
         self._ring_at = 0
         self._addresses: dict[Address, int] = {}
         self.present = 0
+        self._nodes: tuple[PushPullNode, ...] | None = None
+        """What `nodes` last made; None since an entry changed."""
 
     def __len__(self) -> int:
         """The node count of the document: n."""
@@ -124,6 +126,12 @@ class MemberTable:
         """How many are neither dead nor left, ourselves not counted."""
         me = self._by_name.get(self._own_name)
         return self.present - (me is not None and not me.is_gone)
+
+    def nodes(self) -> tuple[PushPullNode, ...]:
+        """What a push/pull says of everybody, by name, so that equal tables say the same."""
+        if self._nodes is None:
+            self._nodes = tuple(sorted([entry.as_node() for entry in self._ring]))
+        return self._nodes
 
     def get(self, name: MemberName) -> Entry | None:
         return self._by_name.get(name)
@@ -142,6 +150,7 @@ class MemberTable:
         """Enter a member that is not known, at a random place of the ring."""
         assert entry.name not in self._by_name
         self._by_name[entry.name] = entry
+        self._nodes = None
         ring = self._ring
         ring.append(entry)
         place = self._rng.randrange(len(ring))
@@ -155,18 +164,31 @@ class MemberTable:
             assert entry.name not in self._by_name
             self._by_name[entry.name] = entry
             self._count_address(entry.address, +1)
+        self._nodes = None
         self._ring.extend(entries)
         self._shuffle()
         self.present += len(entries)
 
     def set_state(self, entry: Entry, state: MemberState, *, now: float) -> None:
         """Change a member's state and note when."""
+        self._nodes = None
         self.present -= not entry.is_gone
         entry.state, entry.changed_at = state, now
         self.present += not entry.is_gone
 
+    def set_incarnation(self, entry: Entry, incarnation: Incarnation) -> None:
+        """Note a later incarnation."""
+        self._nodes = None
+        entry.incarnation = incarnation
+
+    def take_over(self, entry: Entry, alive: Alive) -> None:
+        """Note all that a claim says of a member, but for where and how it is."""
+        self._nodes = None
+        entry.vsn, entry.meta, entry.incarnation = alive.vsn, alive.meta, alive.incarnation
+
     def move(self, entry: Entry, addr: bytes, port: int) -> None:
         """Give a member another address."""
+        self._nodes = None
         self._count_address(entry.address, -1)
         entry.move(addr, port)
         self._count_address(entry.address, +1)
@@ -222,6 +244,7 @@ class MemberTable:
 
         if self.present == len(self._ring):
             return
+        self._nodes = None
         for entry in filter(is_over, self._ring):
             del self._by_name[entry.name]
             self._count_address(entry.address, -1)

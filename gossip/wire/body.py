@@ -14,14 +14,13 @@ from msgpack import ExtraData, Packer, Unpacker, unpackb
 from gossip.errors import DecodeError
 from gossip.wire import limits, reasons
 
-_packer: Final = Packer(use_bin_type=False, unicode_errors="surrogateescape")
-"""Shared because a new one reserves its buffer each time; it keeps nothing between calls."""
+pack: Final[Callable[[object], bytes]] = Packer(
+    use_bin_type=False, unicode_errors="surrogateescape"
+).pack
+"""Encodes a value; bytes that came in as surrogate escapes leave as they were.
 
-
-def pack(value: object) -> bytes:
-    """Encode `value`; bytes that came in as surrogate escapes leave as they were."""
-    packed: bytes = _packer.pack(value)
-    return packed
+One packer for all, because a new one reserves its buffer each time; it keeps nothing between calls.
+"""
 
 
 def unpack_untrusted(data: bytes) -> object:

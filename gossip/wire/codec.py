@@ -33,16 +33,18 @@ from gossip.wire.messages import (
     Ping,
     Suspect,
     UserMessage,
+    make,
 )
 
 
 def encode_message(message: PacketMessage | ErrorReply) -> bytes:
     """Encode one message, type byte first, as a datagram or a compound's part has it."""
+    # What comes all the time goes first, and without `match`, which takes three times as long.
+    if isinstance(message, Ping):
+        return _encode_ping(message)
+    if isinstance(message, Ack):
+        return b"\x02" + pack({"Payload": message.payload, "SeqNo": message.seq_no})
     match message:
-        case Ping():
-            return _encode_ping(message)
-        case Ack():
-            return b"\x02" + pack({"Payload": message.payload, "SeqNo": message.seq_no})
         case UserMessage():
             return b"\x08" + message.payload
         case Alive():
@@ -127,9 +129,6 @@ def decode_message_untrusted(data: bytes) -> PacketMessage:
         raise DecodeError(reasons.UNKNOWN_TYPE, f"type {kind} in a packet")
     return decode(unpack_untrusted(data[1:]))
 
-
-make: Final = tuple.__new__
-"""Makes a named tuple in half the time that calling its class takes."""
 
 _PING: Final = (b"SeqNo", b"Node", b"SourceAddr", b"SourcePort", b"SourceNode")
 _INDIRECT_PING: Final = (

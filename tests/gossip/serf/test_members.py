@@ -1,7 +1,6 @@
 """Serf's statuses, intents and lists (gossip protocol, 10.3 to 10.8)."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import pytest
 
@@ -290,7 +289,7 @@ class TestReconnecting:
         bench = Bench(members=1)
         bench.take(dead(name(1), 1, "x"))
         look = next(e for e in of_type(OpenPushPull, bench.run_for(60)) if e.state.join)
-        stranger = replace(node(7), addr=address(1).packed)
+        stranger = node(7)._replace(addr=address(1).packed)
         effects = bench.machine.handle_push_pull_reply(
             look.stream_id, PushPull(True, (stranger,)), now=bench.now
         )

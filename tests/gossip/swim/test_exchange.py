@@ -1,25 +1,30 @@
 """Push/pull (gossip protocol, 6.1, 8.7, 8.8)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 
 from gossip.serf.events import Member, MemberJoined, MemberStatus
 from gossip.swim.effects import OpenPushPull, PushPullFinished
 from gossip.swim.exchange import push_pull_scale
+from gossip.types import MemberName, MemberState
 from gossip.wire.messages import Alive, ErrorReply, PushPull
+from gossip.wire.serf_values import encode_tags
 from tests.gossip.machines import (
     ME,
     MY_ADDRESS,
+    NO_TAGS,
     STRANGER,
     Bench,
     address,
+    alive,
+    dead,
     drop_reasons,
     messages,
     name,
     node,
     of_type,
+    suspect,
 )
 
 LEFT = 3
@@ -155,7 +160,7 @@ def test_a_peer_that_calls_us_dead_or_left_makes_us_refute() -> None:
     bench = Bench(incarnation=5)
     for state in (2, LEFT):
         before = bench.machine.incarnation
-        about_us = replace(node(1, before, state), name=ME)
+        about_us = node(1, before, state)._replace(name=ME)
         bench.machine.handle_push_pull(PushPull(False, (about_us,)), source=STRANGER, now=bench.now)
         assert bench.machine.incarnation == before + 1
 
@@ -163,9 +168,37 @@ def test_a_peer_that_calls_us_dead_or_left_makes_us_refute() -> None:
 def test_a_restarted_member_learns_of_its_past_from_the_join_and_rises_above_it() -> None:
     bench = Bench(incarnation=1, tags={"life": "second"})
     stream_id, _ = bench.machine.join(address(7), now=bench.now)
-    past = replace(node(1, 6), name=ME, addr=MY_ADDRESS.packed)
+    past = node(1, 6)._replace(name=ME, addr=MY_ADDRESS.packed)
     reply = PushPull(True, (node(7), past))
     bench.machine.handle_push_pull_reply(stream_id, reply, now=bench.now)
     assert bench.machine.incarnation == 7
     claims = [m for m in of_type(Alive, messages(bench.run_for(1.0))) if m.node == ME]
     assert {m.incarnation for m in claims} == {7}
+
+
+def test_our_state_says_at_once_what_a_claim_has_changed() -> None:
+    bench = Bench(members=2)
+
+    def said(about: MemberName) -> tuple[int, int, bytes]:
+        (told,) = [n for n in bench.exchange(PushPull(False, ())).nodes if n.name == about]
+        return told.incarnation, told.state, told.meta
+
+    tags = encode_tags({"role": "db"})
+    assert said(name(1)) == (1, MemberState.ALIVE, NO_TAGS)
+    for claim, outcome in (
+        (suspect(name(1), 1, "n2"), (1, MemberState.SUSPECT, NO_TAGS)),
+        (suspect(name(1), 1, "n3"), (1, MemberState.SUSPECT, NO_TAGS)),
+        (alive(1, 2), (2, MemberState.ALIVE, NO_TAGS)),
+        (dead(name(1), 2, "n2"), (2, MemberState.DEAD, NO_TAGS)),
+        (dead(name(1), 4, "n2"), (4, MemberState.DEAD, NO_TAGS)),
+        (suspect(name(1), 5, "n2"), (5, MemberState.DEAD, NO_TAGS)),
+        (alive(1, 6, tags={"role": "db"}), (6, MemberState.ALIVE, tags)),
+        (dead(name(1), 6, name(1)), (6, MemberState.LEFT, tags)),
+    ):
+        bench.take(claim)
+        assert said(name(1)) == outcome
+    bench.take(suspect(ME, 1, "n2"))
+    assert said(ME) == (2, MemberState.ALIVE, NO_TAGS)
+    bench.machine.set_tags({"role": "db"}, now=bench.now)
+    assert said(ME) == (3, MemberState.ALIVE, tags)
+    assert said(name(2)) == (1, MemberState.ALIVE, NO_TAGS)
