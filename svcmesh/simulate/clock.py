@@ -74,12 +74,12 @@ class VirtualClock:
         if at < self._horizon:
             heappush(self._near, entry)
         else:
-            slot = int(at / SLOT_S)
-            if slot in self._later:
-                self._later[slot].append(entry)
-            else:
-                self._later[slot] = [entry]
-                heappush(self._slots, slot)
+            number = int(at / SLOT_S)
+            slot = self._later.get(number)
+            if slot is None:
+                slot = self._later[number] = []
+                heappush(self._slots, number)
+            slot.append(entry)
         return entry
 
     def run_until(self, end: float) -> None:
@@ -105,7 +105,7 @@ class VirtualClock:
         while self._slots and self._slots[0] * SLOT_S <= end:
             slot = heappop(self._slots)
             self._horizon = (slot + 1) * SLOT_S
-            self._near.extend(entry for entry in self._later.pop(slot) if entry[2] is not None)
+            self._near += [entry for entry in self._later.pop(slot) if entry[2] is not None]
             if self._near:
                 heapify(self._near)
                 return True

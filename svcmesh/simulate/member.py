@@ -35,9 +35,8 @@ _NEVER_THE_SAME = (numbers.PING, numbers.ACK)
 _decoded_rumor = lru_cache(maxsize=65536)(decode_message_untrusted)
 
 
-def _datagram_bytes(parts: tuple[bytes, ...]) -> int:
-    count = len(parts)
-    return len(parts[0]) if count == 1 else sum(map(len, parts)) + 2 + 2 * count
+def _compound_bytes(parts: tuple[bytes, ...]) -> int:
+    return sum(map(len, parts)) + 2 + 2 * len(parts)
 
 
 class SimulatedMember:
@@ -227,12 +226,15 @@ class SimulatedMember:
 
     def _receive(self, source: Address, parts: tuple[bytes, ...]) -> None:
         self._pool.handled += 1
-        machine, now = self._machine, self._clock.now
+        now = self._clock.now
         for part in parts:
-            decode = decode_message_untrusted if part[0] in _NEVER_THE_SAME else _decoded_rumor
-            if machine is None or machine is not self._machine:
+            machine = self._machine
+            if machine is None:
                 return
-            self._perform(machine.handle_message(decode(part), source=source, now=now))
+            decode = decode_message_untrusted if part[0] in _NEVER_THE_SAME else _decoded_rumor
+            effects = machine.handle_message(decode(part), source=source, now=now)
+            if effects:
+                self._perform(effects)
         self._rearm()
 
     def _hear_refused(self, target: Address) -> None:
@@ -263,13 +265,16 @@ class SimulatedMember:
             if self._unsent is not None and isinstance(effect, ShellRequest):
                 self._unsent.append(effect)
                 continue
+            if isinstance(effect, SendPacket):
+                to, parts, _ = effect
+                self._network.send(self.address, to, parts)
+                self._pool.sent_bytes += (
+                    len(parts[0]) if len(parts) == 1 else _compound_bytes(parts)
+                )
+                if self.records_packets:
+                    self.packets.append((self._clock.now, effect))
+                continue
             match effect:
-                case SendPacket():
-                    if self.records_packets:
-                        self.packets.append((self._clock.now, effect))
-                    to, parts, _ = effect
-                    self._network.send(self.address, to, parts)
-                    self._pool.sent_bytes += _datagram_bytes(parts)
                 case OpenPushPull(stream_id, to, state, deadline_at):
                     self._exchange(stream_id, to, state, deadline_at)
                 case OpenTcpPing(stream_id, to, ping, deadline_at):
@@ -318,8 +323,8 @@ class SimulatedMember:
             self._wake_up[2] = None
         self._wake_at = at
         if at < inf:
-            clock = self._clock
-            self._wake_up = clock.enter(max(at, clock.now), self._wake, (self._machine,))
+            now = self._clock.now
+            self._wake_up = self._clock.enter(at if at > now else now, self._wake, (self._machine,))
 
     def _wake(self, machine: Serf) -> None:
         process = self._process

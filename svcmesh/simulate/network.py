@@ -6,7 +6,7 @@ does with what arrives, and when, is the business of its process (`process.py`).
 """
 
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -18,7 +18,6 @@ Endpoint = Hashable
 Payload = Any
 Receive = Callable[[Any, Payload], None]
 Serve = Callable[[Any, Payload], Payload]
-_ONE, _TWO = range(1), range(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,14 @@ class Link:
     """Mean of an exponentially distributed addition; 0 adds nothing."""
     loss: float = 0.0
     duplicate: float = 0.0
+    latency_s_spread: float = field(init=False, repr=False)
+    is_faithful: bool = field(init=False, repr=False)
+    """It delivers every datagram once, with no tail to its latency."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "latency_s_spread", self.latency_s_max - self.latency_s_min)
+        is_faithful = not (self.loss or self.duplicate or self.latency_tail_s)
+        object.__setattr__(self, "is_faithful", is_faithful)
 
 
 class SimulatedNetwork:
@@ -152,19 +159,18 @@ class SimulatedNetwork:
         """Send a datagram: it may be lost, doubled or overtaken."""
         self.sent += 1
         link = self._link(source, target) if self._links else self.link
-        copies = _TWO if link.duplicate and self._random() < link.duplicate else _ONE
+        if link.is_faithful and not self._is_cut:
+            # Mostly so, and what follows written out: this is the simulator's innermost line.
+            clock = self.clock
+            at = clock.now + link.latency_s_min + self._random() * link.latency_s_spread
+            clock.enter(at, self._arrive, (source, target, datagram))
+            return
+        copies = 2 if link.duplicate and self._random() < link.duplicate else 1
         if self._is_cut and not self._reaches_by_datagram(source, target):
             return
-        for _ in copies:
+        for _ in range(copies):
             if not link.loss or self._random() >= link.loss:
-                # `_latency_s`, written out: this is the simulator's innermost line.
-                latency_s = link.latency_s_min + self._random() * (
-                    link.latency_s_max - link.latency_s_min
-                )
-                if link.latency_tail_s:
-                    latency_s += self._rng.expovariate(1 / link.latency_tail_s)
-                clock = self.clock
-                clock.enter(clock.now + latency_s, self._arrive, (source, target, datagram))
+                self.clock.post(self._latency_on(link), self._deliver, source, target, datagram)
 
     def exchange(
         self,
@@ -243,8 +249,10 @@ class SimulatedNetwork:
         return self._links.get(source) or self._links.get(target) or self.link
 
     def _latency_s(self, source: Endpoint, target: Endpoint) -> float:
-        link = self._link(source, target)
-        latency_s = self._rng.uniform(link.latency_s_min, link.latency_s_max)
+        return self._latency_on(self._link(source, target))
+
+    def _latency_on(self, link: Link) -> float:
+        latency_s = link.latency_s_min + self._random() * link.latency_s_spread
         if link.latency_tail_s:
             latency_s += self._rng.expovariate(1 / link.latency_tail_s)
         return latency_s
