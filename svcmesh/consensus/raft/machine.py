@@ -1,8 +1,9 @@
 """A Raft server as a machine without I/O (Ongaro, "Consensus: Bridging Theory and Practice", 2014).
 
 Elections with pre-vote and check-quorum, replication, reads by quorum and by lease, leadership
-transfer, membership changes of one voter at a time. The leader's side of a term is `leading.py`'s;
-here are roles, votes, the follower's side, and what waits for the disk.
+transfer, membership changes of one voter at a time. The leader's side of a term is `leading.py`'s,
+the follower's is judged in `following.py`, votes are counted in `electing.py`; here are roles, what
+each message leads to, and what waits for the disk.
 
 | role | becomes | when |
 | --- | --- | --- |
@@ -33,6 +34,8 @@ from svcmesh.consensus.raft.effects import (
     Send,
     SnapshotInstalled,
 )
+from svcmesh.consensus.raft.electing import Candidacy
+from svcmesh.consensus.raft.following import Accepted, AskedReads, Following, Refused
 from svcmesh.consensus.raft.leading import ConfirmedRead, Leadership
 from svcmesh.consensus.raft.log import RaftLog
 from svcmesh.consensus.raft.messages import (
@@ -117,16 +120,15 @@ class Raft:
         self.log = RaftLog(snapshot, entries)
         self._durability = Durability(self.log.last_index)
         self._effects: list[Effect] = []
-        self._votes: set[ServerId] = set()
+        self._candidacy: Candidacy | None = None
+        """As a candidate, also a pre-candidate."""
         self._leadership: Leadership | None = None
+        """As the leader."""
+        self._following = Following(self._term, self.log)
         # An answer to a read of an earlier run must match none of this one's.
         self._read_id = ReadId(rng.getrandbits(READ_ID_BITS))
-        self._asked: dict[ReadId, ReadRequest] = {}
-        """As a follower: what the leader has not answered yet."""
-        self._asked_at = now
-        """When the last of them was sent."""
-        self._matched = self._leader_commit = LogIndex(0)
-        """Up to where our log is this term's leader's, and is committed as it told us."""
+        self._asked = AskedReads(now=now)
+        """As a follower."""
         # Before a restart we may have heard a leader, whose lease counts on our silence.
         self._heard_at = now if self._term else now - config.election_timeout_s
         self._election_at = self._next_election_at(now)
@@ -271,7 +273,7 @@ class Raft:
             )
         elif self.leader is not None:
             ask = ReadRequest(self._term, self._read_id, by_lease)
-            self._asked[ask.id], self._asked_at = ask, now
+            self._asked.add(ask, now=now)
             self._send(self.leader, ask)
         else:
             return NotLeader(None), []
@@ -400,12 +402,10 @@ class Raft:
         self._send_when_saved(sender, VoteReply(self._term, True, False), now=now)
 
     def _handle_vote_reply(self, sender: ServerId, reply: VoteReply, *, now: float) -> None:
-        asked_term = Term(self._term + 1) if self.role is Role.PRE_CANDIDATE else self._term
-        is_asked = self.role is (Role.PRE_CANDIDATE if reply.is_pre else Role.CANDIDATE)
-        if not is_asked or not reply.is_granted or reply.term != asked_term:
-            return
-        self._votes.add(sender)
-        self._count_votes(now=now)
+        candidacy = self._candidacy
+        if candidacy is not None and candidacy.takes(reply):
+            candidacy.add(sender)
+            self._count_votes(now=now)
 
     def _handle_append(self, sender: ServerId, append: AppendRequest, *, now: float) -> None:
         if append.term < self._term:
@@ -413,26 +413,16 @@ class Raft:
             return
         if not self._hear_leader(sender, append.term, now=now):
             return
-        log = self.log
-        if append.prev_index < log.commit:
-            # Old, or from before a snapshot; what is committed is the same for everybody.
-            self._send_when_saved(sender, AppendReply(self._term, True, log.commit), now=now)
-            return
-        if log.term(append.prev_index) != append.prev_term:
-            hint_index, hint_term = log.hint(append.prev_index, append.prev_term)
-            refusal = AppendReply(self._term, False, append.prev_index, hint_index, hint_term)
-            self._send(sender, refusal)
-            return
-        news = append.entries[log.conflict(append.entries) :]
-        if news and news[0].index <= log.commit:
-            # No correct leader sends that.
-            return
-        if news:
-            self._append(news, now=now)
-        last_index = LogIndex(append.prev_index + len(append.entries))
-        self._matched = max(self._matched, last_index)
-        self._learn_commit(append.commit)
-        self._send_when_saved(sender, AppendReply(self._term, True, last_index), now=now)
+        match self._following.judge(append):
+            case Refused(reply):
+                self._send(sender, reply)
+            case Accepted(news, matched, reply):
+                if news:
+                    self._append(news, now=now)
+                if matched is not None:
+                    self._following.note_matched(matched)
+                    self._commit(self._following.committable(append.commit))
+                self._send_when_saved(sender, reply, now=now)
 
     def _handle_heartbeat(self, sender: ServerId, beat: Heartbeat, *, now: float) -> None:
         if beat.term < self._term:
@@ -443,11 +433,8 @@ class Raft:
             return
         self._commit(min(beat.commit, self.log.last_index))
         self._send(sender, HeartbeatReply(self._term, beat.round))
-        if self._asked and now >= self._asked_at + self._config.heartbeat_s:
-            # The request, or its answer, may be lost.
-            self._asked_at = now
-            for ask in self._asked.values():
-                self._send(sender, ask)
+        for ask in self._asked.due_again(now=now, every_s=self._config.heartbeat_s):
+            self._send(sender, ask)
 
     def _handle_read_request(self, sender: ServerId, ask: ReadRequest, *, now: float) -> None:
         if ask.term != self._term or self._leadership is None:
@@ -456,10 +443,10 @@ class Raft:
         self._report_reads(self._leadership.read(sender, ask.id, by_lease=ask.by_lease, now=now))
 
     def _handle_read_reply(self, sender: ServerId, reply: ReadReply) -> None:
-        if reply.term != self._term or self._asked.pop(reply.id, None) is None:
+        if reply.term != self._term or not self._asked.take(reply.id):
             return
         if reply.index:
-            self._learn_commit(reply.index)
+            self._commit(self._following.committable(reply.index))
             self._effects.append(ReadReady(reply.id, reply.index))
         else:
             self._effects.append(ReadFailed(reply.id))
@@ -484,45 +471,45 @@ class Raft:
             for read in self._leadership.open_reads():
                 self._effects.append(ReadFailed(read))
             self._leadership = None
-        self._votes = set()
+        self._candidacy = None
         self._become(Role.FOLLOWER, leader)
         self._election_at = self._next_election_at(now)
 
     def _stand(self, *, is_pre: bool, now: float, is_transfer: bool = False) -> None:
-        self._votes = set()
         if is_pre:
             self._become(Role.PRE_CANDIDATE, None)
-            asked_term = Term(self._term + 1)
+            term = Term(self._term + 1)
         else:
             self._enter_term(Term(self._term + 1), self._id)
             self._become(Role.CANDIDATE, None)
-            asked_term = self._term
+            term = self._term
+        self._candidacy = Candidacy(term, is_pre=is_pre, is_transfer=is_transfer)
         self._election_at = self._next_election_at(now)
-        log = self.log
-        ask = VoteRequest(asked_term, log.last_index, log.last_term, is_pre, is_transfer)
-        for server in log.members.voters:
+        ask = self._candidacy.request(self.log)
+        for server in self.log.members.voters:
             if server != self._id:
                 self._send_when_saved(server, ask, now=now)
         self._durability.when_saved(
-            lambda later: self._vote_for_ourselves(asked_term, is_pre=is_pre, now=later), now=now
+            lambda later: self._vote_for_ourselves(term, is_pre=is_pre, now=later), now=now
         )
 
     def _vote_for_ourselves(self, term: Term, *, is_pre: bool, now: float) -> None:
-        expected = Term(self._term + 1) if is_pre else self._term
-        if self.role is (Role.PRE_CANDIDATE if is_pre else Role.CANDIDATE) and term == expected:
-            self._votes.add(self._id)
+        candidacy = self._candidacy
+        if candidacy is not None and (candidacy.term, candidacy.is_pre) == (term, is_pre):
+            candidacy.add(self._id)
             self._count_votes(now=now)
 
     def _count_votes(self, *, now: float) -> None:
-        members = self.log.members
-        if len(self._votes.intersection(members.voters)) < members.quorum:
+        candidacy = self._candidacy
+        if candidacy is None or not candidacy.is_won(self.log.members):
             return
-        if self.role is Role.PRE_CANDIDATE:
+        if candidacy.is_pre:
             self._stand(is_pre=False, now=now)
         else:
             self._lead(now=now)
 
     def _lead(self, *, now: float) -> None:
+        self._candidacy = None
         self._leadership = Leadership(
             self._config,
             self._id,
@@ -540,15 +527,14 @@ class Raft:
 
     def _enter_term(self, term: Term, voted_for: ServerId | None) -> None:
         self._term, self._voted_for = term, voted_for
-        self._matched = self._leader_commit = LogIndex(0)
+        self._following = Following(term, self.log)
         self._save(())
 
     def _become(self, role: Role, leader: ServerId | None) -> None:
         before = (self.role, self.leader)
         self.role, self.leader = role, leader
         if before != (role, leader):
-            self._effects += [ReadFailed(id_) for id_ in self._asked]
-            self._asked = {}
+            self._effects += [ReadFailed(id_) for id_ in self._asked.take_all()]
             self._effects.append(RoleChanged(role, self._term, leader))
 
     # -- the log --------------------------------------------------------------------------------
@@ -577,11 +563,6 @@ class Raft:
         is_removed = self._id not in self.log.members.voters
         if is_removed and self.log.members_index <= self.log.commit:
             self._follow(self._term, None, now=now)
-
-    def _learn_commit(self, index: LogIndex) -> None:
-        """As a follower: the leader of our term has committed up to `index`, of its own log."""
-        self._leader_commit = max(self._leader_commit, index)
-        self._commit(min(self._leader_commit, self._matched))
 
     def _commit(self, through: LogIndex) -> None:
         if through > self.log.commit:
