@@ -23,6 +23,9 @@ ALIAS_RECORDS_MAX = 5
 ALIAS_ROUNDS_MAX = 3
 """How often recursors are asked for the host names of one answer."""
 
+TCP_KEY = b"tcp"
+"""In front of the keys of what was asked over TCP, where more fits."""
+
 _NOTHING: Mapping[bytes, Sequence[Record]] = MappingProxyType({})
 
 
@@ -81,32 +84,32 @@ class Responder:
 
         `now_utc` is wall-clock seconds, the serial of the SOA; `client` the address that asks.
         """
-        counters = self._counters
-        counters.udp_queries += 1
-        # The fast path: these bytes were answered before, and nothing has changed.
-        entry = self._cache.young.get(packet[2:])
-        if entry is not None and entry.stamp.is_current and now_utc < entry.expires_at_utc:
-            response = next(entry.responses, None)
-            if response is not None:
-                counters.responses[entry.rcode] += 1
-                counters.shortened += entry.is_cut
-                return packet[:2] + response
+        self._counters.udp_queries += 1
+        response = self._kept_response(packet[2:], now_utc)
+        if response is not None:
+            return packet[:2] + response
         return self._respond(packet, is_tcp=False, now_utc=now_utc, client=client)
 
     def respond_tcp(
         self, packet: bytes, now_utc: float, client: str = ""
     ) -> bytes | Pending | None:
         """Do the same for a message over TCP, without its length; the response may be large."""
-        counters = self._counters
-        counters.tcp_queries += 1
-        entry = self._cache.young.get(b"tcp" + packet[2:])
-        if entry is not None and entry.stamp.is_current and now_utc < entry.expires_at_utc:
-            response = next(entry.responses, None)
-            if response is not None:
-                counters.responses[entry.rcode] += 1
-                counters.shortened += entry.is_cut
-                return packet[:2] + response
+        self._counters.tcp_queries += 1
+        response = self._kept_response(TCP_KEY + packet[2:], now_utc)
+        if response is not None:
+            return packet[:2] + response
         return self._respond(packet, is_tcp=True, now_utc=now_utc, client=client)
+
+    def _kept_response(self, key: bytes, now_utc: float) -> bytes | None:
+        """The fast path: these bytes were answered before, and nothing has changed."""
+        entry = self._cache.young.get(key)
+        if entry is None or not entry.stamp.is_current or now_utc >= entry.expires_at_utc:
+            return None
+        response = next(entry.responses, None)
+        if response is not None:
+            self._counters.responses[entry.rcode] += 1
+            self._counters.shortened += entry.is_cut
+        return response
 
     def slip(self, packet: bytes) -> bytes | None:
         """Return a response that says no more than to ask over TCP, None when there is none."""
@@ -166,7 +169,7 @@ class Responder:
     ) -> bytes | Pending:
         """Answer from the cache, or look the question up."""
         plain = query.plain()
-        key = b"tcp" + plain.key() if is_tcp else plain.key()
+        key = TCP_KEY + plain.key() if is_tcp else plain.key()
         room = self._room(query, is_tcp=is_tcp)
         entry = self._cache.find(key, now_utc=now_utc)
         if entry is None:
