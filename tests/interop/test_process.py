@@ -54,7 +54,7 @@ def test_joining_nobody_ends_it_with_the_reason(tmp_path: Path) -> None:
     agent = Svcmesh("n1", "127.0.26.2", tmp_path, "-join", "127.0.26.77")
     with ended_afterwards(agent):
         assert agent.process.wait(timeout=PATIENCE_S) == 1
-        assert "Failed to join 127.0.26.77" in agent.output()
+        assert "joining failed: 127.0.26.77: " in agent.output()
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:

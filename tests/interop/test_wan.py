@@ -219,7 +219,9 @@ def test_the_wan_can_have_a_key_of_its_own(tmp_path: Path) -> None:
             lambda: wan_statuses(agents[0]) == {"n1.dc1": "alive", "n2.dc2": "alive"},
             what="dc1 and dc2 share their key",
         )
-        wait_until(lambda: "Join failed" in agents[2].output(), what="dc3 is not let in")
+        wait_until(
+            lambda: "joining the WAN pool failed" in agents[2].output(), what="dc3 is not let in"
+        )
         assert wan_statuses(agents[2]) == {"n3.dc3": "alive"}
 
 
