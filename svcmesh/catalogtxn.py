@@ -290,7 +290,10 @@ def _parse_operation(kind: NodeKind, value: object) -> Operation:
             case Kind.CHECK:
                 node = Fields(inner_value).string("Node")
                 if not writes:
-                    check_id = Fields(inner_value).string("CheckID")
+                    given = Fields(inner_value)
+                    check_id, named = given.string("CheckID"), given.string("Name")
+                    # As in Consul: a write may give the name only, a read may not.
+                    check_id = check_id or ("" if verb == READ else named)
                     return Operation(verb, kind, node, "", check_id, index, None)
                 check = parse_check(Fields(inner_value), node)
                 return Operation(verb, kind, node, "", check.id, index, check)

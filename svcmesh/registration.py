@@ -190,7 +190,8 @@ def _parse_registration(fields: Fields) -> Registration:
     given_empty = _given_empty(fields, meta="NodeMeta", tagged_addresses="TaggedAddresses")
     meta, tagged = fields.strings_map("NodeMeta"), fields.strings_map("TaggedAddresses")
     service_fields = fields.nested("Service")
-    given_checks = [fields.nested("Check"), *fields.nested_list("Checks")]
+    # As in Consul: of two checks with one id the later one counts, and the single one is the last.
+    given_checks = [*fields.nested_list("Checks"), fields.nested("Check")]
     check_fields = [check for check in given_checks if check is not None]
     if len(check_fields) > CHECKS_MAX:
         text = f"Checks: at most {CHECKS_MAX} may be given, got {len(check_fields)}"
@@ -300,7 +301,7 @@ def parse_check(fields: Fields, node: str) -> CheckRecord:
     fields.skip("CreateIndex", "ModifyIndex")
     _refuse_foreign(fields, _ENTERPRISE | {"exposedport"})
     fields.finish()
-    if of_node and of_node.lower() != node.lower():
+    if of_node and of_node != node:
         raise RegistrationError(f'check node "{of_node}" does not match node "{node}"')
     if not record.id:
         raise RegistrationError(f'failed inserting check: missing CheckID on node "{node}"')

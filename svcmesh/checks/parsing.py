@@ -104,7 +104,8 @@ def parse_service_checks(
 ) -> tuple[CheckDefinition, ...]:
     """Read the `Check` and `Checks` of a service's definition.
 
-    Those without an id get one: `service:ID`, or `service:ID:N` with several checks.
+    Those without an id get one: `service:ID`, or `service:ID:N` with several checks. Of two with
+    one id the later one counts.
 
     Raises:
         DefinitionError: One is wrong.
@@ -116,23 +117,22 @@ def parse_service_checks(
     if len(items) > CHECKS_MAX:
         raise reader.refusal(f"Checks: at most {CHECKS_MAX} may be given, got {len(items)}")
     known = _INSIDE_BODY if reader.is_body else _INSIDE_FILE
-    found = []
+    found = {}
     for number, (at, item) in enumerate(items, 1):
         given = reader.fields(item, known, at=at, refused=_REFUSED, ignored=_IGNORED)
         default_id = f"service:{service_id}" + (f":{number}" if len(items) > 1 else "")
-        found.append(
-            _definition(
-                reader,
-                given,
-                at=at,
-                check_id=reader.string(given.get("CheckID"), at=f"{at}.CheckID") or default_id,
-                name=reader.string(given.get("Name"), at=f"{at}.Name")
-                or f"Service '{service_name}' check",
-                service_id=service_id,
-                bad_status="Status for checks must 'passing', 'warning', 'critical'",
-            )
+        check_id = reader.string(given.get("CheckID"), at=f"{at}.CheckID") or default_id
+        found[check_id] = _definition(
+            reader,
+            given,
+            at=at,
+            check_id=check_id,
+            name=reader.string(given.get("Name"), at=f"{at}.Name")
+            or f"Service '{service_name}' check",
+            service_id=service_id,
+            bad_status="Status for checks must 'passing', 'warning', 'critical'",
         )
-    return tuple(found)
+    return tuple(found.values())
 
 
 def check_to_json(

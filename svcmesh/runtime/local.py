@@ -98,6 +98,8 @@ class LocalState:
         self._services: dict[str, ServiceDefinition] = {}
         self._checks_of: dict[str, dict[str, None]] = {}
         """Ids of checks by service, in the order of their registration; empty: of the node."""
+        self._service_then: dict[str, ServiceDefinition | None] = {}
+        """By check: its service as it was when the check was registered."""
         self._configured_services: set[str] = set()
         self._configured_checks: set[str] = set()
         self._table = CheckTable(config, rng=rng)
@@ -130,8 +132,12 @@ class LocalState:
         return iter(self._checks_of.get(service_id, ()))
 
     def check_record(self, check_id: str) -> CheckRecord:
-        """A check as it is now, with output that may not be published yet."""
-        return self._record(self._table[check_id])
+        """A check as it is now, with output that may not be published yet.
+
+        As in Consul, with the name and tags that its service had when it was registered; in the
+        catalog it has those of when it was published.
+        """
+        return self._record(self._table[check_id], self._service_then[check_id])
 
     # -- loading ----------------------------------------------------------------------------
 
@@ -332,16 +338,12 @@ class LocalState:
         is_configured: bool = False,
     ) -> None:
         service_id = definition.id
-        former = self._services.get(service_id)
         self._services[service_id] = replace(definition, checks=())
         _mark(self._configured_services, service_id, is_configured)
         # The checks first: nobody is to see the new service without them, and so passing.
         for check in definition.checks:
             self._put_check(check, _restored(ttl_states.get(check.id)), is_configured=is_configured)
         self._publish_safely(definition.record)
-        if former is not None and (former.name, former.tags) != (definition.name, definition.tags):
-            for check_id in self.check_ids(service_id):
-                self._publish_safely(self.check_record(check_id))
         self._aliases.services_changed()
 
     def _drop_service(self, service_id: str) -> None:
@@ -364,6 +366,7 @@ class LocalState:
         if check_id in self._table:
             self._unlist(check_id)
         self._checks_of.setdefault(definition.service_id, {})[check_id] = None
+        self._service_then[check_id] = self._services.get(definition.service_id)
         _mark(self._configured_checks, check_id, is_configured)
         effects = self._table.put(definition, now=self._loop.time(), state=state)
         self._aliases.check_put(definition)
@@ -374,6 +377,7 @@ class LocalState:
             return
         service_id = self._unlist(check_id)
         self._configured_checks.discard(check_id)
+        del self._service_then[check_id]
         self._runner.carry_out(self._table.remove(check_id))
         self._withdraw(Kind.CHECK, check_id)
         self._aliases.check_dropped(check_id, service_id)
@@ -392,7 +396,8 @@ class LocalState:
                 state = self._table[fact.check_id]
                 if fact.has_turned:
                     _log_turn(state)
-                self._publish_safely(self._record(state))
+                service = self._services.get(state.definition.service_id)
+                self._publish_safely(self._record(state, service))
                 self._aliases.check_changed(state.definition)
             case ServiceExpired():
                 logger.warning(
@@ -415,8 +420,7 @@ class LocalState:
         except (CatalogFullError, RecordTooLargeError) as error:
             logger.error("not published: %s", error)
 
-    def _record(self, state: CheckState) -> CheckRecord:
-        service = self._services.get(state.definition.service_id)
+    def _record(self, state: CheckState, service: ServiceDefinition | None) -> CheckRecord:
         output = state.output[:PUBLISHED_OUTPUT_CHARS_MAX]
         return _record(state.definition, service, state.status, output)
 

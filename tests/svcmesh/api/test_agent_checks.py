@@ -523,3 +523,15 @@ def test_hostile_bytes_get_4xx(bodies: list[bytes]) -> None:
                 assert 400 <= answer.status < 500
 
     run(scenario)
+
+
+def test_of_two_checks_of_a_service_with_one_id_the_later_counts() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        first = {"CheckID": "c", "TTL": "1h", "Notes": "first"}
+        later = {"CheckID": "c", "TTL": "1h", "Notes": "later", "Status": "passing"}
+        body = {"Name": "web", "Checks": [first, later]}
+        assert (await client.put("/v1/agent/service/register", json=body)).status == 200
+        (check,) = (await client.get("/v1/agent/checks")).json.values()
+        assert (check["Notes"], check["Status"]) == ("later", "passing")
+
+    run(scenario)

@@ -493,3 +493,29 @@ def test_services_of_all_data_centers_are_listed_with_where_they_are() -> None:
         assert (answer.status, answer.text) == (500, "No known Consul servers")
 
     run(scenario)
+
+
+def test_of_checks_with_one_id_the_last_counts_and_the_single_one_is_the_last() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        body = {
+            "Node": "e", "Address": "10.0.0.1",
+            "Check": {"CheckID": "c", "Name": "single"},
+            "Checks": [{"CheckID": "c", "Name": "first"}, {"CheckID": "d", "Name": "second"}],
+        }  # fmt: skip
+        assert (await client.put("/v1/catalog/register", json=body)).status == 200
+        checks = (await client.get("/v1/health/node/e")).json
+        assert {check["CheckID"]: check["Name"] for check in checks} == {
+            "c": "single", "d": "second",
+        }  # fmt: skip
+
+    run(scenario)
+
+
+def test_a_check_names_its_node_to_the_letter() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        body = {"Node": "e", "Address": "10.0.0.1", "Check": {"CheckID": "c", "Node": "E"}}
+        answer = await client.put("/v1/catalog/register", json=body)
+        text = 'check node "E" does not match node "e"'
+        assert (answer.status, answer.text) == (500, text)
+
+    run(scenario)

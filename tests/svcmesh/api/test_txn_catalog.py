@@ -199,3 +199,13 @@ def test_what_cannot_be_decoded_is_the_callers_fault(operation: Operation) -> No
         assert (await client.put("/v1/txn", json=[operation])).status == 400
 
     run(scenario)
+
+
+def test_a_check_may_be_deleted_by_its_name_but_not_read() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        await done(client, *WHOLE)
+        assert await refused(client, check("get", Name="c")) == [0]
+        await done(client, check("delete", Name="c"))
+        assert (await client.get("/v1/health/node/out")).json == []
+
+    run(scenario)
