@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from types import MappingProxyType
 
-from dnsserver.answers import Answer, Answerer, Awaited, NotOurs, Plan, Question
+from dnsserver.answerer import Answerer
+from dnsserver.answers import Answer, Awaited, NotOurs, Plan, Question
 from dnsserver.cache import SCHEDULE_BYTES_MAX, AnswerCache, Entry
 from dnsserver.config import DnsConfig
 from dnsserver.counters import DnsCounters
