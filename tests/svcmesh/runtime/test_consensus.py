@@ -29,7 +29,10 @@ from svcmesh.runtime import proposals, raftsnapshots
 from svcmesh.runtime.consensus import Consensus, NoLeaderError
 
 IDS = [ServerId(f"s{n}") for n in range(3)]
-QUICK = RaftConfig(election_timeout_s=0.2, heartbeat_s=0.03, lease_s=0.12)
+STEADY = RaftConfig(election_timeout_s=10.0, heartbeat_s=0.03, lease_s=7.0)
+"""For what needs no election: no pause of a busy machine ends a leadership."""
+QUICK = RaftConfig(election_timeout_s=1.0, heartbeat_s=0.05, lease_s=0.6)
+"""For what does."""
 
 
 class Register:
@@ -99,8 +102,8 @@ class Link:
 class Group:
     """Servers with their files below a folder; None: in memory."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None, config: RaftConfig) -> None:
+        self._folder, self._config = folder, config
         self.network = Network()
         self.machines: dict[ServerId, Register] = {}
 
@@ -108,7 +111,7 @@ class Group:
         disk = MemoryDisk() if self._folder is None else RaftDisk(self._folder / server)
         self.machines[server] = Register()
         running = Consensus(
-            server, self.machines[server], disk, self.network.link(server), config=QUICK
+            server, self.machines[server], disk, self.network.link(server), config=self._config
         )
         self.network.servers[server] = running
         return running
@@ -144,8 +147,8 @@ async def until(is_so: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def group(folder: Path | None) -> AsyncIterator[Group]:
-    servers = Group(folder)
+async def group(folder: Path | None, config: RaftConfig = STEADY) -> AsyncIterator[Group]:
+    servers = Group(folder, config)
     try:
         yield servers
     finally:
@@ -170,7 +173,7 @@ def test_a_founder_grows_a_group_and_every_server_applies_the_same(tmp_path: Pat
 
 def test_all_of_it_is_there_after_a_restart_of_all(tmp_path: Path) -> None:
     async def main() -> None:
-        async with group(tmp_path) as servers:
+        async with group(tmp_path, QUICK) as servers:
             first = await servers.grow()
             await first.propose(put("k", 1))
             for server in IDS:
@@ -186,7 +189,7 @@ def test_all_of_it_is_there_after_a_restart_of_all(tmp_path: Path) -> None:
 
 def test_the_others_go_on_when_the_leader_is_gone(tmp_path: Path) -> None:
     async def main() -> None:
-        async with group(tmp_path) as servers:
+        async with group(tmp_path, QUICK) as servers:
             first = await servers.grow()
             await first.propose(put("k", 1))
             await servers.stop(first.id)
@@ -198,7 +201,7 @@ def test_the_others_go_on_when_the_leader_is_gone(tmp_path: Path) -> None:
 
 def test_a_leader_that_is_cut_off_promises_nothing(tmp_path: Path) -> None:
     async def main() -> None:
-        async with group(tmp_path) as servers:
+        async with group(tmp_path, QUICK) as servers:
             first = await servers.grow()
             servers.network.cut = {first.id}
             waiting = asyncio.create_task(first.propose(put("k", 1)))
@@ -308,7 +311,7 @@ def test_a_log_that_was_compacted_is_read_after_a_restart(
     monkeypatch.setattr(raftsnapshots, "TRAILING_ENTRIES", 10)
 
     async def main() -> None:
-        async with group(tmp_path) as servers:
+        async with group(tmp_path, QUICK) as servers:
             first = servers.start(IDS[0])
             first.found()
             await servers.leader()
@@ -362,7 +365,7 @@ def test_the_lease_waits_until_what_earlier_terms_acknowledged_is_applied(
     monkeypatch.setattr(shell, "APPLY_S_MAX", -1.0)
 
     async def main() -> None:
-        async with group(tmp_path) as servers:
+        async with group(tmp_path, QUICK) as servers:
             first = servers.start(IDS[0])
             first.found()
             await servers.leader()

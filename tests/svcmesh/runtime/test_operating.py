@@ -60,8 +60,12 @@ def test_the_configuration_names_servers_as_gossip_knows_them() -> None:
 
 def test_a_server_that_failed_is_ill_and_the_tolerance_is_gone() -> None:
     async def scenario(_: Group, operator: GroupOperator) -> None:
-        found = await operator.health()
-        assert [s["is_healthy"] for s in found["servers"]] == [True, True, False]
+        while True:
+            found = await operator.health()
+            # On a busy machine the answer of another may be late now and then.
+            if [s["is_healthy"] for s in found["servers"]] == [True, True, False]:
+                break
+            await asyncio.sleep(0.01)
         assert (found["is_healthy"], found["tolerance"]) == (False, 0)
 
     run(scenario)
