@@ -71,6 +71,8 @@ NOT_DONE: Final = frozenset({NO_PATH, UNREACHABLE, OVERLOADED})
 """Codes of errors that say that nothing was done, and that another server may do it."""
 
 SECONDS_MAX: Final = 86_400.0
+ID_BYTES_MAX: Final = 64
+"""Of a request: thousands of them are remembered."""
 
 Method = Callable[[Body, float], Awaitable[Body]]
 
@@ -370,7 +372,9 @@ class RemoteCalls:
     async def _handle_settle(self, body: Body, timeout_s: float) -> Body:
         """`dc.settle`: what became of a write of another data center, or of one that we sent."""
         match body:
-            case [str() as datacenter, bytes() as request_id, int() | float() as age_s]:
+            case [str() as datacenter, bytes() as request_id, int() | float() as age_s] if (
+                len(request_id) <= ID_BYTES_MAX
+            ):
                 age_s = seconds_untrusted(age_s, most_s=SECONDS_MAX)
             case _:
                 raise RpcError(REFUSED, f"{SETTLE}: expected [data center, request id, age]")
@@ -423,7 +427,7 @@ class RemoteCalls:
             case [
                 str() as datacenter, str() as method, inner, bytes() as request_id,
                 bool() as is_write, int() | float() as waits_s,
-            ]:  # fmt: skip
+            ] if len(request_id) <= ID_BYTES_MAX:  # fmt: skip
                 waits_s = seconds_untrusted(waits_s, most_s=SECONDS_MAX)
                 return _Request(
                     datacenter, method, inner, request_id, is_write, waits_s, self._loop.time()

@@ -447,7 +447,12 @@ def test_only_who_made_a_write_sends_it_under_another_id() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [None, 1, [], ["dc2", "name"], {"dc": 1}, ["dc2"] * 6, [b"dc2"] * 6]
+    "body",
+    [
+        *(None, 1, [], ["dc2", "name"], {"dc": 1}, ["dc2"] * 6, [b"dc2"] * 6),
+        ["dc2", "name", None, b"i" * 65, True, 0.0],
+        ["dc2", b"i" * 65, 0.0],
+    ],
 )
 def test_bodies_that_are_no_requests_are_refused(body: object) -> None:
     async def scenario(world: World) -> None:
