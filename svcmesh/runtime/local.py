@@ -33,7 +33,7 @@ from svcmesh.checks.table import (
     ProbeResult,
     ServiceExpired,
 )
-from svcmesh.definitions import DefinitionError, ServiceDefinition
+from svcmesh.definitions import DefinitionError, ServiceDefinition, definition_warnings
 from svcmesh.errors import (
     ScriptsDisabledError,
     StorageError,
@@ -48,6 +48,7 @@ from svcmesh.runtime.writer import GroupCommitter
 from svcmesh.storage import DataDir, TtlState
 
 logger = logging.getLogger("agent.checks")
+services_logger = logging.getLogger("agent.services")
 
 PUBLISHED_OUTPUT_CHARS_MAX: Final = 8192
 """Of a check's output, whatever the limits on it: every agent holds what is published."""
@@ -225,6 +226,10 @@ class LocalState:
         await self._committer.commit(plan)
         for check_id in gone:
             self._drop_check(check_id)
+        if definition.id not in self._services:
+            services_logger.info("registered: service=%s", definition.id)
+            for warning in definition_warnings(definition):
+                services_logger.warning("%s", warning)
         self._put_service(definition)
 
     async def deregister_service(self, service_id: str) -> None:
@@ -240,6 +245,7 @@ class LocalState:
         for check_id in self.check_ids(service_id):
             plan |= check_plan(self._data_dir, check_id, None)
         await self._committer.commit(plan)
+        services_logger.info("deregistered: service=%s", service_id)
         self._drop_service(service_id)
 
     def _replaced(self, definition: ServiceDefinition) -> list[str]:

@@ -329,3 +329,28 @@ def test_reports_that_only_renew_a_check_share_a_write(tmp_path: Path) -> None:
         assert load_kept(data_dir).ttl_states["c"].output == "99"
 
     play(tmp_path, story)
+
+
+def test_services_that_come_and_go_are_in_the_log_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="agent.services")
+
+    async def scenario() -> None:
+        data_dir = DataDir(tmp_path)
+        local = local_state(data_dir, Published())
+        await local.register_service(service("web", 80))
+        await local.register_service(service("web", 81))
+        await local.register_service(service("bad name", 82))
+        await local.deregister_service("web")
+        await local.close()
+        data_dir.close()
+
+    asyncio.run(scenario())
+    assert caplog.messages == [
+        "registered: service=web",
+        "registered: service=bad name",
+        'Service name "bad name" will not be discoverable via DNS due to invalid characters. '
+        "Valid characters include all alpha-numerics and dashes.",
+        "deregistered: service=web",
+    ]
