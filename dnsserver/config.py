@@ -135,7 +135,8 @@ class ServerLimits:
     batch_s: float = 0.002
     """The same as a time: no further query is begun after this long."""
     tcp_connections_max: int = 512
-    """Open TCP connections; a further one is closed at once. At least 1."""
+    """Open TCP connections; a further one takes the place of the one that is idle for longest. At
+    least 1."""
     tcp_idle_timeout_s: float = 8.0
     """A connection ends when this long passes without a whole query, or with an answer that the
     client does not take. Above 0."""

@@ -57,13 +57,21 @@ class TcpListener:
             self._server.close()
             await self._server.wait_closed()
 
-    def admit(self, connection: "TcpConnection") -> bool:
-        """Count a new connection; False: there are too many."""
-        if len(self._connections) >= self.limits.tcp_connections_max:
+    def admit(self, connection: "TcpConnection", *, now: float) -> bool:
+        """Count a new connection. The one that is idle for longest makes room if there is none.
+
+        False: all are busy. Else those who open many could keep everybody else out.
+        """
+        connections = self._connections
+        if len(connections) >= self.limits.tcp_connections_max:
             self.counters.dropped["tcp_limit"] += 1
-            return False
-        self._connections.add(connection)
-        self.counters.tcp_connections = len(self._connections)
+            longest = min(connections, key=lambda one: one.idle_since(now))
+            if longest.idle_since(now) >= now:
+                return False
+            connections.discard(longest)
+            longest.abort()
+        connections.add(connection)
+        self.counters.tcp_connections = len(connections)
         return True
 
     def forget(self, connection: "TcpConnection") -> None:
@@ -97,9 +105,9 @@ class TcpConnection(asyncio.BufferedProtocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin, if there are not too many."""
+        """Begin, if there is room."""
         self._transport = cast(asyncio.Transport, transport)
-        if not self._listener.admit(self):
+        if not self._listener.admit(self, now=self._loop.time()):
             self._transport.abort()
             return
         self._client: str = (self._transport.get_extra_info("peername") or ("",))[0]
@@ -140,6 +148,10 @@ class TcpConnection(asyncio.BufferedProtocol):
         self._is_writable = True
         self._active_at = self._loop.time()
         self._go_on()
+
+    def idle_since(self, now: float) -> float:
+        """Say when something last happened: now if answers are under way that will be read."""
+        return now if self._pending and self._is_writable else self._active_at
 
     def abort(self) -> None:
         """End the connection now."""
@@ -238,8 +250,7 @@ class TcpConnection(asyncio.BufferedProtocol):
     def _end_if_idle(self) -> None:
         """End the connection when nothing has happened for long; look again later if not."""
         now = self._loop.time()
-        # Who waits for recursors is not idle, unless by not reading.
-        idle_since = now if self._pending and self._is_writable else self._active_at
+        idle_since = self.idle_since(now)
         if now - idle_since >= self._listener.limits.tcp_idle_timeout_s:
             self._listener.counters.dropped["tcp_idle"] += 1
             self._transport.abort()

@@ -5,7 +5,6 @@ import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
-from typing import cast
 
 import pytest
 from hypothesis import example, given, settings
@@ -307,11 +306,27 @@ def test_who_waits_for_others_is_not_idle_unless_by_not_reading(is_writable: boo
     run(scenario, replace(UNTIMED, tcp_idle_timeout_s=0.001))
 
 
-def test_a_connection_too_many_is_not_served() -> None:
+def test_a_connection_too_many_takes_the_place_of_the_one_that_is_idle_for_longest() -> None:
     async def scenario(bench: Bench) -> None:
+        wires = [bench.wire, *(Wire() for _ in range(3))]
+        for wire in wires[1:]:
+            # The clock of the loop has gone on.
+            await asyncio.sleep(0.002)
+            TcpConnection(bench.listener).connection_made(wire)
+        assert [wire.ends for wire in wires] == [["aborted"], ["aborted"], [], []]
+        assert bench.counters.tcp_connections == 2
+        assert bench.counters.dropped == {"tcp_limit": 2}
+
+    run(scenario, replace(UNTIMED, tcp_connections_max=2))
+
+
+def test_a_connection_too_many_is_not_served_while_all_others_are_busy() -> None:
+    async def scenario(bench: Bench) -> None:
+        bench.hold_answers()
+        await bench.send(framed(FAR))
         wire = Wire()
-        TcpConnection(bench.listener).connection_made(cast(asyncio.BaseTransport, wire))
-        assert wire.ends == ["aborted"]
+        TcpConnection(bench.listener).connection_made(wire)
+        assert (bench.wire.ends, wire.ends) == ([], ["aborted"])
         assert bench.counters.tcp_connections == 1
         assert bench.counters.dropped == {"tcp_limit": 1}
 
