@@ -24,7 +24,10 @@ async def read_bytes(request: Request) -> bytes:
     try:
         return await request.read()
     except web.HTTPRequestEntityTooLarge:
-        raise ApiError(413, f"Request body too large, max allowed is {BODY_BYTES_MAX}") from None
+        said = request.headers.get("Content-Length")
+        size = f"({said} bytes)" if said else ""
+        text = f"Request body{size} too large, max size: {BODY_BYTES_MAX} bytes"
+        raise ApiError(413, text) from None
 
 
 async def read_json(request: Request, *, failed: str = DECODE_FAILED) -> object:

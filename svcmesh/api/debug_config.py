@@ -24,6 +24,9 @@ def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str
         "AllowWriteHTTPFrom": [str(one) for one in config.http_config.allow_write_http_from],
         "CheckOutputMaxSize": config.check_output_max_size,
         "CheckUpdateInterval": duration_string(config.check_update_interval_s),
+        "CAFile": config.tls.ca_file,
+        "CAPath": config.tls.ca_path,
+        "CertFile": config.tls.cert_file,
         "ClientAddrs": list(config.client_addrs),
         "ConnectEnabled": False,
         "DNSARecordLimit": dns.a_record_limit,
@@ -58,11 +61,16 @@ def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str
         "DisableCoordinates": config.disable_coordinates,
         "DiscardCheckOutput": config.discard_check_output,
         "DiscoveryMaxStale": duration_string(config.discovery_max_stale_s),
+        # Without it `consul debug` gives up; nothing here can be profiled over HTTP.
+        "EnableDebug": False,
         "EnableLocalScriptChecks": config.enable_local_script_checks,
         "EnableRemoteScriptChecks": config.enable_script_checks,
+        "EnableUI": False,
         "EncryptKey": HIDDEN,
         "EncryptVerifyIncoming": config.encrypt_verify_incoming,
         "EncryptVerifyOutgoing": config.encrypt_verify_outgoing,
+        "GRPCAddrs": [],
+        "GRPCPort": -1,
         "GossipLANGossipInterval": duration_string(gossip.gossip_interval_s),
         "GossipLANGossipNodes": gossip.gossip_nodes,
         "GossipLANProbeInterval": duration_string(gossip.probe_interval_s),
@@ -87,6 +95,7 @@ def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str
         if ports.https > 0
         else [],
         "HTTPSPort": ports.https,
+        "KeyFile": HIDDEN,
         "LeaveOnTerm": config.leave_on_terminate,
         "Logging": {
             "EnableSyslog": config.enable_syslog,
@@ -131,6 +140,12 @@ def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str
         "SkipLeaveOnInt": config.skip_leave_on_interrupt,
         "StartJoinAddrsLAN": list(config.start_join),
         "StartJoinAddrsWAN": list(config.start_join_wan),
+        "TLSMinVersion": config.tls.tls_min_version,
+        "VerifyIncoming": config.tls.verify_incoming,
+        "VerifyIncomingHTTPS": config.tls.verify_incoming_https,
+        "VerifyIncomingRPC": config.tls.verify_incoming_rpc,
+        "VerifyOutgoing": config.tls.verify_outgoing,
+        "VerifyServerHostname": config.tls.verify_server_hostname,
         "Version": version,
     }
 

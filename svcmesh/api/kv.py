@@ -12,7 +12,7 @@ from svcmesh.api.responses import dress, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.storing import ask, guarded, number
 from svcmesh.api.uuids import NO_SESSION, session_problem
-from svcmesh.consensus.store import VALUE_BYTES_MAX, CommandKind, KvEntry
+from svcmesh.consensus.store import CommandKind, KvEntry
 
 RAW_HEADERS: Final = {
     **BASE_HEADERS,
@@ -105,11 +105,6 @@ async def put(call: Call) -> web.Response:
     kind, more = _write_of(call)
     flags = number(call, "flags") or 0
     value = await read_bytes(call.request)
-    if len(value) > VALUE_BYTES_MAX:
-        raise ApiError(
-            413,
-            f"Request body({len(value)} bytes) too large, max size: {VALUE_BYTES_MAX} bytes",
-        )
     body = [key, value, flags, *more]
     return await json_response(call, await guarded(call.facade.store.service.write(kind, body)))
 

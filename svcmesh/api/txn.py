@@ -8,6 +8,7 @@ written. What may come in between is in `docs/api.md`.
 import asyncio
 import base64
 import binascii
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -28,11 +29,13 @@ from svcmesh.catalog.view import CatalogView
 from svcmesh.catalogtxn import KINDS, READ, CatalogDraft, Operation, Step, parse_operation
 from svcmesh.consensus.store import VALUE_BYTES_MAX, WRITES, CommandKind, KvEntry
 from svcmesh.errors import NameReservedError, StorageError
+from svcmesh.jsonvalues import json_kind
 from svcmesh.registration import RegistrationError
 
 OPERATIONS_MAX: Final = 64
 FOREIGN: Final = ("session", "intention")
 PARSE_FAILED: Final = "Failed to parse body"
+_NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/=]")
 KV_FIELDS: Final = ("verb", "key", "value", "flags", "index", "session", "namespace")
 
 KeyOperation = list[Any]
@@ -222,7 +225,10 @@ def _operations(body: object) -> list[KeyOperation | Operation]:
     if body is None:
         return []
     if not isinstance(body, list):
-        raise ApiError(400, f"{PARSE_FAILED}: expected a list of operations")
+        target = "Go value of type api.TxnOps"
+        raise ApiError(
+            400, f"{PARSE_FAILED}: json: cannot unmarshal {json_kind(body)} into {target}"
+        )
     if len(body) > OPERATIONS_MAX:
         raise ApiError(
             413, f"Transaction contains too many operations ({len(body)} > {OPERATIONS_MAX})"
@@ -257,7 +263,9 @@ def _operation(number: int, item: object) -> KeyOperation | Operation | None:
     try:
         data = base64.b64decode(str(value), validate=True)
     except binascii.Error as error:
-        raise ApiError(400, f"operation {number}: Value: {error}") from error
+        wrong = _NO_BASE64.search(str(value))
+        at = wrong.start() if wrong else len(str(value))
+        raise ApiError(400, f"{PARSE_FAILED}: illegal base64 data at input byte {at}") from error
     if len(data) > VALUE_BYTES_MAX:
         raise ApiError(
             413, f"Value for key {kv.get('key')!r:.100} is too large ({len(data)} bytes)"

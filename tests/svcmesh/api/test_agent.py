@@ -98,6 +98,12 @@ def test_durations_of_the_configuration_are_gos() -> None:
         assert shown["DNSNodeTTL"] == "0s"
         assert (shown["DefaultQueryTime"], shown["MaxQueryTime"]) == ("5m0s", "10m0s")
         assert shown["SessionTTLMin"] == "10s"
+        # Tools look for these: Consul's own for the first, Nomad for the others.
+        assert (shown["EnableDebug"], shown["GRPCPort"], shown["ConnectEnabled"]) == (
+            False,
+            -1,
+            False,
+        )
 
     run(scenario)
 
@@ -283,7 +289,7 @@ def test_a_large_body_is_refused() -> None:
         answer = await client.put("/v1/agent/service/register", data=b" " * (512 * 1024 + 1))
         assert (answer.status, answer.text) == (
             413,
-            "Request body too large, max allowed is 524288",
+            "Request body(524289 bytes) too large, max size: 524288 bytes",
         )
 
     run(scenario)

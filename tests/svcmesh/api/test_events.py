@@ -100,7 +100,7 @@ def test_a_blocking_query_ends_when_its_time_is_over() -> None:
         ("x?node=(", b"", 500, "Invalid node filter: error parsing regexp"),
         ("x?dc=other", b"", 500, "No path to datacenter"),
         ("x", b"p" * 600, 500, "user event exceeds the limit of 512 bytes"),
-        ("x", b"p" * 600_000, 413, "Request body too large"),
+        ("x", b"p" * 600_000, 413, "too large, max size"),
     ],
 )
 def test_refusals(path: str, payload: bytes, status: int, text: str) -> None:

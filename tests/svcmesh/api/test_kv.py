@@ -316,3 +316,30 @@ def test_a_transaction_says_what_it_missed_the_key_for(verb: str, what: str) -> 
         assert (answer.status, answer.json["Errors"]) == (409, [{"OpIndex": 0, "What": what}])
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (
+            b"{}",
+            "Failed to parse body: json: cannot unmarshal object into Go value of type api.TxnOps",
+        ),
+        (
+            b'[{"KV": {"Verb": "set", "Key": "k", "Value": "eA!="}}]',
+            "Failed to parse body: illegal base64 data at input byte 2",
+        ),
+        (
+            b'[{"KV": {"Verb": "set", "Key": "k", "Value": "eA"}}]',
+            "Failed to parse body: illegal base64 data at input byte 2",
+        ),
+        (b'[{"KV": {"Verb": "set", "Key": "k", "Value": 1}}]', "operation 0: Value: expected str"),
+    ],
+)
+def test_a_transaction_that_cannot_be_read_is_400(body: bytes, text: str) -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        answer = await client.put("/v1/txn", data=body)
+        assert (answer.status, answer.text) == (400, text)
+        assert agent.store.state.index == 0
+
+    run(scenario)
