@@ -1,6 +1,6 @@
 """Do ten thousand HTTP checks on one agent keep their schedule, without stalling its loop?
 
-    python -m bench.checks [CHECKS] [INTERVAL_S] [SECONDS]
+    bench/checks.py --checks 10000 --interval-s 10 --seconds 30
 
 A real check table and runner in one process, and in another a small HTTP server as what they probe.
 Every probe's start is compared with when it was due; the loop's stalls are measured by a timer
@@ -8,6 +8,7 @@ that is due every 2 ms. `stolen` is how long the system ran others instead of us
 machine a stall of that size says nothing about the agent.
 """
 
+import argparse
 import asyncio
 import gc
 import multiprocessing
@@ -116,13 +117,16 @@ def at(values: list[float], share: float) -> str:
 
 
 def main() -> None:
-    numbers = [float(text) for text in sys.argv[1:]]
-    count, interval_s, seconds = [*numbers, *[10_000, 10, 30][len(numbers) :]]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checks", type=int, default=10_000)
+    parser.add_argument("--interval-s", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    options = parser.parse_args()
     here, there = multiprocessing.Pipe()
     target = multiprocessing.get_context("spawn").Process(target=serve, args=(there,), daemon=True)
     target.start()
     try:
-        asyncio.run(measure(here.recv(), int(count), interval_s, seconds))
+        asyncio.run(measure(here.recv(), options.checks, options.interval_s, options.seconds))
     finally:
         target.terminate()
 
