@@ -7,7 +7,7 @@ from typing import Final
 
 from gossip.types import Address, MemberName
 
-SLICE_S: Final = 0.001
+SLICE_S: Final = 0.004
 """After so long the loop gets its turn. A datagram takes 10 us, but each wakes its receiver: where
 many agents share a host, those take the processor from us in between."""
 
