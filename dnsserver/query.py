@@ -81,6 +81,9 @@ class Query:
         if edns is not None and edns.subnet_option:
             edns = replace(edns, subnet_option=b"")
         question = self.question[:-4].lower() + self.question[-4:]
+        if edns is self.edns and question == self.question:
+            # Most are, and frozen dataclasses are slow to copy.
+            return self
         return replace(self, name=self.name.lower(), question=question, edns=edns)
 
     def key(self) -> bytes:

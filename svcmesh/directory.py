@@ -193,7 +193,7 @@ class CatalogDirectory:
                 key,
                 selection,
                 rows,
-                lambda row: self._known_answer(row) if selection.takes(row) else None,
+                self._answer_selected(selection),
             )
             pool = _more_of(followed)
         if self._selected.get(selection) is not pool:
@@ -291,23 +291,28 @@ class CatalogDirectory:
         tags = (tag,)
         return lambda row: self._service_answer(row) if has_tags(row, tags) else None
 
+    def _answer_selected(self, selection: Selection) -> _Answers:
+        def answer(row: ServiceRow) -> ServiceAnswer | None:
+            return self._known_answer(row, instance_status(row)) if selection.takes(row) else None
+
+        return answer
+
     def _service_answer(self, row: ServiceRow) -> ServiceAnswer | None:
         if self._only_passing and not is_passing(row):
             return None
-        if instance_status(row) is HealthStatus.CRITICAL:
-            return None
-        return self._known_answer(row)
+        status = instance_status(row)
+        return None if status is HealthStatus.CRITICAL else self._known_answer(row, status)
 
-    def _known_answer(self, row: ServiceRow) -> ServiceAnswer:
+    def _known_answer(self, row: ServiceRow, status: HealthStatus | None) -> ServiceAnswer:
         node = self._node_answers.get(row.node)
         if node is None:
             node = self._node_answers[row.node] = _node_answer(row.node)
-        return _instance_answer(row, node, _weight(row))
+        return _instance_answer(row, node, _weight(row, status))
 
 
 def instance_answer(row: ServiceRow) -> ServiceAnswer:
     """What is answered for an instance, whatever its health."""
-    return _instance_answer(row, _node_answer(row.node), _weight(row))
+    return _instance_answer(row, _node_answer(row.node), _weight(row, instance_status(row)))
 
 
 def _more_of(followed: _FollowedPool) -> ServicePool:
@@ -316,8 +321,8 @@ def _more_of(followed: _FollowedPool) -> ServicePool:
     return followed.pool
 
 
-def _weight(row: ServiceRow) -> int:
-    match instance_status(row):
+def _weight(row: ServiceRow, status: HealthStatus | None) -> int:
+    match status:
         case HealthStatus.CRITICAL:
             # Selected because the check that says so is to be ignored; as in Consul.
             return 0
