@@ -207,7 +207,8 @@ class Streams:
         decoder = self._new_decoder(dialled=dialled)
         charged_bytes = 0
         try:
-            while (progress := decoder.advance()) is not Progress.DONE:
+            progress = decoder.advance()
+            while progress is not Progress.DONE:
                 if progress is Progress.NEED_BYTES:
                     chunk = await self._loop.sock_recv(sock, READ_BYTES)
                     self._counters["stream_bytes_in"] += len(chunk)
@@ -219,8 +220,10 @@ class Streams:
                 charged_bytes = decoder.held_bytes
                 if self._held_bytes > HELD_BYTES_MAX:
                     raise DecodeError("stream-memory", f"{self._held_bytes} bytes held")
-                # Reading what is there does not wait, and a fast peer must not be all we serve.
-                await asyncio.sleep(0)
+                progress = decoder.advance()
+                if progress is not Progress.DONE:
+                    # Reading what is there does not wait, and a fast peer must not be all we serve.
+                    await asyncio.sleep(0)
             for skipped in decoder.skipped_nodes:
                 self._drop(skipped.reason, source, str(skipped))
             return decoder.message
@@ -228,11 +231,12 @@ class Streams:
             self._held_bytes -= charged_bytes
 
     async def _write(self, sock: socket.socket, message: StreamMessage, *, dialled: bool) -> None:
-        for piece in self._encoder.encode(message, dialled=dialled):
+        for number, piece in enumerate(self._encoder.encode(message, dialled=dialled)):
+            if number:
+                await asyncio.sleep(0)
             if piece:
                 await self._loop.sock_sendall(sock, piece)
                 self._counters["stream_bytes_out"] += len(piece)
-            await asyncio.sleep(0)
 
     def _drop(self, reason: str, source: Address, detail: str = "") -> None:
         self._drops.record(reason, now=self._loop.time(), source=source, detail=detail)
