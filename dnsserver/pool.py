@@ -151,7 +151,7 @@ class ServicePool:
     """
 
     __slots__ = (
-        "_members",
+        "_by_key",
         "_rng",
         "_rows",
         "hosts",
@@ -170,8 +170,8 @@ class ServicePool:
         self.ipv6: RandomOrder[Member] = RandomOrder(rng)
         self.hosts: RandomOrder[Member] = RandomOrder(rng)
         """Those with a host name in place of an address, for some type of query."""
-        self._members: dict[Hashable, Member] = {}
-        """By key, in the order in which they came."""
+        self._by_key: dict[Hashable, Member] = {}
+        """All of them, in the order in which they came."""
         self._rows: dict[tuple[int, int], AddressRow] = {}
         """By type and TTL, the oldest first."""
         self.is_complete = True
@@ -214,16 +214,16 @@ class ServicePool:
 
     def instances(self) -> tuple[ServiceAnswer, ...]:
         """Return all instances, in the order in which they came."""
-        return tuple(member.instance for member in self._members.values())
+        return tuple(member.instance for member in self._by_key.values())
 
     def put(self, key: Hashable, instance: ServiceAnswer) -> None:
         """Add an instance, or replace the one of this key; nothing happens when it is the same."""
-        old = self._members.get(key)
+        old = self._by_key.get(key)
         if old is not None:
             if old.instance == instance:
                 return
             self.discard(key)
-        member = self._members[key] = Member(instance)
+        member = self._by_key[key] = Member(instance)
         self.members.add(key, member)
         if member.address_of(A) is not None:
             self.ipv4.add(key, member)
@@ -238,7 +238,7 @@ class ServicePool:
 
     def discard(self, key: Hashable) -> None:
         """Remove an instance, if it is there."""
-        member = self._members.pop(key, None)
+        member = self._by_key.pop(key, None)
         if member is None:
             return
         for collection in (self.members, self.ipv4, self.ipv6, self.hosts):
