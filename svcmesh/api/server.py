@@ -83,6 +83,8 @@ LEADERLESS_S: Final = 7.0
 """How long a request of another data center waits for the servers to elect a leader (as Consul)."""
 LEADERLESS_PAUSE_S: Final = 0.1
 
+ACCEPTING_TURNS: Final = 3
+"""Of the loop, until a connection that was just accepted is known, and can be closed."""
 SHUTDOWN_S: Final = 1.0
 """What a request that is being answered gets when the server closes."""
 
@@ -189,6 +191,8 @@ class HttpServer:
         self._unix_paths.clear()
         self._reads.close()
         if self._server is not None:
+            for _ in range(ACCEPTING_TURNS):
+                await asyncio.sleep(0)
             await self._server.shutdown(SHUTDOWN_S)
             self._server = None
 

@@ -63,6 +63,8 @@ class RpcServer:
         self._plain: dict[Connection, str] = {}
         """Addresses of those that do not encrypt."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._arriving: set[socket.socket] = set()
+        """Those whose task has not begun: ended before, it would not close them."""
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; returns the address with the port that was bound.
@@ -97,6 +99,9 @@ class RpcServer:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
+        for sock in self._arriving:
+            sock.close()
+        self._arriving.clear()
         for connection in list(self.connections):
             connection.close()
         # The transports close in the loop's next turn.
@@ -109,17 +114,19 @@ class RpcServer:
     # -- letting in -------------------------------------------------------------------------------
 
     async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         while True:
+            await _until_readable(listener)
             try:
-                sock, address = await loop.sock_accept(listener)
+                sock, address = listener.accept()
+            except BlockingIOError:
+                # Whoever it was has gone.
+                continue
             except OSError as error:
                 # Too many open files, mostly: the others must go on.
                 self._remarks.warn("", "accept", f"cannot accept connections: {error.strerror}")
                 await asyncio.sleep(ACCEPT_PAUSE_S)
                 continue
-            # While somebody is waiting to be let in, `sock_accept` does not give way.
-            await asyncio.sleep(0)
+            sock.setblocking(False)
             host = str(address[0])
             self.counters["accepted"] += 1
             full = self._full(host)
@@ -127,6 +134,7 @@ class RpcServer:
                 self._turn_away(sock, host, full)
                 continue
             self._by_address[host] += 1
+            self._arriving.add(sock)
             self._spawn(self._let_in(sock, host))
 
     def _full(self, host: str) -> Refusal | None:
@@ -142,6 +150,7 @@ class RpcServer:
 
     async def _let_in(self, sock: socket.socket, host: str) -> None:
         """Find out what the peer speaks, and make it a connection or turn it away."""
+        self._arriving.discard(sock)
         rules = self._rules
         is_made = False
 
@@ -259,6 +268,13 @@ class RpcServer:
 
 async def _peek(sock: socket.socket) -> int | None:
     """Wait for a peer's first byte and leave it where it is; None when it hung up."""
+    await _until_readable(sock)
+    first = sock.recv(1, socket.MSG_PEEK)
+    return first[0] if first else None
+
+
+async def _until_readable(sock: socket.socket) -> None:
+    """Wait, for at least a turn of the loop."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(sock, readable.set)
@@ -266,5 +282,3 @@ async def _peek(sock: socket.socket) -> int | None:
         await readable.wait()
     finally:
         loop.remove_reader(sock)
-    first = sock.recv(1, socket.MSG_PEEK)
-    return first[0] if first else None

@@ -68,6 +68,11 @@ class FakeAgent:
     async def stop(self) -> None:
         """Drop every connection."""
         assert self._runner is not None
+        for site in list(self._runner.sites):
+            await site.stop()
+        for _ in range(3):
+            # A connection that was just accepted is known, and closed, only in a while.
+            await asyncio.sleep(0)
         await self._runner.cleanup()
         self._runner = None
 

@@ -1,6 +1,8 @@
 """Calls between agents over real sockets, and what strangers may do to a connection."""
 
 import asyncio
+import gc
+import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
@@ -162,6 +164,26 @@ def test_notes_wait_for_the_connection_a_bounded_number_of_them() -> None:
         assert pool.counters["dropped.notes"] == 3
 
     run(scenario)
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_who_arrives_while_the_server_closes_is_hung_up_on(
+    turns: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    gc.collect()
+    recwarn.clear()
+
+    async def scenario(_: Callee, server: RpcServer, __: RpcPool, to: Address) -> None:
+        with socket.create_connection(to, timeout=60) as peer:
+            for _turn in range(turns):
+                await asyncio.sleep(0)
+            await server.close()
+            with suppress(ConnectionResetError):
+                assert peer.recv(1) == b""
+
+    run(scenario)
+    gc.collect()
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize(
