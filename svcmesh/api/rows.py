@@ -93,21 +93,8 @@ def catalog_service_stamp(row: ServiceRow) -> tuple[int, int]:
 def check_json(row: CheckRow) -> Json:
     """A check, as in `/v1/health/node/:name`."""
     record = row.record
-    return {
-        "Node": row.node.name,
-        "CheckID": record.id,
-        "Name": record.name,
-        "Status": record.status,
-        "Notes": record.notes,
-        "Output": record.output,
-        "ServiceID": record.service_id,
-        "ServiceName": record.service_name,
-        "ServiceTags": record.service_tags,
-        "Type": record.type,
-        "Definition": orjson.Fragment(record.definition) if record.definition else {},
-        "CreateIndex": row.create_index,
-        "ModifyIndex": row.modify_index,
-    }
+    definition = orjson.Fragment(record.definition) if record.definition else {}
+    return _check(row.node.name, record, definition, (row.create_index, row.modify_index))
 
 
 def health_json(row: ServiceRow) -> Json:
@@ -136,21 +123,7 @@ HEALTH: Final = Shape(health_json, health_stamp)
 
 def own_check_json(node: str, record: CheckRecord) -> Json:
     """A check of this agent, as in `/v1/agent/checks`."""
-    return {
-        "Node": node,
-        "CheckID": record.id,
-        "Name": record.name,
-        "Status": record.status,
-        "Notes": record.notes,
-        "Output": record.output,
-        "ServiceID": record.service_id,
-        "ServiceName": record.service_name,
-        "ServiceTags": record.service_tags,
-        "Type": record.type,
-        "Definition": {},
-        "CreateIndex": 0,
-        "ModifyIndex": 0,
-    }
+    return _check(node, record, {}, (0, 0))
 
 
 def definition_json(definition: ServiceDefinition) -> Json:
@@ -169,6 +142,24 @@ def definition_json(definition: ServiceDefinition) -> Json:
     value["Weights"] = _weights(record)
     value["EnableTagOverride"] = record.enable_tag_override
     return value
+
+
+def _check(node: str, record: CheckRecord, definition: object, indexes: tuple[int, int]) -> Json:
+    return {
+        "Node": node,
+        "CheckID": record.id,
+        "Name": record.name,
+        "Status": record.status,
+        "Notes": record.notes,
+        "Output": record.output,
+        "ServiceID": record.service_id,
+        "ServiceName": record.service_name,
+        "ServiceTags": record.service_tags,
+        "Type": record.type,
+        "Definition": definition,
+        "CreateIndex": indexes[0],
+        "ModifyIndex": indexes[1],
+    }
 
 
 def _or_null(
