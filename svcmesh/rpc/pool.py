@@ -38,7 +38,7 @@ class RpcPool:
         self.counters: Counter[str] = Counter()
         self._methods, self._bounds = methods, bounds
         self._rules = rules or DialRules()
-        self._remarks = Remarks()
+        self._remarks = Remarks(asyncio.get_running_loop().time)
         self._open: dict[Peer, Connection] = {}
         """Those that calls go to."""
         self._made: dict[Connection, Peer] = {}

@@ -54,7 +54,7 @@ class RpcServer:
         self._methods, self._bounds = methods, bounds or Bounds()
         self._rules = rules or AcceptRules()
         self._held_bytes_max = held_bytes_max
-        self._remarks = Remarks()
+        self._remarks = Remarks(asyncio.get_running_loop().time)
         self._listener: socket.socket | None = None
         self._by_address: Counter[str] = Counter()
         """Connections, those in their handshake included."""
