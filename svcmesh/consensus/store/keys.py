@@ -2,14 +2,15 @@
 
 import sys
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import takewhile
 from typing import Final
 from weakref import WeakSet
 
-from sortedcontainers import SortedDict, SortedList
+from sortedcontainers import SortedList
 
 from svcmesh.consensus.store.records import MODIFY_INDEX, SESSION, KvEntry, Row
+from svcmesh.consensus.store.table import RowTable
 from svcmesh.consensus.store.walking import Walk
 
 TOMBSTONES_MAX: Final = 65_536
@@ -44,7 +45,7 @@ class KeySpace:
 
     def __init__(self) -> None:
         self.index = 0
-        self._entries: dict[str, Row] = SortedDict()
+        self._entries = RowTable()
         self._deleted: OrderedDict[str, int] = OrderedDict()
         """Keys that are gone, and the index at which they went; the oldest come first."""
         self._deleted_keys: SortedList[str] = SortedList()
@@ -185,7 +186,7 @@ class KeySpace:
         while self._changes:
             key, before, deleted_at = self._changes.pop()
             self._tell_walks(key, self._entries.get(key))
-            self._unlink(self._entries.pop(key, None))
+            self._unlink(self._entries.pop(key))
             if before is not None:
                 self._entries[key] = before
                 self._link(before)
@@ -206,7 +207,7 @@ class KeySpace:
         if key not in self._entries:
             return False
         self._note(key, index)
-        del self._entries[key]
+        self._entries.pop(key)
         self._add_deletion(key, index)
         while len(self._deleted) > TOMBSTONES_MAX:
             oldest, gone_at = self._deleted.popitem(last=False)
@@ -320,12 +321,12 @@ class KeySpace:
             self._deleted_keys.remove(key)
 
 
-def _below(keys: Collection[str], prefix: str) -> Iterator[str]:
+def _below(keys: "RowTable | SortedList[str]", prefix: str) -> Iterator[str]:
     """The keys of a sorted collection that begin so."""
     # What ends with the greatest character has no successor of its own length.
     stem = prefix.rstrip(LAST)
     end = stem[:-1] + chr(ord(stem[-1]) + 1) if stem else None
-    found: Iterator[str] = keys.irange(prefix, end, (True, False))  # type: ignore[attr-defined] # untyped
+    found: Iterator[str] = keys.irange(prefix, end, (True, False))
     return found
 
 

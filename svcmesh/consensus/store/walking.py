@@ -4,25 +4,26 @@ A writer of a snapshot takes one part after another between other work. What is 
 was not reached yet is set aside first, so a walk costs memory only for that.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
 from sortedcontainers import SortedDict
 
 from svcmesh.consensus.store.records import Row
+from svcmesh.consensus.store.table import RowTable
 
 ENTRIES_PER_PART: Final = 500
 
 
 class Walk:
-    """One walk over the entries of a `SortedDict`, in order. The owner tells it of changes."""
+    """One walk over the entries of a table, in order. The owner tells it of changes."""
 
-    def __init__(self, entries: Mapping[str, Row]) -> None:
+    def __init__(self, entries: RowTable) -> None:
         self._entries = entries
         self._reached: str | None = None
         """Keys up to this one have been handed out; None: none have."""
-        self._before: dict[str, Row | None] = SortedDict()
+        self._before: SortedDict[str, Row | None] = SortedDict()
         """Keys behind `_reached` that have changed: what they were, None for nothing."""
 
     def note_change(self, key: str, before: Row | None) -> None:
@@ -56,7 +57,7 @@ class Walk:
         return found
 
 
-def _above(by_key: Mapping[str, object], key: str | None) -> Iterator[str]:
-    """The keys of a `SortedDict` above one."""
-    found: Iterator[str] = by_key.irange(key, None, (False, True))  # type: ignore[attr-defined] # untyped
+def _above(by_key: "RowTable | SortedDict[str, Row | None]", key: str | None) -> Iterator[str]:
+    """The keys of a sorted table above one."""
+    found: Iterator[str] = by_key.irange(key, None, (False, True))
     return found
