@@ -103,6 +103,9 @@ class Reader:
         """An integer, zero when absent."""
         if value is None:
             return 0
+        if isinstance(value, float) and value.is_integer() and not self.is_body:
+            # As in Consul's files, not in its requests.
+            return int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.wrong_type(value, at=at, expected="int")
         return value

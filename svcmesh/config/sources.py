@@ -211,6 +211,8 @@ class _FileReader:
             self.source.checks.append(parse_check_definition(raw, where=where, strict=True))
         except DefinitionError as error:
             self.problems.append(str(error))
+            return
+        self._warn_of_token(raw, where=where)
 
     def _service(self, raw: object, *, where: str) -> None:
         try:
@@ -220,6 +222,13 @@ class _FileReader:
             return
         self.source.services.append(definition)
         self.source.warnings += definition_warnings(definition)
+        self._warn_of_token(raw, where=where)
+
+    def _warn_of_token(self, raw: object, *, where: str) -> None:
+        """Say of a token in a definition that there is nothing it could be for."""
+        assert isinstance(raw, dict)
+        if any(key.lower() == "token" and value for key, value in raw.items()):
+            self.source.warnings.append(f"{where}.token is ignored: there is no access control")
 
 
 def _given(raw: object) -> str:

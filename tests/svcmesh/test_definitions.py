@@ -201,6 +201,13 @@ def test_what_is_not_built_is_refused_by_name_and_without_its_value(
     assert "secret" not in text
 
 
+def test_a_whole_number_may_have_a_point_in_a_file_but_not_in_a_request() -> None:
+    obj = {"name": "x", "port": 80.0}
+    assert parse_service_definition(obj, where="service", strict=True).port == 80
+    assert "number 80.0" in refusal(obj)
+    assert "expected int" in refusal({"name": "x", "port": 80.5}, "service")
+
+
 def test_a_token_is_taken_and_gives_nothing_as_there_is_no_access_control() -> None:
     assert parse({"Name": "x", "Token": "t"}) == parse({"Name": "x"})
     assert "Token of type string" in refusal({"Name": "x", "Token": 1})

@@ -399,6 +399,23 @@ def test_limits_above_what_is_built_are_refused_and_others_named(write: Write) -
     assert "translate_wan_addrs" in refusal(translated)
 
 
+def test_a_token_in_a_definition_is_named_as_without_effect(write: Write) -> None:
+    config = load(
+        write(
+            "1.json",
+            {
+                "services": [{"name": "a", "token": ""}, {"name": "b", "token": "secret"}],
+                "check": {"name": "c", "ttl": "1s", "Token": "secret"},
+            },
+        )
+    )
+    assert [warning.partition(": ")[2] for warning in config.warnings] == [
+        "services[1].token is ignored: there is no access control",
+        "check.token is ignored: there is no access control",
+    ]
+    assert "secret" not in "".join(config.warnings)
+
+
 def test_several_client_addresses_serve_http_and_dns_unless_those_have_their_own(
     write: Write,
 ) -> None:
