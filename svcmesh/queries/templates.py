@@ -82,8 +82,9 @@ class Template:
                 raise TemplateError(problem) from None
 
         query = _fill(self._record, render)
-        if query.removes_empty_tags and query.tags is not None:
-            query = replace(query, tags=tuple(tag for tag in query.tags if tag))
+        if query.removes_empty_tags:
+            # As in Consul: what is left is a list, be it empty, where there was none.
+            query = replace(query, tags=tuple(tag for tag in query.tags or () if tag))
         return query
 
     def _compile(self, at: str, text: str) -> str:

@@ -1,5 +1,7 @@
 """Query templates: what is filled in, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 
 from svcmesh.queries.templates import Template, TemplateError
@@ -65,3 +67,8 @@ def test_a_template_that_makes_no_sense_is_refused(fields: dict[str, object], pr
     with pytest.raises(TemplateError) as caught:
         Template(query_record("q", **{"template_type": "name_prefix_match", **fields}))
     assert str(caught.value) == problem
+
+
+def test_where_empty_tags_are_to_go_there_is_a_list_of_tags_be_it_empty() -> None:
+    assert Template(replace(GEO, tags=None)).render("geo-web-prod").tags == ()
+    assert Template(replace(GEO, tags=None, removes_empty_tags=False)).render("geo-x").tags is None
