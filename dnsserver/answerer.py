@@ -182,7 +182,8 @@ class Answerer:
         depth: int,
     ) -> Plan:
         """The plan for instances, of which there are some."""
-        if not lookup.beginnings:
+        is_withheld = question.takes_none and not self._config.enable_truncate
+        if not lookup.beginnings or is_withheld:
             return _plan(self._negative(question, zone, records.NOERROR), stamp)
         if lookup.may_alias:
             stamp = None  # What a host name brings along has its own changes.

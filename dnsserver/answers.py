@@ -67,6 +67,8 @@ class Question:
     type: int
     answers_max: int
     """No more answers than this need to be found."""
+    takes_none: bool
+    """Whether none about a service will be sent, as it is configured for small responses."""
     bytes_max: int
     """Nor more than fill a message of this size."""
     alias_records_max: int

@@ -289,6 +289,7 @@ class Responder:
             name=query.name,
             type=query.type,
             answers_max=room.answers_useful,
+            takes_none=room.answers_max == 0,
             bytes_max=room.bytes_max,
             alias_records_max=ALIAS_RECORDS_MAX if query.edns is None else 0,
             serial=int(now_utc),

@@ -85,6 +85,18 @@ def test_the_udp_answer_limit_is_at_most_eight(limit: int, count: int) -> None:
     assert len(client.ask("many.service.svcmesh").answer) == count
 
 
+@pytest.mark.parametrize("type_", ["A", "SRV", "ANY"])
+def test_a_small_response_without_any_answer_says_so_as_one_without_data(type_: str) -> None:
+    client = Client(directory_of(4), DnsConfig(udp_answer_limit=0))
+    seen = client.ask("many.service.svcmesh", type_)
+    # RFC 2308 section 2.2, and Consul.
+    assert (seen.rcode, seen.answer, seen.authority) == ("NOERROR", [], [soa("svcmesh")])
+    assert len(client.ask("many.service.svcmesh", type_, edns=1232).answer) == 4
+    cutting = Client(directory_of(4), DnsConfig(udp_answer_limit=0, enable_truncate=True))
+    seen = cutting.ask("many.service.svcmesh", type_)
+    assert (seen.flags, seen.answer, seen.authority) == ("qr aa tc rd", [], [])
+
+
 def test_the_a_record_limit_holds_everywhere_but_not_for_srv() -> None:
     client = Client(directory_of(40), DnsConfig(a_record_limit=2, enable_truncate=True))
     for seen in (
