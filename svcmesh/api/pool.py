@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -36,11 +37,12 @@ async def list_keys(call: Call) -> web.Response:
     """How many members have each key, and how many encrypt with it."""
     relay_factor = _relay_factor(call)
     pools = [_LAN] if _local_only(call) else _pools(call, [_WAN, _LAN])
-    rings = []
-    for pool in pools:
-        report = await _perform(call, pool, KeyOperation.LIST, b"", relay_factor)
-        rings.append(_ring(report, pool, call.facade.view.datacenter))
-    return await json_response(call, rings)
+    datacenter = call.facade.view.datacenter
+    reports = {pool: await _ask(call, pool, KeyOperation.LIST, b"", relay_factor) for pool in pools}
+    _refuse_incomplete(reports, datacenter)
+    return await json_response(
+        call, [_ring(report, pool, datacenter) for pool, report in reports.items()]
+    )
 
 
 def _ring(report: KeyReport, pool: str, datacenter: str) -> dict[str, object]:
@@ -69,7 +71,9 @@ def _change(operation: KeyOperation) -> Handler:
         key = await _key(call)
         has_own_key = call.facade.config.encrypt_wan is not None
         for pool in _pools(call, [_LAN] if has_own_key else [_WAN, _LAN]):
-            await _perform(call, pool, operation, key, relay_factor)
+            report = await _ask(call, pool, operation, key, relay_factor)
+            # Nothing more is changed where that has failed.
+            _refuse_incomplete({pool: report}, call.facade.view.datacenter)
         return empty_response()
 
     return change
@@ -110,22 +114,34 @@ def _pools(call: Call, unless_told: list[str]) -> list[str]:
     return [pool for pool in unless_told if pool == _LAN or wan is not None]
 
 
-async def _perform(
+async def _ask(
     call: Call, pool: str, operation: KeyOperation, key: bytes, relay_factor: int
 ) -> KeyReport:
     found = call.facade.wan.pool if pool == _WAN else call.facade.pool
     assert found is not None
     try:
-        report = await found.change_keys(operation, key, relay_factor=relay_factor)
+        return await found.change_keys(operation, key, relay_factor=relay_factor)
     except (StateError, TooLargeError) as error:
         raise ApiError(500, str(error)) from error
-    if not report.is_complete:
-        raise ApiError(500, _problems(report, pool, call.facade.view.datacenter))
-    return report
 
 
-def _problems(report: KeyReport, pool: str, datacenter: str) -> str:
-    """Who failed and why, as Consul lists it."""
+def _refuse_incomplete(reports: Mapping[str, KeyReport], datacenter: str) -> None:
+    """Refuse what members of some pool have not done.
+
+    Raises:
+        ApiError: 500, with who failed and why, as Consul lists it.
+    """
+    lines = [
+        line
+        for pool, report in reports.items()
+        if not report.is_complete
+        for line in _problems(report, pool, datacenter)
+    ]
+    if lines:
+        raise ApiError(500, f"{error_list(lines)}\n\n")
+
+
+def _problems(report: KeyReport, pool: str, datacenter: str) -> list[str]:
     if report.failures:
         lines = [f"{len(report.failures)}/{report.members} nodes reported failure"]
     else:
@@ -133,7 +149,7 @@ def _problems(report: KeyReport, pool: str, datacenter: str) -> str:
     where = pool if pool == _WAN else f"{datacenter} ({pool})"
     lines[0] = f"{where} error: {lines[0]}"
     lines += [f"{name}: {why}" for name, why in sorted(report.failures.items())]
-    return f"{error_list(lines)}\n\n"
+    return lines
 
 
 async def _key(call: Call) -> bytes:

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from svcmesh.api.answers import ApiError
 from svcmesh.api.bodies import read_bytes, read_json
-from svcmesh.api.query import check_namespace
+from svcmesh.api.query import check_namespace, read_options
 from svcmesh.api.responses import dress, json_response
 from svcmesh.api.routing import Call, Router
 from svcmesh.api.storing import ask, guarded
@@ -62,7 +62,7 @@ async def destroy(call: Call) -> web.Response:
 
 async def renew(call: Call) -> web.Response:
     """Give a session its whole time again."""
-    check_namespace(call)
+    read_options(call)
     session_id = _id(call)
     packed = await guarded(call.facade.store.service.renew(session_id))
     if packed is None:

@@ -69,6 +69,22 @@ def test_members_that_fail_are_named() -> None:
     run(scenario)
 
 
+def test_members_of_both_pools_that_fail_are_listed_together() -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        report = KeyReport(1, answers=1, failures={MemberName("n1.dc1"): "no keyring"})
+        agent.wan.pool = FakePool(report=report)
+        agent.pool.report = KeyReport(1, answers=1, failures={N1: "no keyring"})
+        answer = await client.get("/v1/operator/keyring")
+        assert answer.status == 500
+        assert answer.text == (
+            "4 errors occurred:\n\t* WAN error: 1/1 nodes reported failure\n"
+            "\t* n1.dc1: no keyring\n\t* dc1 (LAN) error: 1/1 nodes reported failure\n"
+            "\t* n1: no keyring\n\n"
+        )
+
+    run(scenario)
+
+
 def test_members_that_are_silent_are_counted() -> None:
     async def scenario(client: Client, agent: FakeAgent) -> None:
         agent.pool.report = KeyReport(3, answers=2)

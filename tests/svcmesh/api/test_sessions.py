@@ -119,3 +119,13 @@ def test_the_shortest_ttl_is_a_setting() -> None:
         assert (answer.status, answer.text) == (500, text)
 
     run(scenario, FakeAgent(config=replace(config(), session_ttl_min_s=20.0)))
+
+
+@pytest.mark.parametrize("query", ["index=x", "wait=x", "ns=team"])
+def test_a_renewal_with_options_that_make_no_sense_is_refused(query: str) -> None:
+    async def scenario(client: Client, agent: FakeAgent) -> None:
+        session_id = (await client.put("/v1/session/create")).json["ID"]
+        assert (await client.put(f"/v1/session/renew/{session_id}?{query}")).status == 400
+        assert agent.store.renewed == []
+
+    run(scenario)
