@@ -17,6 +17,8 @@ from gossip.wire.messages import Coordinate
 from gossip.wire.serf_values import decode_coordinate_untrusted, encode_coordinate
 
 _LATENCY_SAMPLES: Final = 3
+_PAYLOAD_BYTES_MAX: Final = 256
+"""Payloads are kept as they came up to this; all that carry nothing else are shorter."""
 
 
 class Coordinates:
@@ -28,8 +30,10 @@ class Coordinates:
     def __init__(self, *, rng: Random, emit: Callable[[MessageDropped], None]) -> None:
         self._vivaldi = Vivaldi(rng=rng)
         self._emit = emit
-        self._cached: dict[MemberName, Coordinate] = {}
-        self._latencies: dict[MemberName, tuple[float, ...]] = {}
+        # Coordinates stay encoded, and latencies are in tuples, because there are as many as there
+        # are pairs of members in a simulated pool, and most are replaced before anybody asks.
+        self._heard: dict[MemberName, tuple[bytes, tuple[float, ...]]] = {}
+        """What a member last said of where it is, and the last few round trips to it."""
         self._payload: bytes | None = None
         """Our coordinate encoded, until we move."""
 
@@ -51,7 +55,8 @@ class Coordinates:
 
     def cached(self, name: MemberName) -> Coordinate | None:
         """Where a member said it was when we last probed it."""
-        return self._cached.get(name)
+        heard = self._heard.get(name)
+        return None if heard is None else decode_coordinate_untrusted(heard[0])
 
     def handle_ack(self, name: MemberName, payload: bytes, rtt_s: float) -> None:
         """Take the answer of a member to a direct ping, which took `rtt_s`."""
@@ -63,21 +68,20 @@ class Coordinates:
         if not is_believable(coordinate):
             self._emit(MessageDropped(drops.ABSURD_COORDINATE, name))
             return
-        self._cached[name] = coordinate
+        if len(payload) > _PAYLOAD_BYTES_MAX:
+            payload = encode_coordinate(coordinate)
+        heard = self._heard.get(name)
+        samples = () if heard is None else heard[1]
         if not 0.0 <= rtt_s <= RTT_S_MAX:
+            self._heard[name] = (payload, samples)
             self._emit(MessageDropped(drops.ABSURD_RTT, name))
             return
-        self._vivaldi.update(coordinate, self._filtered(name, rtt_s))
+        samples = (*samples[1 - _LATENCY_SAMPLES :], rtt_s)
+        self._heard[name] = (payload, samples)
+        # The median of the last few: one stall of either side does not move us.
+        self._vivaldi.update(coordinate, sorted(samples)[len(samples) // 2])
         self._payload = None
 
     def forget(self, name: MemberName) -> None:
         """A member was forgotten."""
-        self._cached.pop(name, None)
-        self._latencies.pop(name, None)
-
-    def _filtered(self, name: MemberName, rtt_s: float) -> float:
-        """The median of the last few: one stall of either side does not move us."""
-        # A tuple, because a deque takes ten times the memory, and there is one for every member.
-        samples = (*self._latencies.get(name, ())[1 - _LATENCY_SAMPLES :], rtt_s)
-        self._latencies[name] = samples
-        return sorted(samples)[len(samples) // 2]
+        self._heard.pop(name, None)

@@ -50,7 +50,6 @@ from gossip.swim.facts import (
     NodeGone,
     NodeJoined,
     NodeUpdated,
-    PingAnswered,
     SwimEffect,
     UserMessageReceived,
     UserStateReceived,
@@ -194,6 +193,7 @@ class Serf:
             user_rumors=self._rumors,
             user_state=self._intake.local_state,
             ack_payload=self._coordinates.ack_payload if config.serf.coordinates else _no_payload,
+            ping_answered=self._handle_ping_answered,
             deadlines=self._deadlines,
             history=self._history,
             rng=rng,
@@ -480,14 +480,10 @@ class Serf:
     def _digest(self, effects: Sequence[SwimEffect], *, replay: bool = False, now: float) -> None:
         """Pass SWIM's requests on and turn its facts into ours."""
         for effect in effects:
-            # What comes all the time goes first, and without `match`.
-            if isinstance(effect, SendPacket):
-                self._effects.append(effect)
-                continue
-            if isinstance(effect, PingAnswered):
-                self._handle_ping_answered(*effect)
-                continue
             match effect:
+                case SendPacket():
+                    # First, because most effects are packets.
+                    self._effects.append(effect)
                 case NodeJoined(node):
                     if self._members.handle_joined(node, now=now):
                         self._hasten_redial(now + SWEEP_AFTER_S)

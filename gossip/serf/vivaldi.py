@@ -89,14 +89,15 @@ class Vivaldi:
         # In one piece because every ack comes here: distances are worked out once, and `min` and
         # `max`, which take long, are written out.
         vec, error, adjustment, height = self.coordinate
-        length = dist(vec, peer.vec)
-        raw = length + height + peer.height
-        distance = raw + adjustment + peer.adjustment
+        peer_vec, peer_error, peer_adjustment, peer_height = peer
+        length = dist(vec, peer_vec)
+        raw = length + height + peer_height
+        distance = raw + adjustment + peer_adjustment
         if distance <= 0.0:
             distance = raw
         # Vivaldi's step: the pair is a spring whose rest length is the round trip.
         rest_s = rtt_s if rtt_s > _ZERO else _ZERO
-        errors = error + peer.error
+        errors = error + peer_error
         confidence = error / (errors if errors > _ZERO else _ZERO)
         weight = _ERROR_WEIGHT * confidence
         wrongness = abs(distance - rest_s) / rest_s
@@ -107,14 +108,14 @@ class Vivaldi:
         apart = abs(length + force)
         if length > _ZERO:
             share = force / length
-            vec = tuple([x + (x - y) * share for x, y in zip(vec, peer.vec)])  # noqa: B905  # `dist` has seen to it
-            height += (height + peer.height) * share
+            vec = tuple([x + (x - y) * share for x, y in zip(vec, peer_vec)])  # noqa: B905  # `dist` has seen to it
+            height += (height + peer_height) * share
             if height < HEIGHT_MIN:
                 height = HEIGHT_MIN
         else:
             way = self._any_direction()
             vec = tuple([x + y * force for x, y in zip(vec, way, strict=True)])
-        self._adjustments.append(rtt_s - apart - height - peer.height)
+        self._adjustments.append(rtt_s - apart - height - peer_height)
         adjustment = sum(self._adjustments) / (2.0 * _ADJUSTMENT_SAMPLES)
         # Gravity: what drifts away together is pulled back, the harder the further it is.
         length = hypot(*vec)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from gossip.swim.effects import (
     MessageDropped,
@@ -51,17 +50,7 @@ class UserStateReceived:
     """It came in answer to a join of ours."""
 
 
-class PingAnswered(NamedTuple):
-    """A member answered our direct ping in time; `payload` is the layer above's of that member."""
-
-    name: MemberName
-    payload: bytes
-    rtt_s: float
-
-
-SwimFact = (
-    NodeJoined | NodeUpdated | NodeGone | UserMessageReceived | UserStateReceived | PingAnswered
-)
+SwimFact = NodeJoined | NodeUpdated | NodeGone | UserMessageReceived | UserStateReceived
 SwimEffect = (
     ShellRequest | PushPullFinished | MessageDropped | NameConflict | StallNoticed | SwimFact
 )
@@ -69,3 +58,7 @@ SwimEffect = (
 Emit = Callable[[SwimEffect], None]
 Admit = Callable[[Sequence[PushPullNode]], str | None]
 """The admission hook: the reason to refuse these members, None to let them in (8.4, 12)."""
+PingAnswered = Callable[[MemberName, bytes, float], None]
+"""Told when a member has answered our direct ping in time: who, the payload that its upper layer
+added, and the round trip in seconds. No fact like the others, because it is the most common by far.
+"""

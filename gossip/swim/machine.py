@@ -19,7 +19,7 @@ from gossip.swim.deadlines import Deadlines
 from gossip.swim.dialer import Dialer
 from gossip.swim.effects import MessageDropped, StallNoticed
 from gossip.swim.exchange import Exchanges, Expects
-from gossip.swim.facts import Admit, SwimEffect, UserMessageReceived
+from gossip.swim.facts import Admit, PingAnswered, SwimEffect, UserMessageReceived
 from gossip.swim.graves import Graves
 from gossip.swim.hearing import Hearing
 from gossip.swim.history import History
@@ -65,6 +65,7 @@ class Swim:
         user_rumors: UserRumors,
         user_state: Callable[[], bytes],
         ack_payload: Callable[[], bytes | None],
+        ping_answered: PingAnswered,
         deadlines: Deadlines,
         history: History,
         rng: Random,
@@ -83,6 +84,7 @@ class Swim:
             user_rumors: The upper layer's queues; drawn from when a packet has room.
             user_state: The upper layer's part of a push/pull, asked for each time.
             ack_payload: What the upper layer adds to our answers to pings.
+            ping_answered: Tells the upper layer of each answer to a ping of ours.
             deadlines: Shared with the upper layer; run by our `handle_timer`.
             history: Where accusations are remembered.
             rng: Chooses partners and phases, and nothing else.
@@ -162,6 +164,7 @@ class Swim:
             deadlines=self._deadlines,
             stream_ids=stream_ids,
             emit=self._emit,
+            ping_answered=ping_answered,
         )
         self._exchanges = Exchanges(
             config.swim,
@@ -384,21 +387,18 @@ class Swim:
                 assert_never(message)
 
     def _handle_ping(self, ping: Ping, *, source: Address, now: float) -> None:
-        if ping.node and ping.node != self._name:
-            self._emit(MessageDropped(drops.PING_FOR_ANOTHER_NAME, ping.node))
+        seq_no, node, source_addr, source_port, source_node = ping
+        if node and node != self._name:
+            self._emit(MessageDropped(drops.PING_FOR_ANOTHER_NAME, node))
             return
-        sender = self._table.get(ping.source_node)
-        if (
-            sender is not None
-            and sender.addr == ping.source_addr
-            and sender.port == ping.source_port
-        ):
+        sender = self._table.get(source_node)
+        if sender is not None and sender.addr == source_addr and sender.port == source_port:
             to = sender.address  # nearly every ping; a member is no stranger
         else:
             to = self._answer_address(ping, source)
             if not self._may_send_to(to, now=now):
                 return
-        self._carrier.send(to, make(Ack, (ping.seq_no, self._ack_payload())))
+        self._carrier.send(to, make(Ack, (seq_no, self._ack_payload())))
 
     def _handle_indirect_ping(self, request: IndirectPing, *, source: Address, now: float) -> None:
         requester = self._answer_address(request, source)

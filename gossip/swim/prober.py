@@ -63,7 +63,9 @@ class Prober:
         deadlines: Deadlines,
         stream_ids: Iterator[int],
         emit: Emit,
+        ping_answered: PingAnswered,
     ) -> None:
+        self._ping_answered = ping_answered
         self._config, self._table, self._graves = config, table, graves
         self._claims = claims
         self._awareness, self._carrier, self._dialer = awareness, carrier, dialer
@@ -91,11 +93,12 @@ class Prober:
     def handle_ack(self, ack: Ack, *, now: float) -> None:
         """Take proof of life. Late and unknown ones are ordinary."""
         probe = self._round
-        if probe is not None and ack.seq_no == probe.seq_no:
-            if ack.payload and probe.is_direct():
-                self._emit(make(PingAnswered, (probe.target, ack.payload, now - probe.begun_at)))
+        seq_no, payload = ack
+        if probe is not None and seq_no == probe.seq_no:
+            if payload and probe.is_direct():
+                self._ping_answered(probe.target, payload, now - probe.begun_at)
             self._end_round(-1, now=now)
-        elif (relayed := self._relayed.pop(ack.seq_no, None)) is not None:
+        elif (relayed := self._relayed.pop(seq_no, None)) is not None:
             self._deadlines.cancel(relayed.deadline)
             self._carrier.send(relayed.requester, Ack(relayed.seq_no))
 

@@ -212,7 +212,7 @@ class MemberTable:
                 continue
             entry = self._ring[self._ring_at]
             self._ring_at += 1
-            if entry.name != self._own_name and not entry.is_gone:
+            if entry.name != self._own_name and entry.state not in GONE:
                 return entry
         return None
 

@@ -53,7 +53,8 @@ def new_unpacker(buffer_bytes_max: int) -> Unpacker:
 def fields_untrusted(body: object, names: tuple[bytes, ...]) -> Sequence[object]:
     """The values of `names` in that order, None where absent.
 
-    A map may hold more keys; an array is read in declaration order, which is that of `names`.
+    A map may hold more keys, and an array more items; an array is read in declaration order, which
+    is that of `names`.
 
     Raises:
         DecodeError: `body` is neither.
@@ -61,7 +62,7 @@ def fields_untrusted(body: object, names: tuple[bytes, ...]) -> Sequence[object]
     if type(body) is dict:
         return [*map(body.get, names)]
     if type(body) is list:
-        return body + [None] * (len(names) - len(body))
+        return (body + [None] * len(names))[: len(names)]
     raise DecodeError(reasons.BAD_BODY, f"a {type(body).__name__} where a map belongs")
 
 

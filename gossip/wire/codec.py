@@ -43,7 +43,8 @@ def encode_message(message: PacketMessage | ErrorReply) -> bytes:
     if isinstance(message, Ping):
         return _encode_ping(message)
     if isinstance(message, Ack):
-        return b"\x02" + pack({"Payload": message.payload, "SeqNo": message.seq_no})
+        seq_no, payload = message
+        return b"\x02" + pack({"Payload": payload, "SeqNo": seq_no})
     match message:
         case UserMessage():
             return b"\x08" + message.payload
@@ -82,8 +83,9 @@ def encode_message(message: PacketMessage | ErrorReply) -> bytes:
 
 def _encode_ping(ping: Ping) -> bytes:
     # Put together of pieces, because a member's pings differ in two fields of five.
-    head, source = _ping_source(ping.source_addr, ping.source_node, ping.source_port)
-    return head + _packed_name(ping.node) + b"\xa5SeqNo" + pack(ping.seq_no) + source
+    seq_no, target, addr, port, node = ping
+    head, source = _ping_source(addr, node, port)
+    return head + _packed_name(target) + b"\xa5SeqNo" + pack(seq_no) + source
 
 
 @lru_cache(maxsize=4096)
@@ -149,7 +151,7 @@ _ALIVE: Final = (b"Incarnation", b"Node", b"Addr", b"Port", b"Meta", b"Vsn")
 
 def ping_from_body(body: object) -> Ping:
     """Check an unpacked ping body, from a datagram or a stream."""
-    seq_no, node, source_addr, source_port, source_node = fields_untrusted(body, _PING)[:5]
+    seq_no, node, source_addr, source_port, source_node = fields_untrusted(body, _PING)
     return make(
         Ping,
         (
@@ -164,7 +166,7 @@ def ping_from_body(body: object) -> Ping:
 
 def ack_from_body(body: object) -> Ack:
     """Check an unpacked ack body, from a datagram or a stream."""
-    seq_no, payload = fields_untrusted(body, _ACK)[:2]
+    seq_no, payload = fields_untrusted(body, _ACK)
     return make(Ack, (_seq_no(seq_no), nullable_blob(payload)))
 
 

@@ -4,7 +4,8 @@ Addresses and metadata stay the bytes that were on the wire: two encodings of on
 different claims (section 8.4), and metadata is forwarded unchanged. Codecs are in `codec.py`.
 
 What idle members send each other all the time are named tuples, which are made and compared in a
-third of the time that a frozen dataclass takes.
+third of the time that a frozen dataclass takes. Where every packet comes by, they are unpacked: one
+of their fields takes as long to look up as all of them.
 """
 
 from dataclasses import dataclass

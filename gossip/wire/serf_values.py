@@ -92,13 +92,9 @@ def decode_filter_untrusted(data: bytes) -> QueryFilter:
 
 def encode_coordinate(coordinate: Coordinate) -> bytes:
     """Encode a coordinate as the payload of an ack."""
+    vec, error, adjustment, height = coordinate
     return bytes((numbers.COORDINATE_VERSION,)) + pack(
-        {
-            "Adjustment": coordinate.adjustment,
-            "Error": coordinate.error,
-            "Height": coordinate.height,
-            "Vec": coordinate.vec,
-        }
+        {"Adjustment": adjustment, "Error": error, "Height": height, "Vec": vec}
     )
 
 
