@@ -327,20 +327,24 @@ class SimulatedMember:
             self._wake_up = self._clock.enter(at if at > now else now, self._wake, (self._machine,))
 
     def _wake(self, machine: Serf) -> None:
-        process = self._process
-        if process is None or process.queue is None:
+        assert self._process is not None
+        if self._process.queue is None:
             self._run_timers(machine)
         else:
             self._awaits_turn = True
-            process.turn(self._run_timers, machine)
+            self._process.turn(self._take_turn, machine)
+
+    def _take_turn(self, machine: Serf) -> None:
+        if self._machine is machine:
+            self._awaits_turn = False
+            # What was read before may have put off what was due.
+            if machine.next_deadline_at <= self._clock.now:
+                self._run_timers(machine)
+            else:
+                self._rearm()
 
     def _run_timers(self, machine: Serf) -> None:
-        if self._machine is not machine:
-            return
-        self._awaits_turn = False
         self._wake_at = inf
-        now = self._clock.now
-        if machine.next_deadline_at <= now:
-            self._pool.handled += 1
-            self._perform(machine.handle_timer(now=now))
+        self._pool.handled += 1
+        self._perform(machine.handle_timer(now=self._clock.now))
         self._rearm()
