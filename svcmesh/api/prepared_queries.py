@@ -40,9 +40,9 @@ def add_routes(router: Router, reads: ReadService) -> None:
         return await reads.answer(call, all_)
 
     async def get(call: Call) -> web.StreamResponse:
-        if _is_about(call, _EXECUTE):
+        if _is_about(call.rest, _EXECUTE):
             return await execute(call)
-        if _is_about(call, _EXPLAIN):
+        if _is_about(call.rest, _EXPLAIN):
             return await explain(call)
         return await reads.answer(call, one)
 
@@ -51,6 +51,7 @@ def add_routes(router: Router, reads: ReadService) -> None:
     router.add("GET", "/v1/query/", get)
     router.add("PUT", "/v1/query/", update)
     router.add("DELETE", "/v1/query/", delete)
+    router.refuse_others("/v1/query/", _refusal)
 
 
 def all_(call: Call) -> Read:
@@ -202,14 +203,23 @@ def _not_found(call: Call) -> ApiError:
     return ApiError(404, str(QueryNotFoundError()))
 
 
-def _is_about(call: Call, what: str) -> bool:
+def _is_about(rest: str, what: str) -> bool:
     # `/v1/query/execute` is taken for a query without a name, as in Consul.
-    return f"/{call.rest}".endswith(what)
+    return f"/{rest}".endswith(what)
 
 
 def _refuse_method(call: Call) -> None:
-    if _is_about(call, _EXECUTE) or _is_about(call, _EXPLAIN):
-        raise ApiError(405, f"method {call.request.method} not allowed", {"Allow": "GET"})
+    if _is_about(call.rest, _EXECUTE) or _is_about(call.rest, _EXPLAIN):
+        raise _refusal(call.request.method, call.rest)
+
+
+def _refusal(method: str, rest: str) -> ApiError:
+    """As in Consul, which leaves this to the endpoint here and nowhere else."""
+    reads_only = _is_about(rest, _EXECUTE) or _is_about(rest, _EXPLAIN)
+    allowed = "GET" if reads_only else "GET,PUT,DELETE"
+    if method == "OPTIONS":
+        return ApiError(200, "{}", {**JSON_HEADERS, "Allow": f"OPTIONS,{allowed}"})
+    return ApiError(405, f"method {method} not allowed", {"Allow": allowed})
 
 
 def _limit(call: Call) -> int:

@@ -104,6 +104,8 @@ class Router:
     def __init__(self) -> None:
         self._exact: dict[str, dict[str, Route]] = {}
         self._prefixes: dict[str, dict[str, Route]] = {}
+        self._refusals: dict[str, Callable[[str, str], ApiError]] = {}
+        """By prefix: what to say to methods without a route, given the rest of the path."""
 
     def add(self, method: str, path: str, handler: Handler) -> None:
         """Route one method of a path; one that ends in a slash is a prefix."""
@@ -113,6 +115,10 @@ class Router:
         routes = table.setdefault(path, {})
         assert method not in routes, f"{method} {path} has a handler already"
         routes[method] = Route(handler, path, metric)
+
+    def refuse_others(self, prefix: str, refusal: Callable[[str, str], ApiError]) -> None:
+        """Have methods refused that a prefix has no route for, by method and rest of the path."""
+        self._refusals[prefix] = refusal
 
     def all(self) -> list[tuple[str, str]]:
         """Method and path of every route; a path that ends in a slash takes an argument."""
@@ -140,7 +146,10 @@ class Router:
         while end >= 0:
             prefix = path[: end + 1]
             if (routes := self._prefixes.get(prefix)) is not None:
-                return _by_method(routes, method), path[end + 1 :]
+                rest = path[end + 1 :]
+                if method not in routes and prefix in self._refusals:
+                    raise self._refusals[prefix](method, rest)
+                return _by_method(routes, method), rest
             end = path.rfind("/", 0, end)
         raise ApiError(404, "")
 

@@ -381,3 +381,22 @@ def test_instances_of_another_data_center_are_shown_with_it() -> None:
         assert (answer["Datacenter"], answer["Failovers"]) == ("dc1", 0)
 
     run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/query/x", "GET,PUT,DELETE"),
+        ("/v1/query/x/execute", "GET"),
+        ("/v1/query/x/explain", "GET"),
+    ],
+)
+def test_methods_of_a_query_are_told_as_consul_tells_them(path: str, allowed: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        answer = await client.call("POST", path)
+        assert (answer.status, answer.headers["Allow"]) == (405, allowed)
+        answer = await client.call("OPTIONS", path)
+        assert (answer.status, answer.headers["Allow"]) == (200, f"OPTIONS,{allowed}")
+        assert answer.json == {}
+
+    run(scenario)
