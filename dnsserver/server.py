@@ -85,9 +85,10 @@ class DnsServer:
         """Stop listening and end all connections. Does nothing when it is not running."""
         for udp in self._udp:
             udp.close()
+        # Those that were accepted last are among the connections then.
+        await asyncio.gather(*(tcp.close() for tcp in self._tcp))
         for connection in self._connections:
             connection.abort()
-        await asyncio.gather(*(tcp.close() for tcp in self._tcp))
         await self._finisher.close()
         self._udp, self._tcp = [], []
 

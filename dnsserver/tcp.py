@@ -18,6 +18,8 @@ from dnsserver.query import QUERY_BYTES_MAX
 from dnsserver.responder import Pending, Responder
 
 BACKLOG: Final = 128
+ACCEPTING_TURNS: Final = 3
+"""Of the loop, until a connection that was just accepted is made."""
 LENGTH_BYTES: Final = 2
 MESSAGE_BYTES_MAX: Final = QUERY_BYTES_MAX + 1
 """What is looked at of a message. One byte more than is answered shows that it is longer."""
@@ -39,6 +41,7 @@ class TcpListener:
     ) -> None:
         self.finisher, self.counters, self._connections = finisher, counters, connections
         self._server: asyncio.Server | None = None
+        self._loop = asyncio.get_running_loop()
         self.use(responder, limits)
 
     def use(self, responder: Responder, limits: ServerLimits) -> None:
@@ -47,15 +50,20 @@ class TcpListener:
 
     async def listen(self, sock: socket.socket) -> None:
         """Begin to accept. The socket, which is bound, belongs to the listener from now on."""
-        self._server = await asyncio.get_running_loop().create_server(
+        self._server = await self._loop.create_server(
             lambda: TcpConnection(self), sock=sock, backlog=BACKLOG
         )
 
     async def close(self) -> None:
         """Accept no more. Connections stay as they are."""
-        if self._server is not None:
-            self._server.close()
-            await self._server.wait_closed()
+        if self._server is None:
+            return
+        for sock in self._server.sockets:
+            self._loop.remove_reader(sock)
+        # asyncio loses whom it has accepted but not attached when its server is closed.
+        for _ in range(ACCEPTING_TURNS):
+            await asyncio.sleep(0)
+        self._server.close()
 
     def admit(self, connection: "TcpConnection", *, now: float) -> bool:
         """Count a new connection. The one that is idle for longest makes room if there is none.

@@ -11,7 +11,7 @@ import selectors
 import time
 
 LATE_S_MAX = 0.01
-"""How much later than asked for, and how long, a turn of the loop may be by its clock."""
+"""How much later than asked for a wait may end, and how long what is done in between may take."""
 
 
 class PatientSelector(selectors.DefaultSelector):
@@ -34,21 +34,22 @@ class TurnClock:
 
     def __init__(self) -> None:
         self._real_at = self._own_at = time.monotonic()
-        """When the turn of the loop, or its wait, began: by the system's clock and by ours."""
+        """When it was looked at last, by the system's clock and by ours."""
 
     def now(self) -> float:
-        return self._own_at + min(time.monotonic() - self._real_at, LATE_S_MAX)
+        self._go_on(LATE_S_MAX)
+        return self._own_at
 
     def begin_wait(self) -> None:
-        self._own_at = self.now()
-        self._real_at = time.monotonic()
+        self._go_on(LATE_S_MAX)
 
     def end_wait(self, timeout_s: float | None) -> None:
+        self._go_on(float("inf") if timeout_s is None else max(0.0, timeout_s) + LATE_S_MAX)
+
+    def _go_on(self, s_max: float) -> None:
         real_at = time.monotonic()
-        took_s = real_at - self._real_at
-        if timeout_s is not None:
-            took_s = min(took_s, max(0.0, timeout_s) + LATE_S_MAX)
-        self._own_at += took_s
+        # Another thread may have looked later.
+        self._own_at += max(0.0, min(real_at - self._real_at, s_max))
         self._real_at = real_at
 
 

@@ -1,18 +1,23 @@
 """Where the HTTP API listens: TCP, TLS, and Unix sockets with owner and mode."""
 
+import asyncio
 import grp
 import os
 import pwd
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from svcmesh.config import AgentConfig, UnixSocketsConfig
 from svcmesh.config.network import UNIX
 from svcmesh.errors import ConfigError
 from svcmesh.goformats import join_host_port
+
+ACCEPTING_TURNS: Final = 3
+"""Of the loop, until a connection that was just accepted is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,21 @@ def http_listeners(config: AgentConfig) -> list[Listen]:
     if ports.https > 0:
         found += [TcpAddress(one, ports.https, is_tls=True) for one in config.https_addrs]
     return found
+
+
+async def stop_accepting(listeners: Sequence[asyncio.Server]) -> None:
+    """Close listeners. All connections that came in by them are made then.
+
+    asyncio loses whom it has accepted but not attached when a server is closed.
+    """
+    loop = asyncio.get_running_loop()
+    for listener in listeners:
+        for sock in listener.sockets:
+            loop.remove_reader(sock)
+    for _ in range(ACCEPTING_TURNS):
+        await asyncio.sleep(0)
+    for listener in listeners:
+        listener.close()
 
 
 def listening_unix_socket(address: UnixAddress, config: UnixSocketsConfig) -> socket.socket:

@@ -59,6 +59,7 @@ from svcmesh.api.listeners import (
     TcpAddress,
     UnixAddress,
     listening_unix_socket,
+    stop_accepting,
 )
 from svcmesh.api.reads import Endpoint, KeptAnswer, NotReadyError, ReadService
 from svcmesh.api.responses import in_pieces, takes_gzip
@@ -83,8 +84,6 @@ LEADERLESS_S: Final = 7.0
 """How long a request of another data center waits for the servers to elect a leader (as Consul)."""
 LEADERLESS_PAUSE_S: Final = 0.1
 
-ACCEPTING_TURNS: Final = 3
-"""Of the loop, until a connection that was just accepted is known, and can be closed."""
 SHUTDOWN_S: Final = 1.0
 """What a request that is being answered gets when the server closes."""
 
@@ -183,16 +182,13 @@ class HttpServer:
 
     async def close(self) -> None:
         """Stop listening, answer what waits, and close all connections within `SHUTDOWN_S`."""
-        for listener in self._listeners:
-            listener.close()
+        await stop_accepting(self._listeners)
         self._listeners.clear()
         for path in self._unix_paths:
             path.unlink(missing_ok=True)
         self._unix_paths.clear()
         self._reads.close()
         if self._server is not None:
-            for _ in range(ACCEPTING_TURNS):
-                await asyncio.sleep(0)
             await self._server.shutdown(SHUTDOWN_S)
             self._server = None
 

@@ -1,6 +1,7 @@
 """The server over real sockets on loopback, on ports that the system chooses."""
 
 import asyncio
+import gc
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -349,3 +350,25 @@ def test_large_answers_go_by_udp_when_the_client_takes_them() -> None:
 def test_limits_out_of_range_are_refused(settings: dict[str, int]) -> None:
     with pytest.raises(DnsConfigError, match=next(iter(settings))):
         ServerLimits(**settings)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_who_arrives_by_tcp_while_the_server_closes_is_hung_up_on(
+    turns: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    gc.collect()
+    recwarn.clear()
+
+    async def main() -> None:
+        server = DnsServer(FakeDirectory(), DnsConfig(), rng=Random(1))
+        await server.start([("127.0.0.1", 0)])
+        with socket.create_connection(server.addresses[0], timeout=60):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.close()
+        # What was aborted ends in the next turn.
+        await asyncio.sleep(0)
+
+    asyncio.run(main())
+    gc.collect()
+    assert not recwarn.list

@@ -1,8 +1,10 @@
 """Paths, methods, encodings and connections, whatever the endpoint."""
 
 import asyncio
+import gc
 import gzip
 import json
+import socket
 from random import Random
 
 import pytest
@@ -381,3 +383,25 @@ def test_targets_of_a_request_in_their_odder_forms(target: bytes) -> None:
         assert b'"Key":"\xc3\xa9"' in answer
 
     run(scenario)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_who_arrives_while_the_server_closes_is_hung_up_on(
+    turns: int, recwarn: pytest.WarningsRecorder
+) -> None:
+    gc.collect()
+    recwarn.clear()
+
+    async def main() -> None:
+        agent = FakeAgent()
+        server = HttpServer(agent)
+        (to,) = await server.start([TcpAddress("127.0.0.1", 0)])
+        with socket.create_connection(to, timeout=60):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await server.close()
+        await agent.close()
+
+    asyncio.run(main())
+    gc.collect()
+    assert not recwarn.list

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from svcmesh.api.listeners import stop_accepting
 from svcmesh.client import AsyncClient, ClientConfig, PickerConfig, WatchConfig
 
 EAGER = ClientConfig(
@@ -45,6 +46,7 @@ class FakeAgent:
         self.port = 0
         self._changed = asyncio.Event()
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server
 
     @property
     def address(self) -> str:
@@ -56,23 +58,20 @@ class FakeAgent:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.01)
         await self._runner.setup()
+        server, loop = self._runner.server, asyncio.get_running_loop()
+        assert server is not None
         if path is not None:
-            await web.UnixSite(self._runner, path).start()
+            self._listener = await loop.create_unix_server(server, path)
             return
-        site = web.TCPSite(
-            self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=tls
+        self._listener = await loop.create_server(
+            server, "127.0.0.1", self.port, reuse_address=True, ssl=tls
         )
-        await site.start()
-        self.port = self._runner.addresses[0][1]
+        self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
         """Drop every connection."""
         assert self._runner is not None
-        for site in list(self._runner.sites):
-            await site.stop()
-        for _ in range(3):
-            # A connection that was just accepted is known, and closed, only in a while.
-            await asyncio.sleep(0)
+        await stop_accepting([self._listener])
         await self._runner.cleanup()
         self._runner = None
 
