@@ -10,6 +10,16 @@ from svcmesh.consensus.store.records import Row
 SHARDS: Final = 64
 
 
+class _Shard(dict[str, Row]):
+    """A part of the table.
+
+    Not a plain dictionary: the garbage collector lets go of one that holds nothing of interest, and
+    takes it up again, young and whole, with the next row. This it leaves out once it is frozen.
+    """
+
+    __slots__ = ()
+
+
 class RowTable:
     """Rows of keys.
 
@@ -18,7 +28,7 @@ class RowTable:
     """
 
     def __init__(self) -> None:
-        self._shards: list[dict[str, Row]] = [{} for _ in range(SHARDS)]
+        self._shards = [_Shard() for _ in range(SHARDS)]
         self._keys: SortedList[str] = SortedList()
 
     def __len__(self) -> int:

@@ -1,4 +1,6 @@
-"""A table of rows against a dictionary."""
+"""A table of rows against a dictionary, and before the garbage collector."""
+
+import gc
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,3 +32,18 @@ def test_it_holds_what_a_dictionary_holds_in_order(
     between = [key for key in sorted(model) if low <= key < high]
     assert list(table.irange(low, high, (True, False))) == between
     assert [table[key] for key in between] == [model[key] for key in between]
+
+
+def test_what_was_frozen_is_not_gone_over_again_when_it_grows() -> None:
+    table = RowTable()
+    for number in range(1000):
+        table[f"old {number}"] = row(f"old {number}", number)
+    gc.collect()
+    gc.freeze()
+    try:
+        for number in range(1000):
+            table[f"new {number}"] = row(f"new {number}", number)
+        gone_over = [held for held in gc.get_objects() if isinstance(held, dict)]
+        assert not any(f"old {number}" in held for held in gone_over for number in range(1000))
+    finally:
+        gc.unfreeze()
