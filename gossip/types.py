@@ -39,11 +39,12 @@ class Address(NamedTuple):
         Raises:
             ValueError: `packed` has neither 4 nor 16 bytes.
         """
-        return _address_of(packed, port)
+        return address_of(packed, port)
 
 
 @lru_cache(maxsize=16384)
-def _address_of(packed: bytes, port: int) -> Address:
+def address_of(packed: bytes, port: int) -> Address:
+    """What `Address.from_packed` says."""
     # Remembered, because the same few come in every packet, and the text is slow to make.
     if len(packed) == 4:
         return Address(str(IPv4Address(packed)), port)

@@ -230,9 +230,7 @@ class Swim:
 
     def adopt(self, nodes: Iterable[PushPullNode], *, now: float) -> None:
         """Know members as alive, as if we had heard it long ago; names that are known stay."""
-        self._table.adopt(
-            [Entry.adopted(node, now=now) for node in nodes if self._table.get(node.name) is None]
-        )
+        self._table.adopt(nodes, now=now)
 
     def handle_timer(self, *, now: float) -> list[SwimEffect]:
         """Do what is due. An early call does nothing."""

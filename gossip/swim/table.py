@@ -3,15 +3,16 @@
 It stores and chooses; when a claim changes an entry is decided in `claims.py`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from random import Random
 
-from gossip.types import Address, Incarnation, MemberName, MemberState
+from gossip.types import Address, Incarnation, MemberName, MemberState, address_of
 from gossip.wire.messages import Alive, PushPullNode
 
 GONE = (MemberState.DEAD, MemberState.LEFT)
+_ALIVE = MemberState.ALIVE
 
 _node = lru_cache(maxsize=8192)(PushPullNode)
 """Equal ones are one object: a simulated pool of thousands would have millions of them."""
@@ -40,23 +41,14 @@ class Entry:
     """What `as_node` last made, or was made of; exchanges of large pools ask again and again."""
 
     def __post_init__(self) -> None:
-        self.address = Address.from_packed(self.addr, self.port)
+        self.address = address_of(self.addr, self.port)
 
     @classmethod
     def adopted(cls, node: PushPullNode, *, now: float) -> "Entry":
-        """A member that lives and was reached for long."""
-        return cls(
-            node.name,
-            node.addr,
-            node.port,
-            node.meta,
-            node.vsn,
-            node.incarnation,
-            MemberState.ALIVE,
-            now,
-            tcp_reached=True,
-            _said=node,
-        )
+        """Make a member that lives and was reached for long."""
+        name, addr, port, meta, incarnation, _, vsn = node
+        # By position, because a large simulated pool makes millions of them before it begins.
+        return cls(name, addr, port, meta, vsn, incarnation, _ALIVE, now, True, node)
 
     @property
     def is_gone(self) -> bool:
@@ -158,16 +150,17 @@ class MemberTable:
         self._count_address(entry.address, +1)
         self.present += not entry.is_gone
 
-    def adopt(self, entries: Sequence[Entry]) -> None:
-        """Enter many present members that are not known, at random places of the ring."""
-        for entry in entries:
-            assert entry.name not in self._by_name
-            self._by_name[entry.name] = entry
-            self._count_address(entry.address, +1)
+    def adopt(self, nodes: Iterable[PushPullNode], *, now: float) -> None:
+        """Enter members that live, at random places of the ring; names that are known stay."""
+        by_name, addresses = self._by_name, self._addresses
+        adopted = [Entry.adopted(node, now=now) for node in nodes if node.name not in by_name]
+        for entry in adopted:
+            by_name[entry.name] = entry
+            addresses[entry.address] = addresses.get(entry.address, 0) + 1
         self._nodes = None
-        self._ring.extend(entries)
+        self._ring += adopted
         self._shuffle()
-        self.present += len(entries)
+        self.present += len(adopted)
 
     def set_state(self, entry: Entry, state: MemberState, *, now: float) -> None:
         """Change a member's state and note when."""

@@ -42,8 +42,7 @@ def _compound_bytes(parts: tuple[bytes, ...]) -> int:
 class SimulatedMember:
     """One member: a machine, its timer, and what it told. Crashing and restarting keep the name.
 
-    Invariant: while it runs and is not paused, it is woken at or before the machine's earliest
-    deadline.
+    Invariant: while it runs and is not paused, it is woken at the machine's earliest deadline.
     """
 
     def __init__(

@@ -48,7 +48,7 @@ class SimulatedNetwork:
         self.sent = 0
         """Datagrams handed over for sending."""
         self.clock, self._rng, self._random = clock, rng, rng.random
-        self._arrive = self._deliver
+        self._arrive = self._deliver  # bound once instead of for every datagram
         self._processes: dict[Endpoint, Process] = {}
         self._links: dict[Endpoint, Link] = {}
         self._silent: set[Endpoint] = set()
