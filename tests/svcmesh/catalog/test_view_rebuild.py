@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from functools import partial
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from svcmesh.catalog.changes import (
@@ -160,14 +160,15 @@ class Model:
             where = (owner.node_id, binding[0]) if isinstance(owner, OwnNode) else ("", spelled)
             services = {b.id: b for b in held.values() if isinstance(b, ServiceRecord)}
             checks = [
-                (b.id, str(b.status), b.service_id)
+                # The name of its service is part of how a check is shown.
+                (b.id, str(b.status), b.service_id, b.service_id and services[b.service_id].name)
                 for b in held.values()
                 if isinstance(b, CheckRecord)
                 and (not b.service_id or b.service_id in services)
                 and not (is_own and b.id == "serfHealth")
             ]
             if is_own:
-                checks.append(("serfHealth", "passing" if binding[1] else "critical", ""))
+                checks.append(("serfHealth", "passing" if binding[1] else "critical", "", ""))
             body = (record.name, record.address)
             found[NODES].append((where, body))
             found[Topic(Part.NODE, key)].append(
@@ -250,7 +251,9 @@ def body_value(node: NodeRow) -> Hashable:
 
 
 def check_value(row: CheckRow) -> Hashable:
-    return (row.record.id, str(row.record.status), row.record.service_id)
+    service_id = row.record.service_id
+    name = service_id and row.node.services[service_id].record.name
+    return (row.record.id, str(row.record.status), service_id, name)
 
 
 @settings(max_examples=150, deadline=None)
@@ -284,6 +287,19 @@ def assert_secondary_indexes_agree(view: CatalogView) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(changes, max_size=40))
+@example(
+    [
+        record_change(
+            ExternalNode("n2"), NodeRecord(name="n2", address="10.0.0.1", datacenter="dc1")
+        ),
+        record_change(ExternalNode("n2"), ServiceRecord(id="1", name="db")),
+        record_change(
+            ExternalNode("n2"),
+            CheckRecord(id="c1", name="check", status=HealthStatus.PASSING, service_id="1"),
+        ),
+        record_change(ExternalNode("n2"), ServiceRecord(id="1", name="web")),
+    ]
+)
 def test_a_watch_is_woken_exactly_when_its_topic_changes(sequence: list[ViewChange]) -> None:
     view = CatalogView(local_node_id=IDS[0], datacenter="dc1", index_start=1)
     for change in sequence:
