@@ -160,7 +160,7 @@ class Model:
             where = (owner.node_id, binding[0]) if isinstance(owner, OwnNode) else ("", spelled)
             services = {b.id: b for b in held.values() if isinstance(b, ServiceRecord)}
             checks = [
-                # The name of its service is part of how a check is shown.
+                # An instance of another name is shown anew, and so are its checks.
                 (b.id, str(b.status), b.service_id, b.service_id and services[b.service_id].name)
                 for b in held.values()
                 if isinstance(b, CheckRecord)
