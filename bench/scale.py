@@ -63,6 +63,8 @@ def origin_tags(number: int) -> dict[str, str]:
         server_port=0,
         bootstrap=False,
         bootstrap_expect=0,
+        wan_join_port=-1,
+        wan_join_addr="",
     )
     # Bound in the catalog, but nobody asks it for records.
     del tags["svcmesh"]
@@ -198,6 +200,8 @@ async def load(options: argparse.Namespace) -> None:
         server_port=0,
         bootstrap=False,
         bootstrap_expect=0,
+        wan_join_port=-1,
+        wan_join_addr="",
     )
     gossip = await Gossip.create(
         GossipConfig(),
