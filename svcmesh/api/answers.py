@@ -12,6 +12,7 @@ from svcmesh.errors import SvcmeshError
 
 COMPRESS_BYTES_MIN: Final = 1024
 """Smaller bodies gain nothing from compression."""
+COPY_BYTES_MAX: Final = 64 * 1024
 
 BASE_HEADERS: Final = {"Server": "svcmesh", "Vary": "Accept-Encoding"}
 JSON_HEADERS: Final = {**BASE_HEADERS, "Content-Type": "application/json"}
@@ -30,9 +31,12 @@ class ApiError(SvcmeshError):
 def json_bytes(value: object) -> bytes:
     """Encode a value. Text that is not valid Unicode, as tags may be, gets replacement marks."""
     try:
-        return orjson.dumps(value)
+        body = orjson.dumps(value)
     except TypeError:
-        return orjson.dumps(_valid_unicode(value))
+        body = orjson.dumps(_valid_unicode(value))
+    # orjson's result may hold on to all of the buffer it was written to, 4 kB at the least, and
+    # bodies are kept by the ten thousand: a copy takes what it needs.
+    return bytes(memoryview(body)) if len(body) <= COPY_BYTES_MAX else body
 
 
 def prettify(body: bytes) -> bytes:
