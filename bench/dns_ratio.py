@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=1500)
     options = parser.parse_args()
     small, large = (
-        Responder(Directory(count), DnsConfig(), DnsCounters(), Random(2))  # type: ignore[arg-type]
+        Responder(Directory(count), DnsConfig(), DnsCounters(), Random(2))  # type: ignore[arg-type]  # only what these queries need
         for count in (3, options.instances)
     )
     sockets = Sockets()

@@ -49,7 +49,8 @@ class AddressRow:
         """Return `count` records from the index `first` on, the first after the last."""
         size = self.record_bytes
         found = self._records[first * size : (first + count) * size]
-        found += self._records[: count * size - len(found)]
+        while len(found) < count * size:
+            found += self._records[: count * size - len(found)]
         return bytes(found)
 
     def add(self, address: bytes) -> None:

@@ -20,6 +20,10 @@ BYTES_MAX: Final = 64 * 1024 * 1024
 SCHEDULE_BYTES_MAX: Final = BYTES_MAX // 4
 """Of one entry: ten thousand responses of the size that resolvers offer, 1,232 bytes."""
 
+Key = bytes | tuple[bytes]
+"""What was asked, without its id; in a tuple when over TCP. No datagram is a tuple, whatever it has
+in it, so none is answered with what is large because it was meant for a connection."""
+
 _ENTRY_BYTES: Final = 600
 """What an entry takes besides its responses, about."""
 
@@ -32,10 +36,11 @@ class Entry:
         "sized", "stamp",
     )  # fmt: skip
 
-    def __init__(
-        self, stamp: Stamp, schedule: Schedule | RowSchedule, expires_at_utc: float = math.inf
-    ) -> None:
-        self.stamp, self.schedule, self.expires_at_utc = stamp, schedule, expires_at_utc
+    schedule: Schedule | RowSchedule
+    """What makes the responses; set before any is asked for."""
+
+    def __init__(self, stamp: Stamp) -> None:
+        self.stamp, self.expires_at_utc = stamp, math.inf
         self.responses: Iterator[bytes] = iter(())
         """The next ones to hand out; the schedule has more."""
         self.rcode = 0
@@ -63,16 +68,16 @@ class AnswerCache:
     __slots__ = ("_bytes", "_old", "young")
 
     def __init__(self) -> None:
-        self.young: dict[bytes, Entry] = {}
+        self.young: dict[Key, Entry] = {}
         """Where to look first. An entry there may be out of date: `find` knows."""
-        self._old: dict[bytes, Entry] = {}
+        self._old: dict[Key, Entry] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
         """The number of entries."""
         return len(self.young.keys() | self._old.keys())
 
-    def find(self, key: bytes, *, now_utc: float) -> Entry | None:
+    def find(self, key: Key, *, now_utc: float) -> Entry | None:
         """Return the entry of this key if it still holds."""
         entry = self.young.get(key)
         if entry is None:
@@ -85,7 +90,7 @@ class AnswerCache:
             return None
         return entry if entry.stamp.is_current and now_utc < entry.expires_at_utc else None
 
-    def keep(self, key: bytes, entry: Entry) -> None:
+    def keep(self, key: Key, entry: Entry) -> None:
         """Add an entry, or count again what it takes when it has grown."""
         taken = _ENTRY_BYTES + entry.schedule.bytes_kept
         held = self.young.get(key)

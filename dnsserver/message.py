@@ -55,7 +55,7 @@ def stretch_encoder(
     """Return what makes any responses to a query of which `response`, without its id, is one.
 
     All of them have a stretch of `row`; they differ in where that begins, and in nothing else.
-    What is returned is good as long as `row` stays as it is.
+    What they are is read from the row when they are made.
     """
     answers_at = HEADER_BYTES - ID_BYTES + len(query.question)
     count_at = ANSWER_COUNT_AT - ID_BYTES
@@ -63,11 +63,12 @@ def stretch_encoder(
     size = row.record_bytes
     stretch_bytes = count * size
     head, tail = response[:answers_at], response[answers_at + stretch_bytes :]
-    records = row.stretch(0, len(row) + count)
     join = b"".join
 
     def encode(beginnings: range) -> list[bytes]:
-        places = range(beginnings.start * size, beginnings.stop * size, size)
+        # What all of them have of the row: they overlap in nearly all of it.
+        records = row.stretch(beginnings.start, count + len(beginnings) - 1)
+        places = range(0, len(beginnings) * size, size)
         return [join((head, records[at : at + stretch_bytes], tail)) for at in places]
 
     return encode

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from dnsserver.answerer import Answerer
 from dnsserver.answers import Answer, Awaited, NotOurs, Plan, Question
-from dnsserver.cache import SCHEDULE_BYTES_MAX, AnswerCache, Entry
+from dnsserver.cache import SCHEDULE_BYTES_MAX, AnswerCache, Entry, Key
 from dnsserver.config import DnsConfig
 from dnsserver.counters import DnsCounters
 from dnsserver.directory import Directory, Stamp
@@ -23,9 +23,6 @@ ALIAS_RECORDS_MAX = 5
 """Most records that are brought along for a host name, without EDNS0."""
 ALIAS_ROUNDS_MAX = 3
 """How often recursors are asked for the host names of one answer."""
-
-TCP_KEY = b"tcp"
-"""In front of the keys of what was asked over TCP, where more fits."""
 
 _NOTHING: Mapping[bytes, Sequence[Record]] = MappingProxyType({})
 
@@ -96,12 +93,12 @@ class Responder:
     ) -> bytes | Pending | None:
         """Do the same for a message over TCP, without its length; the response may be large."""
         self._counters.tcp_queries += 1
-        response = self._kept_response(TCP_KEY + packet[2:], now_utc)
+        response = self._kept_response((packet[2:],), now_utc)
         if response is not None:
             return packet[:2] + response
         return self._respond(packet, is_tcp=True, now_utc=now_utc, client=client)
 
-    def _kept_response(self, key: bytes, now_utc: float) -> bytes | None:
+    def _kept_response(self, key: Key, now_utc: float) -> bytes | None:
         """The fast path: these bytes were answered before, and nothing has changed."""
         entry = self._cache.young.get(key)
         if entry is None or not entry.stamp.is_current or now_utc >= entry.expires_at_utc:
@@ -170,7 +167,7 @@ class Responder:
     ) -> bytes | Pending:
         """Answer from the cache, or look the question up."""
         plain = query.plain()
-        key = TCP_KEY + plain.key() if is_tcp else plain.key()
+        key = (plain.key(),) if is_tcp else plain.key()
         room = self._room(query, is_tcp=is_tcp)
         entry = self._cache.find(key, now_utc=now_utc)
         if entry is None:
@@ -214,13 +211,17 @@ class Responder:
                 entry.expires_at_utc = int(now_utc) + 1.0
             return response[2:]
 
-        entry = Entry(
-            stamp, Schedule(plan.beginnings, encode, self._rng, bytes_max=SCHEDULE_BYTES_MAX)
-        )
-        if plan.row is not None:
+        entry = Entry(stamp)
+        if plan.row is None:
+            entry.schedule = Schedule(
+                plan.beginnings, encode, self._rng, bytes_max=SCHEDULE_BYTES_MAX
+            )
+        else:
             response = encode(0, Mixture(self._rng))
             stretch = stretch_encoder(response, plain, plan.row)
-            entry.schedule = RowSchedule(plan.beginnings, stretch, self._rng)
+            entry.schedule = RowSchedule(
+                plan.beginnings, stretch, self._rng, response_bytes=len(response)
+            )
         return entry
 
     def _look_up(

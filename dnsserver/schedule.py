@@ -33,12 +33,14 @@ SHUFFLE_TURNS: Final = 8
 UNKEPT_USES: Final = 16
 """So often are responses used that are not kept: making one costs more than the kernel's part."""
 ROW_CHUNK: Final = 16
-"""Stretches of a row that are made at a time."""
+"""Stretches of a row that are made at a time, at most."""
 ROW_USES: Final = 4
 """How often these are handed out in turn: making one costs a tenth of answering a query."""
 CHUNK_MAX: Final = 32
 CHUNK_BYTES_MAX: Final = 32_768
 """Made at a time, at most: a fraction of a millisecond."""
+ROW_CHUNK_BYTES_MAX: Final = 65_536
+"""The same for stretches of a row, which are only copied."""
 
 _OVERHEAD_BYTES: Final = 48
 """Of a response in memory."""
@@ -130,6 +132,7 @@ class Schedule:
         if self._keeps and self.bytes_kept + made_bytes > self._bytes_max:
             self._keeps, self._kept, self.bytes_kept = False, [], 0
         if not self._keeps:
+            self.bytes_kept = made_bytes
             return chain.from_iterable(repeat(made, UNKEPT_USES))
         self._kept += made
         self.bytes_kept += made_bytes
@@ -137,17 +140,26 @@ class Schedule:
 
 
 class RowSchedule:
-    """Hands out the stretches of a row of records, and keeps none of them."""
+    """Hands out the stretches of a row of records; keeps only those that are being handed out."""
 
-    __slots__ = ("_beginnings", "_encode", "_rng")
-
-    bytes_kept: Final = 0
+    __slots__ = ("_beginnings", "_chunk", "_encode", "_rng", "bytes_kept")
 
     def __init__(
-        self, beginnings: int, encode: Callable[[range], list[bytes]], rng: Random
+        self,
+        beginnings: int,
+        encode: Callable[[range], list[bytes]],
+        rng: Random,
+        *,
+        response_bytes: int,
     ) -> None:
-        """`encode` makes the responses for some of the beginnings, which are in random order."""
+        """`encode` makes the responses for some of the beginnings, which are in random order.
+
+        Each of them takes `response_bytes`.
+        """
         self._beginnings, self._encode, self._rng = beginnings, encode, rng
+        taken = response_bytes + _OVERHEAD_BYTES
+        self._chunk = min(ROW_CHUNK, beginnings, max(1, ROW_CHUNK_BYTES_MAX // taken))
+        self.bytes_kept = self._chunk * taken
 
     def refill(self) -> Iterator[bytes]:
         """Return responses without end, made on the way."""
@@ -155,11 +167,11 @@ class RowSchedule:
 
     def _batches(self) -> Iterator[list[bytes]]:
         """Go through all beginnings again and again, from another place each time."""
-        count, encode = self._beginnings, self._encode
+        count, chunk, encode = self._beginnings, self._chunk, self._encode
         while True:
             start = int(self._rng.random() * count)
-            for at in range(start, start + count, ROW_CHUNK):
-                first, size = at % count, min(ROW_CHUNK, start + count - at)
+            for at in range(start, start + count, chunk):
+                first, size = at % count, min(chunk, start + count - at)
                 made = encode(range(first, min(first + size, count)))
                 if first + size > count:
                     made += encode(range(first + size - count))

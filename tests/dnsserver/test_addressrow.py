@@ -68,3 +68,4 @@ def test_a_stretch_goes_on_from_the_last_to_the_first() -> None:
     row = AddressRow(AAAA, 7, addresses, Random(1))
     assert decoded(row.stretch(3, 4), 4) == ["fd00::4", "fd00::5", "fd00::1", "fd00::2"]
     assert decoded(row.stretch(1, 2), 2) == ["fd00::2", "fd00::3"]
+    assert decoded(row.stretch(4, 7), 7) == [f"fd00::{n}" for n in (5, 1, 2, 3, 4, 5, 1)]

@@ -1,6 +1,7 @@
 """Responses that are prepared: always what the directory would say now, and evenly spread."""
 
 import struct
+import tracemalloc
 from collections import Counter
 from random import Random
 
@@ -263,7 +264,8 @@ def test_the_number_and_size_of_entries_are_bounded(monkeypatch: pytest.MonkeyPa
     stamp = Stamp()
 
     def entry(size: int) -> Entry:
-        kept = Entry(stamp, Schedule(1, lambda _, __: b"x" * size, Random(1), bytes_max=1 << 30))
+        kept = Entry(stamp)
+        kept.schedule = Schedule(1, lambda _, __: b"x" * size, Random(1), bytes_max=1 << 30)
         kept.next_response()
         return kept
 
@@ -273,6 +275,33 @@ def test_the_number_and_size_of_entries_are_bounded(monkeypatch: pytest.MonkeyPa
     for number in range(80):
         cache.keep(b"large%d" % number, entry(1 << 15))
     assert 16 <= len(cache) <= 34
+
+
+def test_many_questions_about_a_large_service_stay_within_the_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # They differ in the size that they offer, and each has answers of its own.
+    monkeypatch.setattr(dnsserver.cache, "BYTES_MAX", 1 << 20)
+    client = Client(directory_with(2000))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for size in range(2000, 2300):
+            for is_tcp in (False, True):
+                client.raw(query(WEB, opt=opt_record(size)), is_tcp=is_tcp)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 8 << 20
+
+
+def test_no_datagram_gets_what_was_kept_for_a_connection() -> None:
+    client = Client(directory_with(500))
+    asked = query(WEB)
+    assert len(client.raw(asked, is_tcp=True) or b"") > 4096
+    for front in (b"tcp", b"t", b"\x00"):
+        assert len(client.raw(asked[:2] + front + asked[2:]) or b"") <= 512
+    assert len(client.raw(asked) or b"") <= 512
 
 
 def test_configured_ttls_and_limits_hold_for_prepared_answers() -> None:

@@ -15,14 +15,11 @@ from dnsserver.finishing import Finisher
 from dnsserver.recursion import Recursors
 from dnsserver.tcp import BATCH_BYTES, BUFFER_BYTES, TcpConnection, TcpListener
 from tests.dnsserver.fakes import FakeDirectory, decode, query
+from tests.dnsserver.test_server import framed
 
 WEB = query("web.service.svcmesh")
 FAR = query("far.query.svcmesh")
 LARGE = query("many.service.svcmesh", "SRV")
-
-
-def framed(packet: bytes) -> bytes:
-    return struct.pack(">H", len(packet)) + packet
 
 
 class Wire(asyncio.Transport):
