@@ -1,4 +1,4 @@
-"""Repair: the conversation with one random peer, about once a second, that ends in agreement.
+"""Repair: the conversation with a random peer, every one to three seconds, that ends in agreement.
 
 | message              | answer                                                                |
 |----------------------|-----------------------------------------------------------------------|

@@ -7,7 +7,7 @@ the transport's business.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from random import Random
 from typing import Any, Final, Protocol
@@ -51,6 +51,7 @@ from svcmesh.runtime.proposals import Proposals
 from svcmesh.runtime.raftsnapshots import Incoming, SnapshotInbox, SnapshotMaker, SnapshotParts
 from svcmesh.runtime.raftwriter import RaftWriter
 from svcmesh.runtime.reading import ReadRounds
+from svcmesh.runtime.tasks import BackgroundTasks
 
 logger = logging.getLogger("raft")
 
@@ -183,7 +184,7 @@ class Consensus:
         self._is_applying = self._is_applying_soon = False
         self._received: Any = None
         """What the machine has loaded from a snapshot of the leader's."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
         self.is_closed = False
         self._arm()
 
@@ -216,9 +217,7 @@ class Consensus:
     async def close(self) -> None:
         """Stop; nothing is sent or written from now on."""
         self._stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.end()
         self._inbox.drop()
         await asyncio.to_thread(self._writer.close)
         self._disk.close()
@@ -227,13 +226,13 @@ class Consensus:
 
     @property
     def is_leader(self) -> bool:
-        """Whether we take ourselves for the leader."""
-        return self.raft.role is Role.LEADER
+        """Whether we take ourselves for the leader; never once we have stopped."""
+        return self.raft.role is Role.LEADER and not self.is_closed
 
     @property
     def leader(self) -> ServerId | None:
-        """Whom we take for the leader."""
-        return self.raft.leader
+        """Whom we take for the leader; nobody once we have stopped, as we hear of no other."""
+        return None if self.is_closed else self.raft.leader
 
     @property
     def last_contact_ms(self) -> int:
@@ -258,7 +257,7 @@ class Consensus:
 
     def propose_soon(self, command: bytes) -> "asyncio.Future[object]":
         """The same, without a task: what `propose` returns or raises is the future's."""
-        if not self.is_leader or self.is_closed:
+        if not self.is_leader:
             refused: asyncio.Future[object] = self._loop.create_future()
             refused.set_exception(NoLeaderError(self.leader))
             return refused
@@ -283,6 +282,7 @@ class Consensus:
         return self._rounds[by_lease].join()
 
     def _begin_read(self, *, by_lease: bool) -> "asyncio.Future[None]":
+        self._require_running()
         read, effects = self.raft.read(now=self._loop.time(), by_lease=by_lease)
         if isinstance(read, NotLeader):
             raise NoLeaderError(read.leader)
@@ -297,6 +297,7 @@ class Consensus:
         Raises:
             NoLeaderError: We do not lead.
         """
+        self._require_running()
         result, effects = self.raft.change_members(members, now=self._loop.time())
         self._act(effects)
         if isinstance(result, NotLeader):
@@ -309,18 +310,23 @@ class Consensus:
         Raises:
             NoLeaderError: We do not lead.
         """
+        self._require_running()
         result, effects = self.raft.transfer(to, now=self._loop.time())
         self._act(effects)
         if isinstance(result, NotLeader):
             raise NoLeaderError(result.leader)
         return result
 
+    def _require_running(self) -> None:
+        if self.is_closed:
+            raise NoLeaderError
+
     def handle_message(self, sender: ServerId, message: Message) -> None:
         """Take a message from another server."""
         if self.is_closed:
             return
         if isinstance(message, ReadRequest) and self.is_leader and not self._readiness.is_settled:
-            self._spawn(self._settle_first(sender, message))
+            self._tasks.spawn(self._settle_first(sender, message))
         else:
             self._act(self.raft.handle_message(sender, message, now=self._loop.time()))
 
@@ -345,7 +351,7 @@ class Consensus:
         try:
             snapshot, loaded = await incoming.load(self._machine.load)
         except DecodeError as error:
-            logger.warning("a snapshot from %s was refused: %s", incoming.sender, error)
+            logger.warning("a snapshot from %.60r was refused: %s", incoming.sender, error)
             return False
         meta = snapshot.meta
         if self.is_closed or meta.index <= self.raft.log.commit:
@@ -394,7 +400,7 @@ class Consensus:
                 case RoleChanged():
                     self._handle_role(effect)
                 case SendSnapshot():
-                    self._spawn(self._send_snapshot(effect))
+                    self._tasks.spawn(self._send_snapshot(effect))
                 case SnapshotInstalled():
                     self._save_all(saves)
                     self._install(effect)
@@ -469,7 +475,7 @@ class Consensus:
             self._loop.call_soon(self._apply_slice)
         self._wake_applied()
         if self._snapshots.begin_if_due():
-            self._spawn(self._snapshots.make())
+            self._tasks.spawn(self._snapshots.make())
 
     def _apply(self, entry: Entry) -> None:
         result: object = None
@@ -517,7 +523,7 @@ class Consensus:
             now = self._loop.time()
             self._act(self.raft.handle_snapshot_sent(ask.to, index, is_ok=is_ok, now=now))
 
-    # -- timer and tasks ------------------------------------------------------------------------
+    # -- timer ----------------------------------------------------------------------------------
 
     def _arm(self) -> None:
         if self.is_closed:
@@ -533,8 +539,3 @@ class Consensus:
     def _on_timer(self) -> None:
         self._timer = None
         self._act(self.raft.handle_timer(now=self._loop.time()))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

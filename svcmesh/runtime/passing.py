@@ -36,7 +36,11 @@ class Server:
 
 
 class PassingOn:
-    """Finds whom to ask, and asks. `consensus` is a server's; an agent without asks any server."""
+    """Finds whom to ask, and asks.
+
+    `consensus` is a server's, which asks its leader. An agent without, and a server that has
+    stopped, ask any server.
+    """
 
     def __init__(
         self,
@@ -87,7 +91,7 @@ class PassingOn:
         `done` gets the verdicts, or why there are none. False: it is not called.
         """
         consensus = self._consensus
-        if consensus is None or consensus.is_leader:
+        if consensus is None or consensus.is_closed or consensus.is_leader:
             return False
         now = self._loop.time()
         if self._leader.id != consensus.leader or now >= self._leader_until:
@@ -120,7 +124,7 @@ class PassingOn:
         others = [
             server for server in self._servers() if consensus is None or server.id != consensus.id
         ]
-        if consensus is not None:
+        if consensus is not None and not consensus.is_closed:
             others = [server for server in others if server.id == consensus.leader]
         else:
             self._rng.shuffle(others)
@@ -142,7 +146,7 @@ async def for_rpc(work: Any) -> Any:  # noqa: ANN401 -- an awaitable, and what i
         raise RpcError(NO_LEADER, str(error)) from error
     except OutcomeUnknownError as error:
         raise RpcError(UNKNOWN, str(error)) from error
-    except (StoreError, DecodeError, TypeError, ValueError) as error:
+    except (StoreError, DecodeError) as error:
         raise RpcError(REFUSED, str(error)) from error
 
 

@@ -210,21 +210,21 @@ class SnapshotInbox:
         self, sender: ServerId, term: Term, offset: int, part: bytes, *, is_last: bool
     ) -> Incoming | bool:
         """Take a part; whether it fits what came before. After the last one, the whole."""
-        if offset == 0:
-            self.drop()
-            # Without a name: whatever happens, nothing is left behind.
-            self._incoming = Incoming(sender, term, tempfile.TemporaryFile())  # noqa: SIM115  # closed when it has come, or is dropped
-        incoming = self._incoming
-        if (
-            incoming is None
-            or (incoming.sender, incoming.term, incoming.size_bytes) != (sender, term, offset)
-            or offset + len(part) > SNAPSHOT_BYTES_MAX
-        ):
-            return False
         try:
+            if offset == 0:
+                self.drop()
+                # Without a name: whatever happens, nothing is left behind.
+                self._incoming = Incoming(sender, term, tempfile.TemporaryFile())  # noqa: SIM115  # closed when it has come, or is dropped
+            incoming = self._incoming
+            if (
+                incoming is None
+                or (incoming.sender, incoming.term, incoming.size_bytes) != (sender, term, offset)
+                or offset + len(part) > SNAPSHOT_BYTES_MAX
+            ):
+                return False
             incoming.file.write(part)
         except OSError as error:
-            logger.error("a snapshot from %s cannot be kept: %s", sender, error.strerror)
+            logger.error("a snapshot from %.60r cannot be kept: %s", sender, error.strerror)
             self.drop()
             return False
         incoming.size_bytes += len(part)

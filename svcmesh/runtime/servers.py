@@ -140,6 +140,8 @@ class ServerGroup:
 
     async def look(self) -> None:
         """Take one step, if one is due."""
+        if self.consensus.is_closed:
+            return
         known = {server.id: server for server in self._servers()}
         now = self._loop.time()
         self._alive_since = {
@@ -203,7 +205,7 @@ class ServerGroup:
                 try:
                     message = unpack_message_untrusted(packed)
                 except DecodeError as error:
-                    logger.warning("a message from %.100s was dropped: %s", sender, error)
+                    logger.warning("a message from %.60r was dropped: %s", sender, error)
                 else:
                     self.consensus.handle_message(ServerId(sender), message)
             case _:

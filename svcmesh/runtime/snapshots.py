@@ -23,7 +23,7 @@ from svcmesh.consensus.service import (
     StoreError,
 )
 from svcmesh.consensus.store import CommandKind, Store
-from svcmesh.errors import SvcmeshError
+from svcmesh.errors import StorageError, SvcmeshError
 from svcmesh.rpc import RpcClosedError, RpcError, RpcPool, RpcRefusedError, RpcTimeoutError
 from svcmesh.runtime.consensus import Consensus
 from svcmesh.runtime.passing import REFUSED, Server, for_rpc
@@ -160,6 +160,9 @@ class SnapshotService:
         except OSError as error:
             file.close()
             raise StoreError(f"cannot write the snapshot: {error.strerror}") from error
+        except StorageError as error:
+            file.close()
+            raise StoreError(f"cannot make the snapshot: {error}") from error
         except BaseException:
             file.close()
             raise

@@ -47,8 +47,8 @@ from svcmesh.runtime.writing import (
 )
 
 READ_TIMEOUT_S: Final = 10.0
-QUERY_WAIT_S_MAX: Final = 660.0
-"""For another agent's question: more than HTTP lets one wait."""
+QUERY_WAIT_S_MAX: Final = 3300.0
+"""For another agent's question: the longest `max_query_time` and the sixteenth that is added."""
 WAITED_S: Final = 0.25
 """A question that fails sooner had nobody to answer it from the start."""
 ELECTION_S_MAX: Final = 5.0
@@ -178,11 +178,14 @@ class StoreService:
 
         Raises:
             NoLeaderError, OutcomeUnknownError: As `write`.
+            DecodeError: One of them cannot be read. Nothing was done.
         """
         if self._leads:
-            # All of them begin in order, and in one turn: they go into the log together.
+            # All are read before any begins: of a batch that is refused nothing has been done.
+            unpacked = [unpack_write_untrusted(packed) for packed in writes]
+            # They begin in order, and in one turn: they go into the log together.
             outcomes = await asyncio.gather(
-                *[self._begin_write(*unpack_write_untrusted(packed)) for packed in writes],
+                *[self._begin_write(kind, body) for kind, body in unpacked],
                 return_exceptions=True,
             )
             return [verdict_of(outcome) for outcome in outcomes]
@@ -274,7 +277,11 @@ class StoreService:
             timeout_s=READ_TIMEOUT_S + wait_s,
             is_write=False,
         )
-        return QueryAnswer(*packed)
+        match packed:
+            case [int() as at, value, bool() as has_leader, int() as contact_ms]:
+                return QueryAnswer(at, value, has_leader, contact_ms)
+            case _:
+                raise StoreError("a server answered a query with something else")
 
     def _reads_here(self, consensus: Consensus) -> bool:
         """Whether reads that must be fresh are answered here, with the leader's leave."""

@@ -47,7 +47,8 @@ class KeySpace:
         self.index = 0
         self._entries = RowTable()
         self._deleted: OrderedDict[str, int] = OrderedDict()
-        """Keys that are gone, and the index at which they went; the oldest come first."""
+        """Keys that are gone, and the index at which they went, in the order of deletion. What a
+        transaction that failed had brought back stands last."""
         self._deleted_keys: SortedList[str] = SortedList()
         self._forgotten_index = 0
         """Of the last deletion that is not in `_deleted` any more."""
@@ -210,6 +211,7 @@ class KeySpace:
         self._entries.pop(key)
         self._add_deletion(key, index)
         while len(self._deleted) > TOMBSTONES_MAX:
+            # By the index, because what was brought back and taken back again is out of order.
             oldest, gone_at = self._deleted.popitem(last=False)
             self._deleted_keys.remove(oldest)
             self._forgotten_index = max(self._forgotten_index, gone_at)
@@ -235,7 +237,7 @@ class KeySpace:
         return list(self._history)
 
     def deletions(self) -> list[tuple[str, int]]:
-        """Keys that are gone, and the index at which they went; the oldest come first."""
+        """Keys that are gone, and the index at which they went, in the order of deletion."""
         # Not the ordered view, which is much slower, and has the same order.
         return list(dict.items(self._deleted))
 

@@ -438,6 +438,14 @@ def test_a_disk_that_refuses_ends_the_server_and_says_so(
                 await first.propose(put("k", 1))
             with pytest.raises(NoLeaderError):
                 await first.propose(put("k", 1))
+            # It hears of nobody any more, itself included.
+            assert (first.is_leader, first.leader) == (False, None)
+            with pytest.raises(NoLeaderError):
+                await first.barrier()
+            with pytest.raises(NoLeaderError):
+                first.transfer(IDS[1])
+            with pytest.raises(NoLeaderError):
+                first.change_members(Membership((IDS[0],)))
 
     asyncio.run(main())
     assert "takes no part in the consistent store any more" in caplog.text

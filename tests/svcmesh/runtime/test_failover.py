@@ -179,7 +179,7 @@ def test_answers_are_not_kept_beyond_their_time(monkeypatch: pytest.MonkeyPatch)
         of_others = outcomes()
         await subject.execute(QUERY, limit=0)
         async with asyncio.timeout(60):
-            while len(outcomes()) > len(of_others):  # noqa: ASYNC110
+            while len(outcomes()) > len(of_others):  # noqa: ASYNC110  # garbage has no event
                 await asyncio.sleep(0.01)
 
     def outcomes() -> list[Outcome]:

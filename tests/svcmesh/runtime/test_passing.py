@@ -58,7 +58,8 @@ class Pool:
 
 def follower(leader: str | None) -> Consensus:
     """The server s0, as far as it is looked at."""
-    return cast("Consensus", SimpleNamespace(id="s0", is_leader=leader == "s0", leader=leader))
+    found = SimpleNamespace(id="s0", is_leader=leader == "s0", leader=leader, is_closed=False)
+    return cast("Consensus", found)
 
 
 def passing(pool: Pool, consensus: Consensus | None = None) -> PassingOn:
@@ -141,6 +142,19 @@ def test_writes_take_the_ordinary_way_where_no_other_leads(leader: str | None) -
     async def main() -> None:
         assert not passing(Pool(), follower(leader)).begin_writes([], lambda _: None)
         assert not passing(Pool()).begin_writes([], lambda _: None)
+
+    asyncio.run(main())
+
+
+def test_a_server_that_has_stopped_asks_any_other() -> None:
+    stopped = cast("Any", follower(None))
+    stopped.is_closed = True
+    pool = Pool("answer")
+    assert ask(pool, stopped) == "answer"
+    assert pool.asked[0] != "s0"
+
+    async def main() -> None:
+        assert not passing(Pool(), stopped).begin_writes([], lambda _: None)
 
     asyncio.run(main())
 

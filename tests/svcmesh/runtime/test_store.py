@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
+import msgpack
 import pytest
 
-from svcmesh.consensus.service import NoLeaderError, QueryAnswer
-from svcmesh.rpc import RpcPool
+from svcmesh.consensus.service import NoLeaderError, QueryAnswer, StoreError
+from svcmesh.consensus.store import CommandKind
+from svcmesh.rpc import RpcError, RpcPool
 from svcmesh.runtime import store as module
 from svcmesh.runtime.store import StoreService
 
@@ -75,3 +78,32 @@ def test_a_plain_question_is_not_asked_again_and_no_question_for_ever(
         assert len(waits) == 1
 
     run(scenario)
+
+
+def test_of_a_batch_with_a_write_that_cannot_be_read_nothing_is_done() -> None:
+    async def main() -> None:
+        proposed: list[bytes] = []
+        leader = SimpleNamespace(is_leader=True, is_closed=False, propose_soon=proposed.append)
+        service = StoreService(RpcPool(), list, rng=Random(1))
+        service.consensus = leader  # type: ignore[assignment]  # as much of one as is asked
+        good = msgpack.packb([CommandKind.SET.value, ["k", b"v", 0]])
+        unknown = msgpack.packb(["kind of a later release", []])
+        with pytest.raises(RpcError):
+            await service.handle_writes([[good, unknown], 0], 1.0)
+        assert proposed == []
+
+    asyncio.run(main())
+
+
+def test_an_answer_of_no_form_is_refused_in_words() -> None:
+    async def main() -> None:
+        service = StoreService(RpcPool(), list, rng=Random(1))
+
+        async def answer(*_: object, **__: object) -> object:
+            return ["not", "an answer"]
+
+        service.passing.call = answer  # type: ignore[method-assign, assignment]
+        with pytest.raises(StoreError):
+            await service.query("kv.get", "k")
+
+    asyncio.run(main())
