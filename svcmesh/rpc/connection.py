@@ -27,12 +27,12 @@ from svcmesh.rpc.frames import (
     pack_about,
     unpack_untrusted,
 )
-from svcmesh.rpc.serving import NO_METHODS, Methods, ServedCalls
+from svcmesh.rpc.serving import DEADLINE_S_MAX, NO_METHODS, Methods, ServedCalls
 
 LEAVING_S: Final = 15.0
 """From asking the peer to use another connection to reading no more of it."""
-LEAVING_S_MAX: Final = 660.0
-"""For what is under way then: more than a query may wait."""
+LEAVING_S_MAX: Final = DEADLINE_S_MAX
+"""For what is under way then."""
 LARGE_BYTES: Final = 256 * 1024
 """Who holds less than this of our memory is not looked at twice."""
 REASON_SHOWN_MAX: Final = 200

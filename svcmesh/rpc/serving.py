@@ -64,8 +64,9 @@ class ServedCalls:
         self.is_server = True
         """Whether the peer may call what servers call."""
         self._working: set[asyncio.Task[None]] = set()
-        self._replying: set[int] = set()
-        """Calls that a direct method has taken."""
+        self._replying: set[Reply] = set()
+        """Calls that a direct method has taken. Not by their ids: those are the peer's to choose,
+        and the same again would be one."""
 
     def __len__(self) -> int:
         return len(self._working) + len(self._replying)
@@ -81,7 +82,7 @@ class ServedCalls:
             self._counters["dropped.overloaded"] += 1
             self._answer_error(call_id, "overloaded", "too many calls at once")
         elif not self._serve_directly(call_id, method, body):
-            seconds_left = min(max(timeout_s, 0.0), DEADLINE_S_MAX)
+            seconds_left = seconds_untrusted(timeout_s, most_s=DEADLINE_S_MAX)
             loop = asyncio.get_running_loop()
             task = loop.create_task(self._work(call_id, call(body, seconds_left)))
             self._working.add(task)
@@ -97,7 +98,7 @@ class ServedCalls:
                 note(body)
             except Exception:
                 # As in `_work`; and a stranger must not be able to end a connection by a note.
-                logger.exception("a note failed")
+                self._note_failure("note")
 
     def cancel(self) -> None:
         """The connection has ended: nobody hears the answers."""
@@ -110,21 +111,21 @@ class ServedCalls:
             return False
 
         def reply(answer: Body) -> None:
-            self._replying.discard(call_id)
+            self._replying.discard(reply)
             self._answer([Kind.ANSWER, call_id, answer], at_once=True)
             self._on_ended()
 
-        self._replying.add(call_id)
+        self._replying.add(reply)
         try:
             is_taken = direct(body, reply)
         except Exception:
             # As in `_work`.
-            logger.exception("a call failed")
-            self._replying.discard(call_id)
+            self._note_failure("call")
+            self._replying.discard(reply)
             self._answer_error(call_id, "internal", "internal error")
             return True
         if not is_taken:
-            self._replying.discard(call_id)
+            self._replying.discard(reply)
         return is_taken
 
     async def _work(self, call_id: int, work: Awaitable[Body]) -> None:
@@ -134,8 +135,13 @@ class ServedCalls:
             self._answer_error(call_id, error.code, error.text)
         except Exception:
             # One method's fault must not take the others down; the caller learns that it failed.
-            logger.exception("a call failed")
+            self._note_failure("call")
             self._answer_error(call_id, "internal", "internal error")
+
+    def _note_failure(self, what: str) -> None:
+        """Log the exception that is being handled, and count it."""
+        self._counters[f"failed.{what}"] += 1
+        logger.exception("a %s failed", what)
 
     def _end_work(self, task: "asyncio.Task[None]") -> None:
         self._working.discard(task)

@@ -1,6 +1,7 @@
 """Calls without a task on either side: the same answers, the same errors."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from svcmesh.errors import SvcmeshError
 from svcmesh.rpc import Methods, RpcClosedError, RpcError, RpcPool, RpcServer, RpcTimeoutError
-from svcmesh.rpc.serving import Reply
+from svcmesh.rpc.serving import Reply, ServedCalls
 
 Address = tuple[str, int]
 
@@ -124,3 +125,34 @@ def test_without_an_answer_the_call_ends_with_its_time_or_its_connection() -> No
         assert not caller.ended
 
     run(scenario)
+
+
+def test_a_peer_that_gives_many_calls_one_id_has_no_more_of_them_for_that() -> None:
+    async def main() -> None:
+        callee, counters, said = Callee(), Counter[str](), list[list[Any]]()
+
+        def answer(frame: list[Any], *, at_once: bool = False) -> None:
+            said.append(frame)
+
+        served = ServedCalls(
+            callee.methods, 2, counters=counters, answer=answer, on_ended=lambda: None
+        )
+        for _ in range(5):
+            served.serve(1, "do", "later", 5.0)
+        assert (len(served), len(callee.replies)) == (2, 2)
+        assert [frame[2] for frame in said] == ["overloaded"] * 3
+        assert counters == {"dropped.overloaded": 3}
+        callee.replies[0]("done")
+        assert len(served) == 1
+
+    asyncio.run(main())
+
+
+def test_a_method_that_fails_is_counted(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(_: Callee, caller: Caller, server: RpcServer) -> None:
+        caller.begin("break")
+        await caller.next()
+        assert server.counters["failed.call"] == 1
+
+    run(scenario)
+    assert "a call failed" in caplog.text
