@@ -50,6 +50,8 @@ class EventRing:
         self._ring: dict[int, _EventSlot] = {}
         self._bytes = 0
         self._ltime_min = LamportTime(0)
+        self._said: tuple[UserEventSlot, ...] | None = None
+        """`slots`, until there is something new."""
 
     def ignore_before(self, ltime: LamportTime) -> None:
         """Refuse everything older than `ltime` from now on."""
@@ -72,6 +74,7 @@ class EventRing:
             return _DUPLICATE
         elif len(slot.entries) >= EVENTS_PER_SLOT_MAX:
             return Seen(False, drops.EVENT_SLOT_FULL)
+        self._said = None
         slot.entries.append(entry)
         slot.entries_bytes += entry_bytes
         self._bytes += entry_bytes
@@ -80,11 +83,13 @@ class EventRing:
         return _NEW
 
     def slots(self) -> tuple[UserEventSlot, ...]:
-        """Everything remembered, as a push/pull carries it (10.8)."""
-        return tuple(
-            UserEventSlot(slot.ltime, tuple(slot.entries))
-            for _, slot in sorted(self._ring.items(), key=lambda item: item[0])
-        )
+        """Everything remembered, as a push/pull carries it (10.8); the same until that changes."""
+        if self._said is None:
+            self._said = tuple(
+                UserEventSlot(slot.ltime, tuple(slot.entries))
+                for _, slot in sorted(self._ring.items(), key=lambda item: item[0])
+            )
+        return self._said
 
     def _drop_oldest(self) -> None:
         place = min(self._ring, key=lambda place: self._ring[place].ltime)
@@ -94,6 +99,7 @@ class EventRing:
     def _drop(self, place: int) -> None:
         slot = self._ring.pop(place, None)
         if slot is not None:
+            self._said = None
             self._bytes -= slot.entries_bytes
 
 

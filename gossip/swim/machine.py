@@ -385,35 +385,35 @@ class Swim:
                 assert_never(message)
 
     def _handle_ping(self, ping: Ping, *, source: Address, now: float) -> None:
-        seq_no, node, source_addr, source_port, source_node = ping
+        seq_no, node = ping[:2]
         if node and node != self._name:
             self._emit(MessageDropped(drops.PING_FOR_ANOTHER_NAME, node))
             return
-        sender = self._table.get(source_node)
-        if sender is not None and sender.addr == source_addr and sender.port == source_port:
-            to = sender.address  # nearly every ping; a member is no stranger
-        else:
-            to = self._answer_address(ping, source)
-            if not self._may_send_to(to, now=now):
-                return
+        to = self._answer_address(ping, source, now=now)
+        if to is None:
+            return
         self._carrier.send(to, make(Ack, (seq_no, self._ack_payload())))
 
     def _handle_indirect_ping(self, request: IndirectPing, *, source: Address, now: float) -> None:
-        requester = self._answer_address(request, source)
+        requester = self._answer_address(request, source, now=now)
         port = request.port or self._claims.local.port
         target = Address.from_packed(request.target, port)
-        if self._may_send_to(requester, now=now) and self._may_send_to(target, now=now):
+        if requester is not None and self._may_send_to(target, now=now):
             self._prober.handle_indirect_ping(request, target=target, requester=requester, now=now)
 
-    def _answer_address(self, message: Ping | IndirectPing, source: Address) -> Address:
-        """Where an answer goes: the advertised source where there is one (5.1)."""
-        if not message.source_addr or not message.source_port:
-            return source
+    def _answer_address(
+        self, message: Ping | IndirectPing, source: Address, *, now: float
+    ) -> Address | None:
+        """Where an answer goes: the advertised source where there is one (5.1).
+
+        None: nowhere, because strangers have been answered too much.
+        """
+        addr, port = message.source_addr, message.source_port
         sender = self._table.get(message.source_node)
-        claimed = (message.source_addr, message.source_port)
-        if sender is not None and (sender.addr, sender.port) == claimed:
-            return sender.address
-        return Address.from_packed(message.source_addr, message.source_port)
+        if sender is not None and sender.addr == addr and sender.port == port:
+            return sender.address  # nearly always; a member is no stranger
+        to = Address.from_packed(addr, port) if addr and port else source
+        return to if self._may_send_to(to, now=now) else None
 
     def _may_send_to(self, address: Address, *, now: float) -> bool:
         if self._table.has_address(address) or self._stranger_answers.take(now=now):

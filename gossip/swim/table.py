@@ -159,6 +159,7 @@ class MemberTable:
             addresses[entry.address] = addresses.get(entry.address, 0) + 1
         self._nodes = None
         self._ring += adopted
+        assert len(by_name) == len(self._ring), "a name was given twice"
         self._shuffle()
         self.present += len(adopted)
 

@@ -19,6 +19,11 @@ Entry = list[Any]
 beside their action, because a closure for every packet would cost more than the heap does."""
 
 
+def cancel(entry: Entry) -> None:
+    """Do not run it. Doing so to one that has run does nothing."""
+    entry[2] = None
+
+
 class Timer:
     """A scheduled callback. Cancelling one that has run does nothing."""
 
@@ -29,7 +34,7 @@ class Timer:
 
     def cancel(self) -> None:
         """Do not run it."""
-        self._entry[2] = None
+        cancel(self._entry)
 
 
 class VirtualClock:
@@ -67,8 +72,8 @@ class VirtualClock:
     def enter(self, at: float, action: Callable[..., None], arguments: tuple[Any, ...]) -> Entry:
         """Schedule `action(*arguments)` for a finite instant, not in the past.
 
-        The plainest of these, for every packet and every member's timer. The entry may be taken
-        back by setting its third item to None.
+        The plainest of these, for every packet and every member's timer. The entry may be
+        taken back by `cancel`.
         """
         entry = [at, next(self._order), action, arguments]
         if at < self._horizon:

@@ -18,7 +18,7 @@ from gossip.wire import numbers
 from gossip.wire.codec import decode_message_untrusted
 from gossip.wire.messages import Ack, ErrorReply, PacketMessage, Ping, PushPull, PushPullNode
 from gossip.wire.serf_values import encode_tags
-from svcmesh.simulate.clock import Entry
+from svcmesh.simulate.clock import Entry, cancel
 from svcmesh.simulate.process import Process
 
 if TYPE_CHECKING:
@@ -319,7 +319,7 @@ class SimulatedMember:
         if self._awaits_turn:
             return
         if self._wake_up is not None:
-            self._wake_up[2] = None
+            cancel(self._wake_up)
         self._wake_at = at
         if at < inf:
             now = self._clock.now
