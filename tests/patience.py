@@ -47,9 +47,9 @@ class TurnClock:
         self._go_on(float("inf") if timeout_s is None else max(0.0, timeout_s) + LATE_S_MAX)
 
     def _go_on(self, s_max: float) -> None:
-        real_at = time.monotonic()
         # Another thread may have looked later.
-        self._own_at += max(0.0, min(real_at - self._real_at, s_max))
+        real_at = max(time.monotonic(), self._real_at)
+        self._own_at += min(real_at - self._real_at, s_max)
         self._real_at = real_at
 
 

@@ -76,7 +76,7 @@ def test_a_leader_that_renews_stays_and_one_that_does_not_is_succeeded() -> None
         first.update_leader(first.get_cluster(), 100)
         return leader(second) != "first"
 
-    with pytest.raises(pytest.fail.Exception):
+    with pytest.raises(pytest.fail.Exception, match=r"never$"):
         wait_until(time_passes, within_s=2.5 * SESSION_TTL_S, what="never", every_s=1)
     took_s = wait_until(second.attempt_to_acquire_leader, what="a successor")
     assert took_s > SESSION_TTL_S / 2

@@ -404,13 +404,18 @@ def test_a_token_in_a_definition_is_named_as_without_effect(write: Write) -> Non
         write(
             "1.json",
             {
-                "services": [{"name": "a", "token": ""}, {"name": "b", "token": "secret"}],
+                "services": [
+                    {"name": "a", "token": "", "check": {"ttl": "1s", "token": "secret"}},
+                    {"name": "b", "token": "secret", "checks": [{"ttl": "1s", "token": "secret"}]},
+                ],
                 "check": {"name": "c", "ttl": "1s", "Token": "secret"},
             },
         )
     )
     assert [warning.partition(": ")[2] for warning in config.warnings] == [
+        "services[0].check.token is ignored: there is no access control",
         "services[1].token is ignored: there is no access control",
+        "services[1].checks.token is ignored: there is no access control",
         "check.token is ignored: there is no access control",
     ]
     assert "secret" not in "".join(config.warnings)
