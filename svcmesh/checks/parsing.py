@@ -38,6 +38,7 @@ _COMMON: Final = (
     "UDP", "GRPC", "GRPCUseTLS", "TLSServerName", "TLSSkipVerify", "AliasNode", "AliasService",
     "Interval", "Timeout", "TTL", "SuccessBeforePassing", "FailuresBeforeWarning",
     "FailuresBeforeCritical", "DeregisterCriticalServiceAfter", "OutputMaxSize", "ServiceID",
+    "Token",
 )  # fmt: skip
 
 _ALONE: Final = spellings((*_COMMON, "ID"))
@@ -62,8 +63,8 @@ _REFUSED: Final = {
 }
 """Fields of Consul's that must be empty, and the feature that each belongs to."""
 
-_IGNORED: Final = ("proxyhttp", "proxygrpc", "proxy_http", "proxy_grpc", "token")
-"""What Consul's own clients echo and nobody sets; and tokens, where there is no access control."""
+_IGNORED: Final = ("proxyhttp", "proxygrpc", "proxy_http", "proxy_grpc")
+"""What Consul's own clients echo and nobody sets."""
 
 _DURATIONS: Final = spellings(("Interval", "Timeout", "TTL", "DeregisterCriticalServiceAfter"))
 
@@ -226,6 +227,9 @@ def _definition(
 
     def duration_s(key: str) -> float:
         return reader.duration_s(given.get(key), at=path(key))
+
+    # Only its kind matters: there is no access control.
+    reader.string(given.get("Token"), at=path("Token"))
 
     def integer(key: str) -> int:
         return reader.integer(given.get(key), at=path(key))

@@ -54,7 +54,9 @@ def _is_port(value: object) -> bool:
 
 def _is_above(bound: int) -> Asks:
     """More than that; what is no number cannot be meant as less."""
-    return lambda value: not is_empty(value) and not (isinstance(value, int) and value <= bound)
+    return lambda value: (
+        not is_empty(value) and not (isinstance(value, int | float) and value <= bound)
+    )
 
 
 def _is_other_than(*harmless: str) -> Asks:

@@ -38,6 +38,8 @@ TTL_S_MAX: Final = 2**31 - 1
 """RFC 2181, 8."""
 TTL: Final = Range(least=0, most=TTL_S_MAX)
 SESSION_TTL: Final = Range(above=0, most=86400)
+QUERY_TIME: Final = Range(above=0, most=3000)
+"""With its sixteenth, and the time to answer, less than the hour that a call between agents has."""
 
 # Tables: what belongs to one setting stays together.
 # fmt: off
@@ -408,10 +410,10 @@ class AgentConfig:
     discard_check_output: bool = setting("discard_check_output", BOOL, False,
         doc="Keep no output of checks.")
     default_query_time_s: float = setting("default_query_time", DUR, 300.0,
-        flag="default-query-time", within=POSITIVE, reloadable=True,
+        flag="default-query-time", within=QUERY_TIME, reloadable=True,
         doc="How long a blocking query waits that does not say how long.")
     max_query_time_s: float = setting("max_query_time", DUR, 600.0,
-        flag="max-query-time", within=POSITIVE, reloadable=True,
+        flag="max-query-time", within=QUERY_TIME, reloadable=True,
         doc="How long a blocking query waits at most, whatever it says.")
     session_ttl_min_s: float = setting("session_ttl_min", DUR, 10.0,
         within=SESSION_TTL, reloadable=True,

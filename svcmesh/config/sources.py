@@ -225,10 +225,15 @@ class _FileReader:
         self._warn_of_token(raw, where=where)
 
     def _warn_of_token(self, raw: object, *, where: str) -> None:
-        """Say of a token in a definition that there is nothing it could be for."""
+        """Say of tokens in a definition that there is nothing they could be for."""
         assert isinstance(raw, dict)
-        if any(key.lower() == "token" and value for key, value in raw.items()):
-            self.source.warnings.append(f"{where}.token is ignored: there is no access control")
+        for name, value in raw.items():
+            key = name.lower()
+            if key == "token" and value:
+                self.source.warnings.append(f"{where}.token is ignored: there is no access control")
+            elif key in {"check", "checks"}:
+                for check in value if isinstance(value, list) else [value or {}]:
+                    self._warn_of_token(check, where=f"{where}.{key}")
 
 
 def _given(raw: object) -> str:
