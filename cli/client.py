@@ -25,7 +25,7 @@ from svcmesh.agentaccess import (
     TlsFiles,
     agent_access,
 )
-from svcmesh.goformats import join_host_port
+from svcmesh.goformats import join_host_port, parse_uint
 
 F = TypeVar("F", bound=Callable[..., object])
 Json: TypeAlias = Any  # an answer of the API, of the shape that its caller expects
@@ -301,7 +301,10 @@ def _refuse(response: http.client.HTTPResponse) -> None:
 
 def _index(response: http.client.HTTPResponse) -> int:
     text = response.headers.get(INDEX_HEADER, "")
-    return int(text) if text.isdecimal() else 0
+    try:
+        return parse_uint(text)
+    except ValueError:
+        return 0
 
 
 def client_flags(callback: F) -> F:

@@ -25,8 +25,9 @@ _HEADER: Final = ("Peer", "Agrees", "For", "Compared", "Differs in")
 def consistency(args: tuple[str, ...], format: str | None, **http: object) -> int:
     """Show whether the agents agree on the catalog, as one of them knows from comparing.
 
-    Each agent compares itself with another one about once a second. The exit status is 2 when a
-    difference is older than ten seconds, or nothing has been compared yet.
+    Each agent compares itself with another one about once a second, and every three seconds while
+    nothing changes. The exit status is 2 when a difference is older than ten seconds, or nothing
+    has been compared yet.
     """
     check_arguments(args)
     as_json = wants_json(format)

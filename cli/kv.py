@@ -172,7 +172,7 @@ def delete(
         raise CommandError(f"Error! Did not delete {what}: {error}") from None
     if cas and not is_done:
         raise CommandError(f"Error! Did not delete key {key}: CAS failed")
-    click.echo(f"Success! Deleted {'keys with prefix' if recurse else 'key'}: {key}")
+    say(f"Success! Deleted {'keys with prefix' if recurse else 'key'}: {key}")
     return 0
 
 
@@ -286,5 +286,5 @@ def _value(entry: dict[str, Json]) -> bytes:
 def _show_details(entry: dict[str, Json], value: bytes) -> None:
     for name in ("CreateIndex", "Flags", "Key", "LockIndex", "ModifyIndex"):
         say(f"{name:<17}{entry[name]}")
-    click.echo(f"{'Session':<17}{entry.get('Session') or '-'}")
+    say(f"{'Session':<17}{entry.get('Session') or '-'}")
     click.echo(f"{'Value':<17}".encode() + value if value else "Value")

@@ -14,6 +14,7 @@ import click
 from cli.client import access_from_flags, client_flags
 from cli.errors import CommandError, FlagError
 from cli.flags import GoCommand, flag
+from cli.printing import say
 from svcmesh.agentaccess import AgentAccess
 from svcmesh.client.asynchronous import AsyncClient
 from svcmesh.client.errors import ClientError, DeadlineExceededError, LockLostError
@@ -40,7 +41,7 @@ class _Job:
 
     def say(self, text: str) -> None:
         if self.is_verbose:
-            click.echo(text)
+            say(text)
 
 
 @click.command("lock", cls=GoCommand, arguments="prefix child...")
@@ -204,7 +205,7 @@ async def _run_child(job: _Job, held: Lock, ended: asyncio.Event) -> bool:
         if not isinstance(error, FileNotFoundError):
             why = (error.strerror or str(error)).lower()
         text = f'Error starting handler: exec: "{job.child[0]}": {why}'
-        click.echo(text, err=True)
+        say(text, err=True)
         return True
     waits = [asyncio.create_task(each) for each in (child.wait(), held.lost.wait(), ended.wait())]
     try:
@@ -225,7 +226,7 @@ async def _run_child(job: _Job, held: Lock, ended: asyncio.Event) -> bool:
     how = f"exit status {status}"
     if status < 0:
         how = f"signal: {(signal.strsignal(-status) or str(-status)).lower()}"
-    click.echo(f"Error running handler: {how}", err=True)
+    say(f"Error running handler: {how}", err=True)
     return True
 
 

@@ -9,6 +9,7 @@ from cli.client import Json, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError
 from cli.flags import GoCommand, flag
 from cli.goregexp import compile_regexp
+from cli.printing import say
 from cli.tables import format_flag, pretty_json, print_table, wants_json
 from svcmesh.goformats import join_host_port
 
@@ -61,7 +62,7 @@ def members(
     if not shown:
         return NOBODY_STATUS
     if as_json:
-        click.echo(pretty_json(shown))
+        say(pretty_json(shown))
     elif detailed:
         print_table(_DETAILED, [_detailed_row(member) for member in shown])
     else:

@@ -10,7 +10,7 @@ from cli.flags import GoCommand, flag
 from cli.groups import Entry, LazyGroup
 from cli.printing import say
 from cli.tables import format_flag, pretty_json, table, wants_json
-from svcmesh.goformats import parse_bool, parse_duration
+from svcmesh.goformats import parse_bool, parse_duration, parse_uint
 
 AUTOPILOT: Final = "/v1/operator/autopilot/configuration"
 SHOWN: Final = (
@@ -244,10 +244,10 @@ def _typed(option: str, text: str) -> Json:
                 raise FlagError(f'invalid value "{text}" for flag -{option}: {error}') from None
             return text
         case "max-trailing-logs" | "min-quorum":
-            if not (text.isascii() and text.isdigit()):
-                why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
-                raise FlagError(f'invalid value "{text}" for flag -{option}: {why}')
-            return int(text)
+            try:
+                return parse_uint(text)
+            except ValueError as error:
+                raise FlagError(f'invalid value "{text}" for flag -{option}: {error}') from None
         case _:
             return text
 

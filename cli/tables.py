@@ -6,11 +6,9 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import click
-
 from cli.errors import CommandError
 from cli.flags import F, flag
-from cli.printing import harmless
+from cli.printing import harmless, say
 
 FORMATS: Final = ("pretty", "json")
 
@@ -34,7 +32,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print columns: in colours on a terminal, else as `table` lays them out."""
     if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
-        click.echo(table(header, rows))
+        say(table(header, rows))
         return
     # Imported here: it takes as long as everything else, and only a person waits for it.
     from rich.console import Console

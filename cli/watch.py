@@ -22,6 +22,7 @@ from cli.client import (
 )
 from cli.errors import ApiError, CommandError, FlagError
 from cli.flags import GoCommand, flag
+from cli.printing import say
 from cli.tables import compact_json, pretty_json
 from cli.watchtypes import Parameters, Question, events_after, question
 from svcmesh.goformats import duration_string, parse_bool
@@ -150,7 +151,7 @@ class _Child:
 
 
 def _print(result: Json, index: int) -> bool:
-    click.echo(pretty_json(result))
+    say(pretty_json(result))
     return False
 
 
@@ -168,7 +169,7 @@ def _parameters(flags: dict[str, str | tuple[str, ...]]) -> Parameters:
 
 def _log_failure(kind: str, error: ApiError, pause_s: float) -> None:
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3]
-    click.echo(
+    say(
         f'{now}Z [ERROR] watch.watch: Watch errored: type={kind} error="{error}" '
         f"retry={duration_string(pause_s)}",
         err=True,

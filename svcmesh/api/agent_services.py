@@ -120,6 +120,7 @@ async def _register(facade: AgentFacade, body: object, *, replaces_checks: bool)
 
 async def deregister(call: Call) -> web.Response:
     """Remove a service with its checks; one that is not there is fine, as in Consul."""
+    check_namespace(call)
     if not call.rest:
         raise ApiError(500, "ServiceID missing")
     try:

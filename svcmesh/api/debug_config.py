@@ -45,7 +45,7 @@ def debug_config(config: AgentConfig, *, node_id: str, version: str) -> dict[str
         "DNSOnlyPassing": dns.only_passing,
         "DNSPort": ports.dns,
         "DNSRecursorTimeout": duration_string(dns.recursor_timeout_s),
-        "DNSRecursors": [f"{host}:{port}" for host, port in config.recursors],
+        "DNSRecursors": [join_host_port(host, port) for host, port in config.recursors],
         "DNSSOA": {
             "Expire": dns.soa.expire_s,
             "Minttl": dns.soa.min_ttl_s,

@@ -28,19 +28,17 @@ def services(call: Call) -> Read:
     view = call.facade.view
     keep = row_filter(call, selectors.HEALTH)
 
-    def instances(name: str) -> list[ServiceRow]:
-        return [
+    def instances(name: str) -> list[tuple[str, list[ServiceRow]]]:
+        """The row of a service; without one of its instances only when all services are shown."""
+        found = [
             row
             for row in view.service(name)
             if row.record.name == name and (keep is None or keep(row))
         ]
+        return [(name, found)] if found or keep is None else []
 
     def build() -> Rows:
-        return Rows(
-            list(view.service_tags()),
-            lambda name: _summary(name, instances(name)),
-            keep=None if keep is None else lambda name: bool(instances(name)),
-        )
+        return Rows(list(view.service_tags()), lambda row: _summary(*row), expand=instances)
 
     return Read((SERVICES, NODES, CHECKS), build, is_kept=keep is None)
 

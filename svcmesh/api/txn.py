@@ -7,7 +7,6 @@ written. What may come in between is in `docs/api.md`.
 
 import asyncio
 import base64
-import binascii
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -262,7 +261,7 @@ def _operation(number: int, item: object) -> KeyOperation | Operation | None:
     value = _typed(number, kv, "value", str, "")
     try:
         data = base64.b64decode(str(value), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         wrong = _NO_BASE64.search(str(value))
         at = wrong.start() if wrong else len(str(value))
         raise ApiError(400, f"{PARSE_FAILED}: illegal base64 data at input byte {at}") from error

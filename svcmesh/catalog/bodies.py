@@ -142,7 +142,7 @@ def decode_body_untrusted(kind: str, record_id: str, raw: bytes) -> Body | None:
                     meta=take.text_map(),
                     id=take.text(),
                     coordinate=take.optional_coordinate(),
-                    given_empty=take.texts_or_none(),
+                    given_empty=take.texts_if_any(),
                 )
             case Kind.SERVICE:
                 service = ServiceRecord(
@@ -156,7 +156,7 @@ def decode_body_untrusted(kind: str, record_id: str, raw: bytes) -> Body | None:
                     weight_passing=take.number(U16_BYTES),
                     weight_warning=take.number(U16_BYTES),
                     enable_tag_override=take.next(bool),
-                    given_empty=take.texts_or_none(),
+                    given_empty=take.texts_if_any(),
                 )
                 return service if service.id == record_id else None
             case Kind.CHECK:

@@ -136,9 +136,9 @@ class Fields:
             raise DecodeError("catalog-malformed", "a coordinate out of range")
         return where
 
-    def texts_or_none(self) -> tuple[str, ...]:
-        values = self.next_or_none(list) or ()
-        return tuple(checked(value, str) for value in values)
+    def texts_if_any(self) -> tuple[str, ...]:
+        """Texts; none for nil."""
+        return self.given_texts() or ()
 
     def given_texts(self) -> tuple[str, ...] | None:
         """Texts; nil for texts that were never given."""

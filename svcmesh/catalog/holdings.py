@@ -46,7 +46,7 @@ class Holdings:
     def digest(self) -> Digest:
         """What is shown, as it is now; worked out when it is asked for.
 
-        That is about once a second, while records may change a thousand times.
+        That is about once a second at most, while records may change a thousand times.
         """
         if self._touched:
             touched, self._touched = self._touched, {}
