@@ -26,7 +26,7 @@ from gossip.wire.body import (
     u64,
     unpack_untrusted,
 )
-from gossip.wire.codec import member_name
+from gossip.wire.fields import member_name
 from gossip.wire.messages import (
     ConflictResponse,
     JoinIntent,

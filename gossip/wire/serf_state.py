@@ -13,7 +13,7 @@ from gossip.errors import DecodeError
 from gossip.types import LamportTime, MemberName
 from gossip.wire import limits, reasons
 from gossip.wire.body import blob, fields_untrusted, items, new_unpacker, pack, text, u64
-from gossip.wire.codec import member_name
+from gossip.wire.fields import member_name
 from gossip.wire.messages import SerfState, UserEventEntry, UserEventSlot
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from typing import Final
 from gossip.errors import ConfigError, DecodeError
 from gossip.wire import limits, numbers, reasons
 from gossip.wire.body import fields_untrusted, items, pack, real, text, unpack_untrusted
-from gossip.wire.codec import member_name
+from gossip.wire.fields import member_name
 from gossip.wire.messages import Coordinate, NodeFilter, QueryFilter, TagFilter, make
 
 _FILTER_NODES: Final = 0

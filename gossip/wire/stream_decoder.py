@@ -15,8 +15,9 @@ from gossip.errors import DecodeError
 from gossip.types import Incarnation
 from gossip.wire import limits, numbers, reasons
 from gossip.wire.body import blob, fields_untrusted, flag, i64, new_unpacker, text, u16, u32
-from gossip.wire.codec import ack_from_body, given_name, ping_from_body, wire_address, wire_meta
+from gossip.wire.codec import ack_from_body, ping_from_body
 from gossip.wire.crypto import Keyring
+from gossip.wire.fields import given_name, wire_address, wire_meta
 from gossip.wire.framing import check_label, compressed_bytes_from_body
 from gossip.wire.lzw import LzwDecoder
 from gossip.wire.messages import (
