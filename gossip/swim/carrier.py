@@ -105,11 +105,11 @@ class Carrier:
         """Send a message with whatever rumors fit beside it."""
         body = encode_message(message)
         if not self._freight.count:
-            self._emit(make(SendPacket, (to, (body,), False)))
+            self._emit(make(SendPacket, (to, (body,), False, message)))
             return
         room_bytes = self._room_bytes - _PART_BYTES - len(body)
         freight = self._draw(to, room_bytes, COMPOUND_PARTS_MAX - 1)
-        self._emit(SendPacket(to, (body, *freight)))
+        self._emit(SendPacket(to, (body, *freight), message=message))
 
     def send_exactly(self, to: Entry, *messages: PacketMessage) -> None:
         """Send these messages to a member in one packet, and nothing else."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from gossip.types import Address, MemberName
-from gossip.wire.messages import Alive, Ping, PushPull
+from gossip.wire.messages import Alive, PacketMessage, Ping, PushPull
 
 
 class SendPacket(NamedTuple):
@@ -19,6 +19,9 @@ class SendPacket(NamedTuple):
     parts: tuple[bytes, ...]
     crc: bool = False
     """Put a CRC header in front (gossip protocol, 4.3)."""
+    message: PacketMessage | None = None
+    """What the first of `parts` encodes, where that was made for this packet. The simulator hands
+    it to the receiver, who would read the same of the bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """One simulated member: the second shell around `gossip.serf.Serf`, beside the asyncio one.
 
-Datagrams carry the real encoded messages; streams pass their messages by reference.
+Datagrams carry the real encoded messages, and beside them those that are not worth being read
+again; streams pass their messages by reference.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +15,6 @@ from gossip.serf.events import Effect, Event, Member, MemberStatus
 from gossip.swim.effects import OpenPushPull, OpenTcpPing, SendPacket, ShellRequest
 from gossip.swim.versions import own_vsn
 from gossip.types import Address, Incarnation, MemberName, MemberState, Peer
-from gossip.wire import numbers
 from gossip.wire.codec import decode_message_untrusted
 from gossip.wire.messages import Ack, ErrorReply, PacketMessage, Ping, PushPull, PushPullNode
 from gossip.wire.serf_values import encode_tags
@@ -27,12 +27,8 @@ if TYPE_CHECKING:
 PORT = 7946
 Admit = Callable[[Sequence[Member]], str | None]
 
-_NEVER_THE_SAME = (numbers.PING, numbers.ACK)
-"""Remembering those would only push out rumors."""
-
-
 # A rumor is the same bytes wherever it goes; decoding it once makes large pools affordable.
-_decoded_rumor = lru_cache(maxsize=65536)(decode_message_untrusted)
+_decoded = lru_cache(maxsize=65536)(decode_message_untrusted)
 
 
 def _compound_bytes(parts: tuple[bytes, ...]) -> int:
@@ -223,17 +219,20 @@ class SimulatedMember:
         """When it told events of one kind, and which."""
         return [(at, event) for at, event in self.events if isinstance(event, kind)]
 
-    def _receive(self, source: Address, parts: tuple[bytes, ...]) -> None:
+    def _receive(self, source: Address, packet: SendPacket) -> None:
         self._pool.handled += 1
         now = self._clock.now
+        _, parts, _, message = packet
         for part in parts:
             machine = self._machine
             if machine is None:
                 return
-            decode = decode_message_untrusted if part[0] in _NEVER_THE_SAME else _decoded_rumor
-            effects = machine.handle_message(decode(part), source=source, now=now)
+            if message is None:
+                message = _decoded(part)
+            effects = machine.handle_message(message, source=source, now=now)
             if effects:
                 self._perform(effects)
+            message = None
         self._rearm()
 
     def _hear_refused(self, target: Address) -> None:
@@ -265,8 +264,8 @@ class SimulatedMember:
                 self._unsent.append(effect)
                 continue
             if isinstance(effect, SendPacket):
-                to, parts, _ = effect
-                self._network.send(self.address, to, parts)
+                to, parts, _, _ = effect
+                self._network.send(self.address, to, effect)
                 self._pool.sent_bytes += (
                     len(parts[0]) if len(parts) == 1 else _compound_bytes(parts)
                 )
