@@ -39,6 +39,7 @@ class KnownServer:
 class Candidate:
     """A server agent that gossip knows to be alive, and that may be asked to found a group."""
 
+    name: str
     id: ServerId
     expects: int
     """Its `bootstrap_expect`; 0: it waits to be taken in."""
@@ -56,15 +57,16 @@ class AutopilotSettings:
 
 
 def may_found(own_id: ServerId, expects: int, alive: Sequence[Candidate]) -> bool:
-    """Whether we are the one to found the group: the lowest id among as many as are expected.
+    """Whether we are the one to found the group: the first by name of as many as are expected.
 
+    Who founds leads at first: an operator can tell from the names who that will be.
     `alive` are all server agents that gossip knows, ourselves included. The caller has made sure
     that none of them has been in a group before.
     """
     if expects <= 0:
         return False
-    founders = sorted(candidate.id for candidate in alive if candidate.expects == expects)
-    return len(founders) >= expects and founders[0] == own_id
+    founders = sorted((one.name, one.id) for one in alive if one.expects == expects)
+    return len(founders) >= expects and founders[0][1] == own_id
 
 
 def next_members(

@@ -159,7 +159,7 @@ class ServerGroup:
         # What we expect ourselves is not in our tags with -dev.
         own = self.consensus.id
         candidates = [
-            Candidate(server.id, self._expects if server.id == own else server.expects)
+            Candidate(server.name, server.id, self._expects if server.id == own else server.expects)
             for server in alive
         ]
         if not may_found(self.consensus.id, self._expects, candidates):

@@ -43,16 +43,17 @@ def after(
     [
         (A, 1, [], True),
         (A, 0, [], False),
-        (A, 3, [Candidate(B, 3)], False),
-        (A, 3, [Candidate(B, 3), Candidate(C, 3)], True),
-        (B, 3, [Candidate(A, 3), Candidate(C, 3)], False),
-        (A, 3, [Candidate(B, 3), Candidate(C, 0)], False),
+        (B, 3, [Candidate("n2", A, 3)], False),
+        (B, 3, [Candidate("n2", A, 3), Candidate("n3", C, 3)], True),
+        (B, 3, [Candidate("n0", C, 3), Candidate("n3", A, 3)], False),
+        (B, 3, [Candidate("n1", A, 3), Candidate("n3", C, 3)], False),
+        (B, 3, [Candidate("n2", A, 3), Candidate("n3", C, 0)], False),
     ],
 )
-def test_the_lowest_id_founds_when_as_many_are_there_as_expected(
+def test_the_first_by_name_founds_when_as_many_are_there_as_expected(
     own: ServerId, expects: int, others: list[Candidate], founds: bool
 ) -> None:
-    assert may_found(own, expects, [Candidate(own, expects), *others]) is founds
+    assert may_found(own, expects, [Candidate("n1", own, expects), *others]) is founds
 
 
 def test_a_new_server_first_learns() -> None:
