@@ -470,8 +470,11 @@ class Serf:
 
     def _conclude(self, effects: list[SwimEffect], *, now: float) -> list[Effect]:
         """Digest what SWIM returned; all that came of the input."""
-        is_plain = not effects or (len(effects) == 1 and type(effects[0]) is SendPacket)
-        if is_plain and not self._effects and self._departure is None:
+        if (
+            not self._effects
+            and self._departure is None
+            and (not effects or (len(effects) == 1 and type(effects[0]) is SendPacket))
+        ):
             # Most inputs: pings, and what is due, come to one packet.
             return effects  # type: ignore[return-value]  # a cast would cost a call
         self._digest(effects, now=now)

@@ -108,28 +108,28 @@ class Vivaldi:
         apart = abs(length + force)
         if length > _ZERO:
             share = force / length
-            vec = tuple([x + (x - y) * share for x, y in zip(vec, peer_vec)])  # noqa: B905  # `dist` has seen to it
+            moved = [x + (x - y) * share for x, y in zip(vec, peer_vec)]  # noqa: B905  # `dist` has seen to it
             height += (height + peer_height) * share
             if height < HEIGHT_MIN:
                 height = HEIGHT_MIN
         else:
             way = self._any_direction()
-            vec = tuple([x + y * force for x, y in zip(vec, way, strict=True)])
+            moved = [x + y * force for x, y in zip(vec, way, strict=True)]
         self._adjustments.append(rtt_s - apart - height - peer_height)
         adjustment = sum(self._adjustments) / (2.0 * _ADJUSTMENT_SAMPLES)
         # Gravity: what drifts away together is pulled back, the harder the further it is.
-        length = hypot(*vec)
+        length = hypot(*moved)
         if length > _ZERO:
             raw = length + height + HEIGHT_MIN
             distance = raw + adjustment
             if distance <= 0.0:
                 distance = raw
             share = (distance / _GRAVITY_RHO) ** 2 / length
-            vec = tuple([x - x * share for x in vec])
+            moved = [x - x * share for x in moved]
             height -= (height + HEIGHT_MIN) * share
             if height < HEIGHT_MIN:
                 height = HEIGHT_MIN
-        self.coordinate = make(Coordinate, (vec, error, adjustment, height))
+        self.coordinate = make(Coordinate, (tuple(moved), error, adjustment, height))
         # Near the origin no part is out of bounds; further out each is looked at.
         if not length + height + abs(adjustment) < COMPONENT_S_MAX and not is_believable(
             self.coordinate

@@ -16,6 +16,7 @@ claims come from is decided in `machine.py`.
 
 from collections.abc import Iterable
 from dataclasses import replace
+from operator import attrgetter
 
 from gossip.config import SwimConfig
 from gossip.swim import drops, versions
@@ -38,6 +39,8 @@ from gossip.wire.limits import INCARNATION_MARGIN, META_BYTES_MAX, NAME_BYTES_MA
 from gossip.wire.messages import Alive, Dead, PushPullNode, Suspect
 
 U32_MAX = (1 << 32) - 1
+
+_state_of = attrgetter("state")
 
 
 class Claims:
@@ -119,7 +122,7 @@ class Claims:
         return (
             nodes == self._table.nodes()
             and not len(self._rumors)
-            and all(node.state == MemberState.ALIVE for node in nodes)
+            and set(map(_state_of, nodes)) <= {MemberState.ALIVE}
         )
 
     def handle_state(

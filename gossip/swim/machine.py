@@ -385,31 +385,31 @@ class Swim:
                 assert_never(message)
 
     def _handle_ping(self, ping: Ping, *, source: Address, now: float) -> None:
-        seq_no, node = ping[:2]
+        seq_no, node, addr, port, sender = ping
         if node and node != self._name:
             self._emit(MessageDropped(drops.PING_FOR_ANOTHER_NAME, node))
             return
-        to = self._answer_address(ping, source, now=now)
-        if to is None:
-            return
-        self._carrier.send(to, make(Ack, (seq_no, self._ack_payload())))
+        to = self._answer_address(sender, addr, port, source, now=now)
+        if to is not None:
+            self._carrier.send(to, make(Ack, (seq_no, self._ack_payload())))
 
     def _handle_indirect_ping(self, request: IndirectPing, *, source: Address, now: float) -> None:
-        requester = self._answer_address(request, source, now=now)
+        requester = self._answer_address(
+            request.source_node, request.source_addr, request.source_port, source, now=now
+        )
         port = request.port or self._claims.local.port
         target = Address.from_packed(request.target, port)
         if requester is not None and self._may_send_to(target, now=now):
             self._prober.handle_indirect_ping(request, target=target, requester=requester, now=now)
 
     def _answer_address(
-        self, message: Ping | IndirectPing, source: Address, *, now: float
+        self, name: MemberName, addr: bytes, port: int, source: Address, *, now: float
     ) -> Address | None:
         """Where an answer goes: the advertised source where there is one (5.1).
 
         None: nowhere, because strangers have been answered too much.
         """
-        addr, port = message.source_addr, message.source_port
-        sender = self._table.get(message.source_node)
+        sender = self._table.get(name)
         if sender is not None and sender.addr == addr and sender.port == port:
             return sender.address  # nearly always; a member is no stranger
         to = Address.from_packed(addr, port) if addr and port else source

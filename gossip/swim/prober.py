@@ -5,7 +5,8 @@ One round runs at a time. A failed one becomes an accusation, which `claims.py` 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from itertools import count
+from typing import Final, cast
 
 from gossip.config import SwimConfig
 from gossip.swim import drops
@@ -70,7 +71,7 @@ class Prober:
         self._claims = claims
         self._awareness, self._carrier, self._dialer = awareness, carrier, dialer
         self._deadlines, self._stream_ids, self._emit = deadlines, stream_ids, emit
-        self._last_seq_no = 0
+        self._seq_nos = cast("Iterator[SeqNo]", map(U32_MAX.__and__, count(1)))
         self._next_tick_at = 0.0
         self._round: ProbeRound | None = None
         self._timer = Deadline()
@@ -133,7 +134,7 @@ class Prober:
         if len(self._relayed) >= RELAYED_PINGS_MAX:
             self._emit(MessageDropped(drops.INDIRECT_PINGS_MAX, str(requester)))
             return
-        seq_no = self._next_seq_no()
+        seq_no = next(self._seq_nos)
 
         def forget(_now: float) -> None:
             del self._relayed[seq_no]
@@ -173,7 +174,7 @@ class Prober:
         self._round = probe = ProbeRound(
             target.name,
             target.incarnation,
-            self._next_seq_no(),
+            next(self._seq_nos),
             timeout_s=self._config.probe_timeout_s,
             period_s=self._awareness.scaled_s(self._config.probe_interval_s),
             now=now,
@@ -252,7 +253,3 @@ class Prober:
     def _ping(self, seq_no: SeqNo, target: MemberName) -> Ping:
         local = self._claims.local
         return make(Ping, (seq_no, target, local.addr, local.port, local.node))
-
-    def _next_seq_no(self) -> SeqNo:
-        self._last_seq_no = self._last_seq_no + 1 & U32_MAX
-        return SeqNo(self._last_seq_no)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, cast
 
-from gossip.types import MemberName, SeqNo
+from gossip.types import MemberName
 from gossip.wire.body import pack
 from gossip.wire.fields import member_name
 from gossip.wire.messages import Ack, Ping, make
@@ -76,13 +76,13 @@ def usual_ack_untrusted(data: bytes) -> Ack | None:
     return make(Ack, (seq_no, data[13:payload_end]))
 
 
-def _seq_no(packed: bytes) -> SeqNo | None:
+def _seq_no(packed: bytes) -> int | None:
     """A number with nothing behind it."""
     size = len(packed)
     if size == 1 and packed[0] < 0x80:
-        return SeqNo(packed[0])
+        return packed[0]
     if size and _NUMBER_MARKS.get(size) == packed[0]:
-        return SeqNo(int.from_bytes(packed[1:], "big"))
+        return int.from_bytes(packed[1:], "big")
     return None
 
 
