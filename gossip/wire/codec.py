@@ -38,8 +38,6 @@ from gossip.wire.probes import (
     encode_ack,
     encode_ping,
     source_fields,
-    usual_ack_untrusted,
-    usual_ping_untrusted,
 )
 
 
@@ -106,9 +104,6 @@ def decode_message_untrusted(data: bytes) -> PacketMessage:
     if not data:
         raise DecodeError(reasons.EMPTY)
     kind = data[0]
-    read_usual = _USUAL.get(kind)
-    if read_usual is not None and (usual := read_usual(data)) is not None:
-        return usual
     if kind == numbers.USER:
         return UserMessage(data[1:])
     decode = _DECODERS.get(kind)
@@ -203,10 +198,6 @@ def _alive(body: object) -> Alive:
     )
 
 
-_USUAL: Final[Mapping[int, Callable[[bytes], Ping | Ack | None]]] = {
-    numbers.PING: usual_ping_untrusted,
-    numbers.ACK: usual_ack_untrusted,
-}
 _DECODERS: Final[Mapping[int, Callable[[object], PacketMessage]]] = {
     numbers.PING: ping_from_body,
     numbers.INDIRECT_PING: _indirect_ping,
