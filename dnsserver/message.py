@@ -27,7 +27,8 @@ def encode_response(
 ) -> tuple[bytes, bool]:
     """Return the response, never larger than the room, and whether anything was left out.
 
-    `sets_tc`: whether TC says so; `has_recursors`: what RA says. Answers are never reordered.
+    `sets_tc`: whether TC says so of a service, too; `has_recursors`: what RA says. Answers are
+    never reordered.
     """
     opt = opt_record(query, answer) if answer.has_edns else b""
     bytes_max = room.bytes_max - len(opt)
@@ -41,10 +42,14 @@ def encode_response(
             body = encode_targets(query, answer.run, answers_max, bytes_max)
         case _:
             assert_never(answer.run)
+    answers, authority, additional = body.counts
+    if not answer.is_of_service and answers < len(answer.answers):
+        # Only of a service are some answers as good as all. Differs from Consul, which sends
+        # all of them in a datagram that is larger than what the client takes.
+        sets_tc = True
     flags = response_flags(
         query, answer, is_cut=body.is_cut and sets_tc, has_recursors=has_recursors
     )
-    answers, authority, additional = body.counts
     start = header(query, flags, (answers, authority, additional + (1 if opt else 0)))
     return b"".join((start, body.after_header, opt)), body.is_cut
 

@@ -142,6 +142,18 @@ def test_a_nodes_metadata_that_does_not_fit_is_left_out_and_never_limited_to_thr
     assert len(client.ask("small.node.svcmesh", "TXT").answer) == 10
 
 
+def test_tc_says_of_a_node_that_its_metadata_is_not_all_there() -> None:
+    directory = FakeDirectory()
+    directory.add_node("big", "10.0.0.1", {f"k{n}": "v" * 100 for n in range(10)})
+    client = Client(directory)
+    assert client.ask("big.node.svcmesh", "TXT").flags == "qr aa tc rd"
+    assert client.ask("big.node.svcmesh", "ANY", edns=600).flags == "qr aa tc rd"
+    # Nothing of the answer is missing: RFC 2181, section 9.
+    assert client.ask("big.node.svcmesh").flags == "qr aa rd"
+    assert client.ask("big.node.svcmesh", "TXT", edns=4096).flags == "qr aa rd"
+    assert client.ask("big.node.svcmesh", "TXT", is_tcp=True).flags == "qr aa rd"
+
+
 def test_an_answer_that_cannot_fit_at_all_is_left_out() -> None:
     directory = FakeDirectory()
     directory.add_node("n", "10.0.0.1", {"k": "v" * 600})
