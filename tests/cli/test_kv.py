@@ -125,6 +125,9 @@ def test_a_write_that_is_refused_fails(
         ),
         (("delete",), "Error! Missing KEY argument"),
         (("delete", "-cas", "a"), "Must specify -modify-index with -cas!"),
+        (("delete", "-cas", "-recurse", "a"), "Must specify -modify-index with -cas!"),
+        # Consul takes a forgotten argument for the empty prefix and deletes everything.
+        (("delete", "-recurse"), "Error! Missing KEY argument"),
         (
             ("delete", "-cas", "-recurse", "-modify-index=3", "a"),
             "Cannot specify both -cas and -recurse!",
@@ -171,3 +174,57 @@ def test_what_is_exported_is_imported(run: Run, api: StubApi, tmp_path: Path) ->
         ("/v1/kv/a/b?flags=42", "v"),
         ("/v1/kv/a/c", None),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('[{"Key": "a", "FLAGS": 3, "Value": "MQ==", "more": 1}]', "/v1/kv/a?flags=3"),
+        ('[{"key": "a", "flags": null, "value": null}]', "/v1/kv/a"),
+        ("null", None),
+    ],
+)
+def test_an_import_reads_keys_as_go_does(
+    run: Run, api: StubApi, text: str, path: str | None
+) -> None:
+    api.answer("/v1/kv/a", True)
+    assert run("kv", "import", text).status == 0
+    assert api.paths() == ([path] if path else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('[{"key": 1}]', "cannot unmarshal number into field key of type string"),
+        ('[{"key": "a", "flags": "1"}]', "cannot unmarshal string into field flags of type int"),
+        ('{"key": "a"}', "cannot unmarshal object into a list"),
+        ("[1]", "cannot unmarshal number into"),
+    ],
+)
+def test_an_import_of_other_types_writes_nothing(
+    run: Run, api: StubApi, text: str, why: str
+) -> None:
+    result = run("kv", "import", text)
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith("Cannot unmarshal data: ")
+    assert why in result.err
+    assert api.requests == []
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("delete", "a"), "Error deleting key a: "),
+        (("delete", "-recurse", "a"), "Error! Did not delete prefix a: "),
+        (("delete", "-cas", "-modify-index=1", "a"), "Error! Did not delete key a: "),
+        (("export", "a"), "Error querying Consul agent: "),
+    ],
+)
+def test_what_failed_is_named_when_the_agent_is_down(
+    run: Run, args: tuple[str, ...], text: str
+) -> None:
+    command, *rest = args
+    result = run("kv", command, "-http-addr=127.0.0.1:1", *rest)
+    assert (result.status, result.out) == (1, "")
+    assert result.err.startswith(text)
+    assert "connection refused" in result.err
