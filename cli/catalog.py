@@ -80,7 +80,7 @@ def nodes(
         say("No nodes match the given query - try expanding your search.", err=True)
         return 0
     if not near:
-        found.sort(key=lambda node: node["Node"])
+        found.sort(key=lambda node: node["Node"].lower())
     if as_json:
         say(pretty_json(found))
     elif detailed:

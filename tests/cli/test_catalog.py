@@ -37,6 +37,12 @@ def test_nodes_are_sorted_by_name_with_short_ids(run: Run, api: StubApi) -> None
     )
 
 
+def test_letter_case_does_not_matter_for_the_order_of_nodes(run: Run, api: StubApi) -> None:
+    api.answer("/v1/catalog/nodes", [A | {"Node": name} for name in ("Zeta", "beta", "Alpha")])
+    lines = run("catalog", "nodes").out.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == ["Alpha", "beta", "Zeta"]
+
+
 def test_detailed_nodes_show_full_ids_addresses_and_metadata(run: Run, api: StubApi) -> None:
     api.answer("/v1/catalog/nodes", [A])
     header, row = run("catalog", "nodes", "-detailed").out.splitlines()
