@@ -213,7 +213,12 @@ class Client:
                 raise self._failure(method, target, self._dial_failure(error)) from error
             try:
                 headers = {**self._access.headers(), **more_headers}
-                connection.request(method, target, body=body, headers=headers)
+                try:
+                    connection.request(method, target, body=body, headers=headers)
+                except ValueError as error:
+                    # A token with a line break, say, makes no header.
+                    why = f"net/http: {str(error).lower()}"
+                    raise self._failure(method, target, why) from error
                 response = connection.getresponse()
                 if response.status != http.client.OK:
                     _refuse(response)

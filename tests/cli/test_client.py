@@ -65,6 +65,13 @@ def test_https_to_a_server_without_tls_is_told_apart(run: Run, api: StubApi) -> 
     assert result.err.endswith("http: server gave HTTP response to HTTPS client\n")
 
 
+def test_a_token_that_makes_no_header_is_an_error(run: Run, api: StubApi) -> None:
+    result = run("info", "-token=line1\nline2")
+    assert (result.status, result.out) == (1, "")
+    assert '/v1/agent/self": net/http: invalid header value' in result.err
+    assert api.requests == []
+
+
 def test_the_token_goes_along_and_a_file_wins_over_it(
     run: Run, api: StubApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
