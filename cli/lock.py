@@ -140,10 +140,11 @@ async def _run(job: _Job, access: AgentAccess) -> bool:
         loop.add_signal_handler(number, ended.set)
     async with AsyncClient(access) as client:
         key = f"{job.prefix}/.lock"
-        job.say(f"Setting up lock at path: {key}")
         if job.limit == 1:
+            job.say(f"Setting up lock at path: {key}")
             held = client.lock(key, config=job.config, wait_s=job.wait_s)
         else:
+            job.say(f"Setting up semaphore (limit {job.limit}) at prefix: {job.prefix}")
             held = client.semaphore(job.prefix, job.limit, config=job.config, wait_s=job.wait_s)
         await _acquire(job, held, ended)
         error: CommandError | None = None

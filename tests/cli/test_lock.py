@@ -68,9 +68,12 @@ def test_a_child_that_fails_is_reported(
     assert (result.status, result.err) == (status, "Error running handler: exit status 3\n")
 
 
-@pytest.mark.parametrize("places", [1, 2])
+@pytest.mark.parametrize(
+    ("places", "what"),
+    [(1, f"lock at path: {HELD}"), (2, "semaphore (limit 2) at prefix: lk/test")],
+)
 def test_the_child_runs_with_the_lock_and_nothing_stays(
-    agent: AgentThread, tmp_path: Path, places: int
+    agent: AgentThread, tmp_path: Path, places: int, what: str
 ) -> None:
     child = (
         f"echo $CONSUL_LOCK_HELD; touch {tmp_path}/up; cat; "
@@ -83,7 +86,7 @@ def test_the_child_runs_with_the_lock_and_nothing_stays(
     out, err = command.communicate("not for the child\n", timeout=DEADLINE_S)
     assert (command.returncode, err) == (0, "")
     assert out.splitlines() == [
-        f"Setting up lock at path: {HELD}",
+        f"Setting up {what}",
         "Attempting lock acquisition",
         "Starting handler",
         "true",
