@@ -45,7 +45,13 @@ class KeyWriter:
         return self._store(key, value, flags, old=old, session=session, lock_index=count)
 
     def unlock(self, key: str, value: bytes, flags: int, session: str) -> KvEntry | None:
-        """Write a key and let go of its lock; None when the session does not have it."""
+        """Write a key and let go of its lock; None when the session does not have it.
+
+        Raises:
+            CommandError: There is no session, which every unlocked key would be held by.
+        """
+        if not session:
+            raise CommandError("missing session")
         old = self._keys.get(key)
         if old is None or old.session != session:
             return None
@@ -69,7 +75,13 @@ class KeyWriter:
     ) -> KvEntry:
         if len(value) > VALUE_BYTES_MAX:
             raise CommandError(f"the value of {key!r:.100} is larger than {VALUE_BYTES_MAX} bytes")
-        created = self._index if old is None else old.create_index
-        entry = KvEntry(key, value, flags, lock_index, session, created, self._index)
-        self._keys.put(entry)
+        created, modified = (
+            (self._index, self._index) if old is None else (old.create_index, old.modify_index)
+        )
+        entry = KvEntry(key, value, flags, lock_index, session, created, modified)
+        # What is there already is not written again: its index stands, and nobody who waits for a
+        # change is woken for none (a client that repeats its state every few seconds is common).
+        if entry != old:
+            entry = entry._replace(modify_index=self._index)
+            self._keys.put(entry)
         return entry
