@@ -94,6 +94,7 @@ async def list_(call: Call) -> web.Response:
 def session_json(session: Session) -> dict[str, object]:
     """A session as the API shows it."""
     service_checks = [{"ID": check, "Namespace": space} for check, space in session.service_checks]
+    older = {"Checks": list(session.older_checks)} if session.older_checks else {}
     return {
         "ID": session.id,
         "Name": session.name,
@@ -103,6 +104,7 @@ def session_json(session: Session) -> dict[str, object]:
         "TTL": session.ttl,
         "NodeChecks": list(session.node_checks),
         "ServiceChecks": service_checks or None,
+        **older,
         "CreateIndex": session.create_index,
         "ModifyIndex": session.modify_index,
     }
@@ -133,15 +135,17 @@ def _session(call: Call, fields: Fields) -> Session:
     fields.string("ID")  # sessions are given theirs
     behavior = fields.string("Behavior") or "release"
     ttl = fields.string("TTL")
+    node_checks, older_checks = _node_checks(fields)
     session = Session(
         id=str(uuid4()),
         name=fields.string("Name"),
         node=call.agent_name if node_name is None else node_name,
-        node_checks=_node_checks(fields),
+        node_checks=node_checks,
         service_checks=_service_checks(fields),
         lock_delay_ns=_lock_delay_ns(fields),
         behavior=behavior,
         ttl=ttl,
+        older_checks=older_checks,
     )
     if not session.node:
         raise ApiError(500, "Must provide Node")
@@ -153,20 +157,19 @@ def _session(call: Call, fields: Fields) -> Session:
     return session
 
 
-def _node_checks(fields: Fields) -> tuple[str, ...]:
-    """What ends the session: the checks of `NodeChecks` and those of the older field `Checks`.
+def _node_checks(fields: Fields) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What ends the session: the checks of `NodeChecks`, and those of the older field `Checks`.
 
-    As in Consul: either is `serfHealth` unless given, and an empty one empties both.
+    As in Consul: either is `serfHealth` unless given, and an empty one empties both. The older
+    ones are kept apart, since a client that gives them so reads them there again.
     """
     checks, older = (
         fields.strings(key) if fields.has(key) else (SERF_CHECK_ID,)
         for key in ("NodeChecks", "Checks")
     )
     if not checks or not older:
-        return ()
-    if older == (SERF_CHECK_ID,):
-        return checks
-    return (*checks, *(check for check in older if check not in checks))
+        return (), ()
+    return checks, () if older == (SERF_CHECK_ID,) else older
 
 
 def _service_checks(fields: Fields) -> tuple[tuple[str, str], ...]:
@@ -196,7 +199,7 @@ def _check_wellness(call: Call, session: Session) -> None:
     if found is None:
         raise ApiError(500, "Missing node registration")
     statuses = {check.record.id: check.record.status for check in found.all_checks()}
-    for check in (*session.node_checks, *(check for check, _ in session.service_checks)):
+    for check in session.check_ids:
         if check not in statuses:
             raise ApiError(500, f"Missing check '{check}' registration")
         if statuses[check] == "critical":

@@ -63,4 +63,4 @@ class Wellness:
 
 
 def _parts(session: Session) -> tuple[str, ...]:
-    return (_NODE, *session.node_checks, *(check for check, _ in session.service_checks))
+    return (_NODE, *session.check_ids)

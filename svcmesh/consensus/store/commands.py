@@ -78,6 +78,7 @@ what is once in the state is in every server's."""
 
 _OPERATION: Final = (str, str, bytes, int, int, str)
 _SESSION: Final = (str, str, str, list, list, int, str, str, int, int)
+_SESSION_WITH_OLDER_CHECKS: Final = (*_SESSION, list)
 
 
 def encode_command(kind: CommandKind, body: object, *, wall_ms: int) -> bytes:
@@ -111,6 +112,8 @@ def _has_shape(kind: CommandKind, body: Decoded) -> bool:
         case CommandKind.TRANSACTION:
             return is_transaction(body)
         case CommandKind.SESSION_CREATE:
+            if _is_like(body, _SESSION_WITH_OLDER_CHECKS):
+                return _has_checks([*body[3], *body[-1]], body[4])
             return _is_like(body, _SESSION) and _has_checks(body[3], body[4])
         case CommandKind.AUTOPILOT_SET:
             return (

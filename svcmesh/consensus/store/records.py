@@ -54,20 +54,26 @@ class Session(NamedTuple):
     """A duration as it was given; empty: none."""
     create_index: int = 0
     modify_index: int = 0
+    older_checks: tuple[str, ...] = ()
+    """Those given in the older field `Checks`, which shows them again: they end it too."""
+
+    @property
+    def check_ids(self) -> tuple[str, ...]:
+        """All checks that end it when they turn critical."""
+        of_services = (check for check, _ in self.service_checks)
+        return (*self.node_checks, *self.older_checks, *of_services)
 
     def pack(self) -> Packed:
-        """As a list, in the order of the fields."""
-        return list(self)
+        """As a list, in the order of the fields; without the last one if it is empty."""
+        packed = list(self)
+        return packed if self.older_checks else packed[:-1]
 
     @classmethod
     def unpack(cls, packed: Packed) -> "Session":
         """From `pack`, as this program wrote it."""
-        id_, name, node, node_checks, service_checks, *rest = packed
-        return cls(
-            id_,
-            name,
-            node,
-            tuple(node_checks),
-            tuple((check, namespace) for check, namespace in service_checks),
-            *rest,
-        )
+        # One without older checks may be of a version that did not keep them apart.
+        fields = packed if len(packed) == len(cls._fields) else (*packed, ())
+        id_, name, node, node_checks, service_checks, *rest, older_checks = fields
+        of_services = tuple((check, namespace) for check, namespace in service_checks)
+        before = (id_, name, node, tuple(node_checks), of_services)
+        return cls._make((*before, *rest, tuple(older_checks)))

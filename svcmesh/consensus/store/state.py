@@ -39,7 +39,7 @@ AUTOPILOT_UNSET: Final = 1
 """The index of settings that nobody has written yet."""
 
 _ROW_TYPES: Final = (str, bytes, int, int, str, int, int)
-_SESSION_TYPES: Final = (str, str, str, tuple, tuple, int, str, str, int, int)
+_SESSION_TYPES: Final = (str, str, str, tuple, tuple, int, str, str, int, int, tuple)
 
 
 def encode_state(
@@ -201,7 +201,7 @@ def _check_head(head: dict[str, Any]) -> list[Session]:
     """The sessions in a head, if all of it has the right shape."""
     sessions = [Session.unpack(packed) for packed in head["sessions"]]
     for session in sessions:
-        names = [*session.node_checks, *(part for pair in session.service_checks for part in pair)]
+        names = [*session.check_ids, *(namespace for _, namespace in session.service_checks)]
         if tuple(map(type, session)) != _SESSION_TYPES or not all(type(n) is str for n in names):
             raise ValueError("a session of another shape")
     for name in ("index", "key_index", "session_index", "autopilot_index"):

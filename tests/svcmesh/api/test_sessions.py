@@ -59,24 +59,25 @@ def test_a_session_that_consul_refuses_is_refused(body: object, status: int) -> 
 
 
 @pytest.mark.parametrize(
-    ("body", "bound"),
+    ("body", "bound", "older"),
     [
-        ({}, ["serfHealth"]),
-        ({"NodeChecks": ["mem"]}, ["mem"]),
-        ({"NodeChecks": []}, []),
-        ({"NodeChecks": None}, []),
-        ({"Checks": []}, []),
-        ({"Checks": None}, []),
-        ({"Checks": ["mem"]}, ["serfHealth", "mem"]),
-        ({"Checks": ["serfHealth"]}, ["serfHealth"]),
-        ({"NodeChecks": ["mem"], "Checks": ["serfHealth"]}, ["mem"]),
-        ({"NodeChecks": ["mem"], "Checks": ["disk"]}, ["mem", "disk"]),
-        ({"NodeChecks": ["mem"], "Checks": []}, []),
-        ({"NodeChecks": [], "Checks": ["mem"]}, []),
+        ({}, ["serfHealth"], None),
+        ({"NodeChecks": ["mem"]}, ["mem"], None),
+        ({"NodeChecks": []}, [], None),
+        ({"NodeChecks": None}, [], None),
+        ({"Checks": []}, [], None),
+        ({"Checks": None}, [], None),
+        ({"Checks": ["mem"]}, ["serfHealth"], ["mem"]),
+        ({"Checks": ["serfHealth"]}, ["serfHealth"], None),
+        ({"Checks": ["mem", "serfHealth"]}, ["serfHealth"], ["mem", "serfHealth"]),
+        ({"NodeChecks": ["mem"], "Checks": ["serfHealth"]}, ["mem"], None),
+        ({"NodeChecks": ["mem"], "Checks": ["disk"]}, ["mem"], ["disk"]),
+        ({"NodeChecks": ["mem"], "Checks": []}, [], None),
+        ({"NodeChecks": [], "Checks": ["mem"]}, [], None),
     ],
 )
-def test_checks_that_end_a_session_as_consul_reads_its_two_fields(
-    body: object, bound: list[str]
+def test_checks_that_end_a_session_are_read_and_shown_in_the_two_fields_of_consul(
+    body: object, bound: list[str], older: list[str] | None
 ) -> None:
     async def scenario(client: Client, agent: FakeAgent) -> None:
         for name in ("mem", "disk"):
@@ -84,7 +85,7 @@ def test_checks_that_end_a_session_as_consul_reads_its_two_fields(
             agent.change(OwnNode(NodeId(NODE_ID)), check)
         made = await client.put("/v1/session/create", json=body)
         (shown,) = (await client.get(f"/v1/session/info/{made.json['ID']}")).json
-        assert shown["NodeChecks"] == bound
+        assert (shown["NodeChecks"], shown.get("Checks")) == (bound, older)
 
     run(scenario)
 

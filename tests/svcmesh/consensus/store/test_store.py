@@ -78,6 +78,34 @@ def test_a_lock_has_one_holder_and_counts_its_takings(log: Log) -> None:
     assert (log.entry("k").session, log.entry("k").lock_index) == ("t", 2)
 
 
+def test_what_is_there_already_is_not_written_again(log: Log) -> None:
+    log.session()
+    assert log.do(CommandKind.LOCK, "k", b"v", 7, "s") is True
+    written = log.entry("k")
+    assert log.do(CommandKind.LOCK, "k", b"v", 7, "s") is True
+    assert log.do(CommandKind.CAS, "n", b"v", 7, 0) is True
+    assert log.do(CommandKind.CAS, "n", b"v", 7, 4) is True
+    assert log.txn(("set", "n", b"v", 7, 0, "")) == [[[log.entry("n").pack(), False]], []]
+    assert log.entry("k") == written
+    assert log.entry("n").modify_index == 4
+    assert log.store.keys.index == 4
+
+
+@pytest.mark.parametrize(("value", "flags"), [(b"w", 7), (b"v", 8), (b"v", 7)])
+def test_other_bytes_or_flags_or_a_lost_count_of_locks_are_a_change(
+    log: Log, value: bytes, flags: int
+) -> None:
+    log.session()
+    log.do(CommandKind.LOCK, "k", b"v", 7, "s")
+    log.do(CommandKind.SET, "k", value, flags)
+    assert log.entry("k").modify_index == 3
+
+
+def test_a_key_that_nobody_holds_is_not_unlocked_without_a_session(log: Log) -> None:
+    log.do(CommandKind.SET, "k", b"v", 0)
+    assert log.txn(("unlock", "k", b"w", 0, 0, "")) == [[], [(0, "missing session")]]
+
+
 def test_a_plain_write_keeps_the_holder_but_resets_the_count(log: Log) -> None:
     log.session()
     log.do(CommandKind.LOCK, "k", b"", 0, "s")
@@ -107,6 +135,19 @@ def test_a_key_that_waits_is_refused_without_a_look_at_the_session(log: Log) -> 
     assert log.do(CommandKind.LOCK, "k", b"", 0, "s") is False
     log.wall_ms += DELAY_MS
     assert log.answer(CommandKind.LOCK, "k", b"", 0, "s") == ["error", 'invalid session "s"']
+
+
+def test_a_session_keeps_its_older_checks_over_a_snapshot(log: Log) -> None:
+    new = Session("s", "", "n", ("a",), (("b", ""),), 0, "release", "", older_checks=("c",))
+    log.do(CommandKind.SESSION_CREATE, *new.pack())
+    (kept,) = restored(b"".join(log.store.freeze())).sessions.all()
+    assert (kept.older_checks, kept.check_ids) == (("c",), ("a", "c", "b"))
+
+
+def test_older_checks_that_are_no_names_are_refused(log: Log) -> None:
+    new = Session("s", "", "n", (), (), 0, "release", "").pack()
+    assert log.answer(CommandKind.SESSION_CREATE, *new, [1])[0] == "error"
+    assert log.answer(CommandKind.SESSION_CREATE, *new, "c")[0] == "error"
 
 
 def test_a_session_that_leaves_delays_nobody(log: Log) -> None:
@@ -209,13 +250,15 @@ def test_watches_fire_when_due_and_once(log: Log) -> None:
     key, prefix, other = Topic("key", "a/b"), Topic("prefix", "a/"), Topic("prefix", "c")
     seen = fired(log, key, prefix, other, Topic("prefix", ""))
     log.do(CommandKind.SET, "a/b", b"", 0)
-    log.do(CommandKind.SET, "a/b", b"", 0)
+    log.do(CommandKind.SET, "a/b", b"x", 0)
     assert sorted(seen) == [key, Topic("prefix", ""), prefix]
 
 
 def test_what_changes_nothing_wakes_nobody(log: Log) -> None:
     log.do(CommandKind.SET, "a", b"", 0)
     seen = fired(log, Topic("key", "a"), Topic("prefix", ""), SESSIONS)
+    log.do(CommandKind.SET, "a", b"", 0)
+    log.do(CommandKind.CAS, "a", b"", 0, 1)
     log.do(CommandKind.CAS, "a", b"", 0, 77)
     log.do(CommandKind.DELETE, "none")
     log.txn(("set", "a", b"", 0, 0, ""), ("get", "none", b"", 0, 0, ""))
