@@ -382,7 +382,8 @@ class CatalogView:
         if row is None:
             row = node.checks[record.id] = CheckRow(node, record)
             held = node.checks_by_service
-            held[record.service_id] = (*held.get(record.service_id, ()), row)
+            together = (*held.get(record.service_id, ()), row)
+            held[record.service_id] = tuple(sorted(together, key=lambda one: one.record.id.lower()))
             if node.is_shown and row.is_attached:
                 self._rows.show_check(row)
         elif node.is_shown and row.is_attached:

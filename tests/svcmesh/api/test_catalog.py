@@ -414,6 +414,20 @@ def test_a_node_with_an_agent_is_written_by_that_agent_only(path: str) -> None:
     run(scenario)
 
 
+def test_checks_are_listed_by_id_whenever_they_were_registered() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        checks = [
+            {"CheckID": name, "ServiceID": service, "Status": "passing"}
+            for name, service in (("z", ""), ("a", ""), ("y", "s"), ("B", "s"))
+        ]
+        body = {"Node": "e", "Address": "a", "Service": {"Service": "s"}, "Checks": checks}
+        await client.put("/v1/catalog/register", body)
+        (found,) = (await client.get("/v1/health/service/s")).json
+        assert [each["CheckID"] for each in found["Checks"]] == ["a", "z", "B", "y"]
+
+    run(scenario)
+
+
 @pytest.mark.parametrize(
     ("definition", "shown"),
     [
