@@ -295,7 +295,8 @@ def _parse_operation(kind: NodeKind, value: object) -> Operation:
                     # As in Consul: a write may give the name only, a read may not.
                     check_id = check_id or ("" if verb == READ else named)
                     return Operation(verb, kind, node, "", check_id, index, None)
-                check = parse_check(Fields(inner_value), node)
+                # As in Consul: a registration finds the type that is not given, this does not.
+                check = parse_check(Fields(inner_value), node, finds_type=False)
                 return Operation(verb, kind, node, "", check.id, index, check)
     except RegistrationError as error:
         return Operation(verb, kind, "", "", "", 0, None, str(error))

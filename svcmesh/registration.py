@@ -276,8 +276,8 @@ def _tagged_addresses(fields: Fields) -> dict[str, TaggedAddress]:
     return addresses
 
 
-def parse_check(fields: Fields, node: str) -> CheckRecord:
-    """Read a check of a node.
+def parse_check(fields: Fields, node: str, *, finds_type: bool = True) -> CheckRecord:
+    """Read a check of a node; `finds_type`: a type that is not given is seen by the definition.
 
     Raises:
         FieldError, RegistrationError: It is none.
@@ -295,7 +295,7 @@ def parse_check(fields: Fields, node: str) -> CheckRecord:
         service_id=fields.string("ServiceID"),
         service_name=fields.string("ServiceName"),
         service_tags=fields.strings("ServiceTags"),
-        type=given_type or _check_type(definition),
+        type=given_type or (_check_type(definition) if finds_type else ""),
         definition=orjson.dumps(definition).decode() if definition else "",
     )
     fields.skip("CreateIndex", "ModifyIndex")

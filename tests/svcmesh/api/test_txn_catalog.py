@@ -64,6 +64,19 @@ def test_a_node_its_service_and_check_are_made_and_read_in_the_order_asked() -> 
     run(scenario)
 
 
+def test_a_check_is_of_the_type_that_was_given_or_of_none() -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        definition = {"HTTP": "http://a", "Interval": "5s"}
+        put = check("set", CheckID="d", Name="d", Definition=definition)
+        *_, made = await done(client, *WHOLE, put)
+        assert made["Check"]["Type"] == ""
+        put["Check"]["Check"]["Type"] = "http"
+        (made,) = await done(client, put)
+        assert made["Check"]["Type"] == "http"
+
+    run(scenario)
+
+
 def test_operations_see_what_those_before_them_leave() -> None:
     async def scenario(client: Client, _: FakeAgent) -> None:
         await done(client, *WHOLE)
