@@ -2,6 +2,7 @@
 
 import base64
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from aiohttp import web
 
@@ -176,4 +177,5 @@ def _session(call: Call) -> str:
 
 
 def _query(call: Call) -> str:
-    return call.request.raw_path.partition("?")[2]
+    """The parameters as Consul repeats them: by name, each with its value, an empty one too."""
+    return urlencode(sorted(call.params.items()), doseq=True)

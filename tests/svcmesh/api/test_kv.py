@@ -218,7 +218,8 @@ NO_UUID = "failed session lookup: index error: UUID must be 36 characters"
             "failed session lookup: index error: Invalid UUID: encoding/hex: invalid byte: U+0067 "
             "'g'",
         ),
-        ("PUT", "/v1/kv/k?acquire=a&cas=1", "Conflicting flags: acquire=a&cas=1"),
+        ("PUT", "/v1/kv/k?cas=1&acquire=a", "Conflicting flags: acquire=a&cas=1"),
+        ("DELETE", "/v1/kv/k?recurse&cas=1", "Conflicting flags: cas=1&recurse="),
         (
             "PUT",
             "/v1/kv/k?cas=18446744073709551616",
