@@ -363,6 +363,18 @@ def client_from_flags(flags: Mapping[str, object]) -> Client:
     return Client(access_from_flags(flags))
 
 
+def agent_itself(client: Client) -> Json:
+    """Ask the agent about itself, before anything else is asked of it.
+
+    Raises:
+        CommandError: It does not answer.
+    """
+    try:
+        return client.get("/v1/agent/self")
+    except ApiError as error:
+        raise CommandError(f"Error querying Consul agent: {error}") from None
+
+
 def access_from_flags(flags: Mapping[str, object]) -> AgentAccess:
     """Give the agent that the flags of `client_flags` describe.
 

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import click
 
-from cli.client import client_flags, client_from_flags
+from cli.client import agent_itself, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError, FlagError
 from cli.flags import HTTP_OPTIONS, GoCommand, flag
 from cli.goregexp import compile_regexp
@@ -50,10 +50,10 @@ def event(
     if datacenter:
         query.append(("dc", datacenter))
     payload = args[0] if args else ""
+    client = client_from_flags(http)
+    agent_itself(client)
     try:
-        answer = client_from_flags(http).send(
-            "PUT", f"/v1/event/fire/{quote(name, safe='')}", query, payload
-        )
+        answer = client.send("PUT", f"/v1/event/fire/{quote(name, safe='')}", query, payload)
     except ApiError as error:
         raise CommandError(f"Error firing event: {error}") from None
     say(f"Event ID: {answer['ID']}")

@@ -11,7 +11,7 @@ from typing import Final
 
 import click
 
-from cli.client import access_from_flags, client_flags
+from cli.client import Client, access_from_flags, agent_itself, client_flags
 from cli.errors import CommandError, FlagError
 from cli.flags import GoCommand, flag
 from cli.printing import say
@@ -111,7 +111,9 @@ def lock(
         passes_stdin=bool(pass_stdin),
         is_verbose=bool(verbose),
     )
-    has_failed = asyncio.run(_run(job, access_from_flags(http)))
+    access = access_from_flags(http)
+    agent_itself(Client(access))
+    has_failed = asyncio.run(_run(job, access))
     return CHILD_FAILED_STATUS if has_failed and child_exit_code else 0
 
 

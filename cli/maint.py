@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import click
 
-from cli.client import Client, Json, client_flags, client_from_flags
+from cli.client import Client, Json, agent_itself, client_flags, client_from_flags
 from cli.errors import ApiError, CommandError
 from cli.flags import GoCommand, flag
 from cli.printing import say
@@ -64,10 +64,7 @@ def maint(
 
 
 def _show(client: Client, *, as_json: bool) -> None:
-    try:
-        node_name = client.get("/v1/agent/self")["Config"]["NodeName"]
-    except ApiError as error:
-        raise CommandError(f"Error querying Consul agent: {error}") from None
+    node_name = agent_itself(client)["Config"]["NodeName"]
     try:
         checks: dict[str, Json] = client.get("/v1/agent/checks")
     except ApiError as error:

@@ -15,6 +15,7 @@ from cli.client import (
     Client,
     Json,
     NotBuiltError,
+    agent_itself,
     client_flags,
     client_from_flags,
     read_flags,
@@ -67,10 +68,7 @@ def watch(
         raise FlagError("Watch type must be specified")
     asked = question(type, _parameters(flags))
     client = client_from_flags(flags)
-    try:
-        client.get("/v1/agent/self")
-    except ApiError as error:
-        raise CommandError(f"Error querying Consul agent: {error}") from None
+    agent_itself(client)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     handle = _Child(args, by_shell=shell is not False) if args else _print

@@ -128,3 +128,23 @@ def test_info_is_there_for_programs_too(run: Run, api: StubApi) -> None:
     assert run("info", "-format=json").out == (
         '{\n    "a": {},\n    "b": {\n        "x": "1"\n    }\n}\n'
     )
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("event", "-name=x"),
+        ("lock", "p", "true"),
+        ("maint",),
+        ("watch", "-type=services"),
+    ],
+    ids=lambda args: args[0],
+)
+def test_these_ask_the_agent_about_itself_first(run: Run, args: tuple[str, ...]) -> None:
+    name, *rest = args
+    result = run(name, "-http-addr=127.0.0.1:1", *rest)
+    assert (result.status, result.out) == (1, "")
+    assert result.err == (
+        'Error querying Consul agent: Get "http://127.0.0.1:1/v1/agent/self": '
+        "dial tcp 127.0.0.1:1: connect: connection refused\n"
+    )

@@ -17,10 +17,11 @@ RING = {
 
 class TestEvent:
     def test_an_event_is_fired_with_its_filters(self, run: Run, api: StubApi) -> None:
+        api.answer("/v1/agent/self", {})
         api.answer("/v1/event/fire/deploy", {"ID": EVENT_ID})
         result = run("event", "-name=deploy", "-node", "web", "-service=x", "-tag=y", "payload")
         assert (result.status, result.out) == (0, f"Event ID: {EVENT_ID}\n")
-        (request,) = api.requests
+        _, request = api.requests
         assert request.method == "PUT"
         assert request.path == "/v1/event/fire/deploy?node=web&service=x&tag=y"
         assert request.body == "payload"
