@@ -15,6 +15,7 @@ A node's rows, by what is known of it:
 Every change of what is shown raises `index` by one and stamps the rows and topics it touches.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, assert_never
 
@@ -382,8 +383,9 @@ class CatalogView:
         if row is None:
             row = node.checks[record.id] = CheckRow(node, record)
             held = node.checks_by_service
-            together = (*held.get(record.service_id, ()), row)
-            held[record.service_id] = tuple(sorted(together, key=lambda one: one.record.id.lower()))
+            others = held.get(record.service_id, ())
+            at = bisect_right(others, _order(row), key=_order)
+            held[record.service_id] = (*others[:at], row, *others[at:])
             if node.is_shown and row.is_attached:
                 self._rows.show_check(row)
         elif node.is_shown and row.is_attached:
@@ -412,3 +414,8 @@ def _serf_check(is_alive: bool) -> CheckRecord:
 def _spelling(node: NodeRow, record: NodeRecord) -> str:
     """An external node's name as it was written."""
     return record.name if record.name.lower() == node.key else node.key
+
+
+def _order(row: CheckRow) -> str:
+    """In which order the checks of one instance or node are listed: Consul's."""
+    return row.record.id.lower()
