@@ -1,5 +1,6 @@
 """Query parameters that many endpoints share, with Consul's rules and words."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,10 @@ from svcmesh.filters import FilterError, Schema, compile_filter
 from svcmesh.goformats import parse_bool, parse_duration, parse_uint
 
 FILTER_PROBLEM: Final = "Failed to create boolean expression evaluator"
+
+_IN_SECONDS: Final = ("max-age", "stale-if-error")
+_SECONDS: Final = re.compile(r"[+-]?[0-9]{1,18}", re.ASCII)
+"""What Consul reads as an integer of 64 bits, but for the largest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,9 @@ def read_options(call: Call) -> ReadOptions:
     check_namespace(call)
     index, wait_s = wait_options(call)
     is_cached = "cached" in call.params
-    return ReadOptions(index, wait_s, _consistency(call, is_cached=is_cached), is_cached)
+    consistency = _consistency(call, is_cached=is_cached)
+    cache_control(call)
+    return ReadOptions(index, wait_s, consistency, is_cached)
 
 
 def wait_options(call: Call) -> tuple[int, float]:
@@ -79,6 +86,23 @@ def _consistency(call: Call, *, is_cached: bool) -> str:
     if is_stale:
         return "stale"
     return "consistent" if is_consistent else "leader"
+
+
+def cache_control(call: Call) -> dict[str, float]:
+    """Read what header field `Cache-Control` says, by directive; 0.0 where that has no seconds.
+
+    Raises:
+        ApiError: 400, in Consul's words.
+    """
+    said: dict[str, float] = {}
+    for part in call.request.headers.get("Cache-Control", "").lower().split(","):
+        name, has_value, value = part.strip().partition("=")
+        said[name] = 0.0
+        if has_value and name in _IN_SECONDS:
+            if not _SECONDS.fullmatch(value):
+                raise ApiError(400, "Invalid Cache-Control header.")
+            said[name] = max(0.0, float(value))
+    return said
 
 
 def check_datacenter(call: Call) -> None:

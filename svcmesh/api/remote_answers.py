@@ -13,6 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
+from svcmesh.api.query import cache_control
 from svcmesh.api.routing import Call
 
 FRESH_S: Final = 2.0
@@ -40,10 +41,14 @@ class Freshness:
 
 
 def freshness(call: Call) -> Freshness:
-    """What a request says of it, and the configuration (`discovery_max_stale`)."""
+    """What a request says of it, and the configuration (`discovery_max_stale`).
+
+    Raises:
+        ApiError: 400, what it says cannot be read.
+    """
     if "consistent" in call.params:
         return Freshness(is_cached=False, age_s_max=0.0, stale_s_max=0.0)
-    said = _cache_control(call.request.headers.get("Cache-Control", ""))
+    said = cache_control(call)
     is_cached = "cached" in call.params
     age_s_max = said.get("max-age", FRESH_S)
     if "must-revalidate" in said:
@@ -119,15 +124,3 @@ def _copy(response: web.Response) -> web.Response:
 def _size(response: web.Response) -> int:
     assert isinstance(response.body, bytes)
     return len(response.body) + OVERHEAD_BYTES
-
-
-def _cache_control(text: str) -> dict[str, float]:
-    """Its directives, with the seconds of those that have any; what is ill-formed is left out."""
-    found: dict[str, float] = {}
-    for part in text.lower().split(","):
-        name, _, value = part.strip().partition("=")
-        if value.isascii() and value.isdigit() and len(value) <= 9:
-            found[name] = float(value)
-        elif not value:
-            found[name] = 0.0
-    return found

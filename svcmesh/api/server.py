@@ -224,7 +224,9 @@ class HttpServer:
         began_at = time.perf_counter()
         metric = ""
         try:
-            if method == "GET":
+            # What a client says of caches is looked at anew each time: it may be ill-formed.
+            is_usual = "Cache-Control" not in request.headers
+            if method == "GET" and is_usual:
                 kept = self._reads.kept(facade.view, request)
                 if kept is not None:
                     metric = kept.metric
@@ -235,7 +237,7 @@ class HttpServer:
             self._rules.check(method, path, request.remote)
             self._rules.check_origin(method, request.headers)
             metric = route.metric
-            if route.path == KV_PATH:
+            if route.path == KV_PATH and is_usual:
                 self._teach_lane(request)
             return await self._handle(Call(facade, request, route, rest, params))
         except ApiError as error:

@@ -301,3 +301,17 @@ def test_a_node_that_goes_while_its_list_is_made_is_left_out() -> None:
         assert [(await task).status for task in tasks] == [200] * 4
 
     run(scenario)
+
+
+@pytest.mark.parametrize("path", ["/v1/catalog/nodes", "/v1/status/leader", "/v1/kv/never/written"])
+def test_what_a_client_says_of_caches_is_seconds(path: str) -> None:
+    async def scenario(client: Client, _: FakeAgent) -> None:
+        usual = (await client.get(path)).status
+        for said in ("max-age=3", "max-age=+3", "max-age", "no-cache, Stale-If-Error=-1", "x=y"):
+            answer = await client.get(path, **{"Cache-Control": said})
+            assert answer.status == usual, said
+        for said in ("max-age=", "Max-Age=1.5", "x, stale-if-error=1m", "max-age=" + "9" * 20):
+            answer = await client.get(path, **{"Cache-Control": said})
+            assert (answer.status, answer.text) == (400, "Invalid Cache-Control header."), said
+
+    run(scenario)
