@@ -1,7 +1,8 @@
 # Set-up, the demonstration cluster, and the checks. `make cluster`, `make datacenters` and `make test` need nothing
 # but Debian with Python 3.11; as a user other than root they call sudo for system packages.
 
-PYTHON ?= python3
+# The system's own where there is one: built with profiles, it is a tenth quicker than most others.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3.11) python3)
 VENV := .venv
 BIN := $(VENV)/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
