@@ -265,7 +265,8 @@ def dial(
     class Mute(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             assert isinstance(transport, asyncio.Transport)
-            transport.pause_reading()
+            # Once it reads: before, the first versions of Python 3.11 make nothing of it.
+            asyncio.get_running_loop().call_soon(transport.pause_reading)
             transport.write(answer)
             made.append(transport)
 
