@@ -72,6 +72,7 @@ class Prober:
         self._awareness, self._carrier, self._dialer = awareness, carrier, dialer
         self._deadlines, self._stream_ids, self._emit = deadlines, stream_ids, emit
         self._seq_nos = cast("Iterator[SeqNo]", map(U32_MAX.__and__, count(1)))
+        """From 1 on; from 0 again after the largest."""
         self._next_tick_at = 0.0
         self._round: ProbeRound | None = None
         self._timer = Deadline()

@@ -75,13 +75,11 @@ class KeyWriter:
     ) -> KvEntry:
         if len(value) > VALUE_BYTES_MAX:
             raise CommandError(f"the value of {key!r:.100} is larger than {VALUE_BYTES_MAX} bytes")
-        created, modified = (
-            (self._index, self._index) if old is None else (old.create_index, old.modify_index)
-        )
-        entry = KvEntry(key, value, flags, lock_index, session, created, modified)
-        # What is there already is not written again: its index stands, and nobody who waits for a
-        # change is woken for none (a client that repeats its state every few seconds is common).
-        if entry != old:
-            entry = entry._replace(modify_index=self._index)
-            self._keys.put(entry)
+        created = self._index if old is None else old.create_index
+        entry = KvEntry(key, value, flags, lock_index, session, created, self._index)
+        if old is not None and entry._replace(modify_index=old.modify_index) == old:
+            # What is there already is not written again: its index stands, and nobody who waits for
+            # a change is woken for none. Clients that repeat their state all the time are common.
+            return old
+        self._keys.put(entry)
         return entry

@@ -102,7 +102,7 @@ def test_an_answer_of_no_form_is_refused_in_words() -> None:
         async def answer(*_: object, **__: object) -> object:
             return ["not", "an answer"]
 
-        service.passing.call = answer  # type: ignore[method-assign, assignment]
+        service.passing.call = answer  # type: ignore[method-assign, assignment]  # instead of a server
         with pytest.raises(StoreError):
             await service.query("kv.get", "k")
 
